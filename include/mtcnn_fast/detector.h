@@ -1,0 +1,71 @@
+// MTCNN face detection: an image pyramid and a cascade of three networks (Zhang, Zhang, Li, Qiao, "Joint Face Detection
+// and Alignment using Multi-task Cascaded Convolutional Networks", 2016).
+#pragma once
+
+#include <array>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <mtcnn_fast/types.h>
+
+namespace mtcnn_fast {
+
+struct Options {
+  double min_face_size = 20;            // pixels, shorter side of the smallest face looked for; at least 4
+  std::optional<double> max_face_size;  // pixels; none: as large as the image
+  double scale_factor = 0.709;          // between pyramid levels, in (0, 0.99]
+  std::array<double, 3> thresholds{0.6, 0.7, 0.7};           // face probability for P-Net, R-Net, O-Net, in [0, 1]
+  std::array<double, 4> nms_thresholds{0.5, 0.7, 0.7, 0.7};  // per level, across levels, after R-Net, after O-Net
+  std::string device = "auto";                               // "auto", "cpu", "cuda", "cuda:N"
+  std::string profile = "reference";                         // "reference", "facenet-pytorch", "mtcnn"
+  std::string precision = "fp32";
+  std::optional<Tensors> weights;  // none: the embedded networks; names and shapes as in docs/weights.md
+  std::optional<int> num_threads;  // none: MTCNN_FAST_NUM_THREADS, else the processors this process may use
+};
+
+struct Selection {
+  int max_faces = std::numeric_limits<int>::max();  // keep those with the highest scores
+  bool clip = false;                                // cut boxes to the image
+};
+
+class Backend;
+
+// Immutable and safe to share between threads; a copy shares the networks. Results do not depend on the number of
+// threads, nor on how images are grouped into calls.
+class Detector {
+ public:
+  // Throws std::invalid_argument for an option or a weight out of its range, std::runtime_error for a device that is
+  // not there. Reads the environment variables MTCNN_FAST_ISA and MTCNN_FAST_NUM_THREADS.
+  explicit Detector(const Options& options = {});
+
+  // Faces by score, highest first. An image too small for any pyramid level has none. Throws std::invalid_argument
+  // for a view without pixels.
+  std::vector<Detection> detect(const ImageView& image, const Selection& selection = {}) const;
+
+  // The same for each of several images, which may differ in size and format.
+  std::vector<std::vector<Detection>> detect(std::span<const ImageView> images, const Selection& selection = {}) const;
+
+  // Detects, and tells what was done: levels, candidates after each step, milliseconds a stage.
+  Inspection inspect(const ImageView& image) const;
+
+  const std::string& device() const;     // what it really runs on: "cpu"
+  const std::string& isa() const;        // instruction set of its CPU kernels: "avx512", "avx2", "sse2", "neon"
+  const std::string& precision() const;  // what it really computes in: "fp32"
+  int num_threads() const;
+
+  // The stages one by one, for tests and benchmarks of this library (src/backend.h, not installed).
+  const Backend& backend() const { return *backend_; }
+
+ private:
+  std::shared_ptr<const Backend> backend_;
+};
+
+std::vector<std::string> available_devices();  // {"cpu"}
+std::vector<std::string> available_isas();     // of this machine's processor, best first
+std::string version();
+
+}  // namespace mtcnn_fast

@@ -1,0 +1,51 @@
+// The one interface that every backend implements: the whole cascade, and its stages one at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <mtcnn_fast/detector.h>
+
+namespace mtcnn_fast {
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // One vector of faces an image, highest score first, uncut and complete. `inspections`, where not empty, has one
+  // entry an image and is filled in.
+  virtual std::vector<std::vector<Detection>> detect(std::span<const ImageView> images,
+                                                     std::span<Inspection> inspections) const = 0;
+
+  // Stage functions for tests, studies and pipelines. Arrays are dense, row-major float32; an image or level is
+  // (height, width, 3) in RGB, crops are (n, side, side, 3), all normalised to (x - 127.5) / 128 unless said otherwise.
+
+  // Pixel values, 0 to 255, of a whole image resized to (height, width).
+  virtual void resize(const ImageView& image, int height, int width, float* out) const = 0;
+  // Size of P-Net's map for a level of that size; 0 x 0 for a level under 12 pixels.
+  static int pnet_cells(int side);
+  // probability: (h', w'), offsets: (h', w', 4) with h' = pnet_cells(height).
+  virtual void pnet(const float* level, int height, int width, float* probability, float* offsets) const = 0;
+  // probability: (n), offsets: (n, 4).
+  virtual void rnet(const float* crops, std::int64_t n, float* probability, float* offsets) const = 0;
+  // The same, and landmarks: (n, 10) as x1..x5, y1..y5.
+  virtual void onet(const float* crops, std::int64_t n, float* probability, float* offsets, float* landmarks) const = 0;
+
+  struct LevelSize {
+    double scale;
+    int height, width;
+  };
+  // The pyramid levels for an image of that size, largest first, by the detector's options.
+  virtual std::vector<LevelSize> levels(int height, int width) const = 0;
+
+  std::string device, isa, precision;
+  int num_threads = 1;
+};
+
+// One factory a device. Options are checked before.
+std::unique_ptr<Backend> make_cpu_backend(const Options& options);
+
+}  // namespace mtcnn_fast
