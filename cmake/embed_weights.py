@@ -1,10 +1,9 @@
-"""Turns a safetensors file into a C++ source (see src/weights.h). Needs only Python's standard library, because it runs in
-every build, before anything is installed.
+"""Turns a safetensors file into a C++ source (see src/weights.h). Needs only Python's standard library, because it runs
+in every build, before anything is installed.
 
 The numbers are written as their 32-bit patterns: no decimal conversion has to be trusted, the byte order of the build
 machine does not matter, and integers parse fastest. The 495,850 words of the three networks (5.6 MB of source) compile
-in about two seconds. `#embed` needs C++26, and `.incbin` is an assembler's affair that MSVC-style
-tools and macOS universal builds do not share.
+in about two seconds. `#embed` needs C++26, and `.incbin` is an assembler's affair that MSVC-style tools do not share.
 """
 
 from __future__ import annotations

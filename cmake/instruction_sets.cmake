@@ -6,7 +6,7 @@ function(add_isa name)
   add_library(kernels_${name} OBJECT src/cpu/kernels.cpp)
   target_compile_features(kernels_${name} PRIVATE cxx_std_20)
   target_compile_definitions(kernels_${name} PRIVATE MTCNN_FAST_ISA_NAME=${name})
-  target_include_directories(kernels_${name} PRIVATE include src)
+  target_include_directories(kernels_${name} PRIVATE include src ${generated})
   # -Wno-psabi: vectors are passed by value only between functions of this one unit, so their calling convention,
   # which GCC warns about, concerns nobody. -fno-lto: the optimizer must not move one set's code into another's
   # functions, whatever the user's flags say.
