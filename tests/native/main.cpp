@@ -1,0 +1,23 @@
+// native_tests [GROUP...]: runs the tests of those groups, or all.
+#include <algorithm>
+#include <chrono>
+
+#include "check.h"
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> groups(argv + 1, argv + argc);
+  int ran = 0;
+  for (const check::Test& test : check::tests) {
+    if (!groups.empty() && std::find(groups.begin(), groups.end(), test.group) == groups.end()) continue;
+    const auto start = std::chrono::steady_clock::now();
+    const int before = check::failures;
+    check::context = "";
+    test.run();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    std::printf("%-4s %s: %s (%.2f s)\n", check::failures == before ? "ok" : "FAIL", test.group.c_str(),
+                test.name.c_str(), seconds.count());
+    ++ran;
+  }
+  std::printf("%d tests, %d failures\n", ran, check::failures);
+  return ran == 0 || check::failures != 0;
+}

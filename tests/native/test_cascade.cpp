@@ -1,0 +1,127 @@
+// The whole cascade on pictures of random blobs, with so low thresholds that many candidates reach every stage.
+#include <array>
+
+#include "backend.h"
+#include "common.h"
+
+using mtcnn_fast::Detection;
+using mtcnn_fast::Detector;
+using mtcnn_fast::Options;
+
+namespace {
+
+void check_faces(const std::vector<Detection>& faces) {
+  for (std::size_t i = 0; i < faces.size(); ++i) {
+    const Detection& face = faces[i];
+    CHECK(face.score >= 0 && face.score <= 1);
+    CHECK(i == 0 || faces[i - 1].score >= face.score);
+    bool finite = std::isfinite(face.box.x1 + face.box.y1 + face.box.x2 + face.box.y2);
+    for (const mtcnn_fast::Point& point : face.landmarks) finite = finite && std::isfinite(point.x + point.y);
+    CHECK(finite);
+  }
+}
+
+struct Size {
+  int width, height;
+};
+
+}  // namespace
+
+TEST(cascade, sizes_and_thresholds) {
+  const Size sizes[] = {{12, 12}, {13, 12}, {12, 40}, {45, 31}, {64, 64}, {120, 12}, {97, 83}};
+  const std::array<double, 3> thresholds[] = {{0.6, 0.7, 0.7}, {0.3, 0.2, 0.1}, {0, 0, 0}, {0, 1, 0}, {1, 1, 1}};
+  for_each_isa([&] {
+    for (const auto& threshold : thresholds)
+      for (const char* profile : {"reference", "facenet-pytorch", "mtcnn"})
+        for (const double min_face_size : {5.0, 12.0, 17.0}) {
+          const Detector detector(Options{.min_face_size = min_face_size, .thresholds = threshold, .profile = profile});
+          for (const Size& size : sizes) {
+            if (threshold[0] == 0 && size.width * size.height > 2000) continue;  // every window is a candidate
+            const Picture picture(size.width, size.height, 7);
+            check_faces(detector.detect(picture.view()));
+          }
+        }
+  });
+}
+
+TEST(cascade, nms_thresholds_at_their_ends) {
+  const Picture picture(40, 36, 8);
+  for_each_isa([&] {
+    for (const double nms : {0.0, 0.3, 1.0})
+      for (const double across : {0.0, 1.0}) {
+        Options options = lenient();
+        options.nms_thresholds = {nms, across, nms, nms};
+        check_faces(Detector(options).detect(picture.view()));
+      }
+  });
+}
+
+TEST(cascade, pictures_too_small_for_any_level_have_no_face) {
+  for_each_isa([&] {
+    const Detector detector(Options{.min_face_size = 4, .thresholds = {0, 0, 0}});
+    for (const Size& size : {Size{1, 1}, Size{3, 3}, Size{1, 200}, Size{200, 2}})
+      CHECK(detector.detect(Picture(size.width, size.height, 9).view()).empty());
+    for (const Size& size : {Size{11, 11}, Size{11, 60}, Size{60, 5}})
+      CHECK(detector.detect(Picture(size.width, size.height, 9).view()).empty());
+  });
+}
+
+TEST(cascade, selection) {
+  const Picture picture(70, 60, 10);
+  for_each_isa([&] {
+    const Detector detector(lenient());
+    const auto all = detector.detect(picture.view());
+    CHECK(all.size() > 2);
+    CHECK(same(detector.detect(picture.view(), {.max_faces = 2}), {all.begin(), all.begin() + 2}));
+    CHECK(detector.detect(picture.view(), {.max_faces = 0}).empty());
+    for (const Detection& face : detector.detect(picture.view(), {.clip = true}))
+      CHECK(face.box.x1 >= 0 && face.box.y1 >= 0 && face.box.x2 <= 70 && face.box.y2 <= 60);
+  });
+}
+
+TEST(cascade, inspection_counts_what_detect_does) {
+  const Picture picture(90, 70, 11);
+  for_each_isa([&] {
+    const Detector detector(lenient());
+    const mtcnn_fast::Inspection inspection = detector.inspect(picture.view());
+    const auto levels = detector.backend().levels(70, 90);
+    CHECK(inspection.levels.size() == levels.size());
+    std::int64_t candidates = 0;
+    for (std::size_t i = 0; i < levels.size(); ++i) {
+      const auto& level = inspection.levels[i];
+      CHECK(level.height == levels[i].height && level.width == levels[i].width);
+      CHECK(level.candidates >= level.after_nms && level.cells >= level.candidates);
+      candidates += level.candidates;
+    }
+    CHECK(inspection.cells == candidates);
+    CHECK(inspection.cells >= inspection.rnet && inspection.rnet >= inspection.onet);
+    CHECK(std::size_t(inspection.faces) == detector.detect(picture.view()).size());
+  });
+}
+
+TEST(cascade, batches_and_threads_change_nothing) {
+  std::vector<Picture> pictures;
+  for (const Size& size : {Size{64, 48}, Size{12, 12}, Size{90, 75}, Size{5, 5}, Size{31, 110}})
+    pictures.emplace_back(size.width, size.height, 12);
+  std::vector<mtcnn_fast::ImageView> views;
+  for (const Picture& picture : pictures) views.push_back(picture.view());
+  for_each_isa([&] {
+    std::vector<std::vector<Detection>> expected;
+    Options options = lenient();
+    options.num_threads = 1;
+    const Detector single(options);
+    for (const auto& view : views) expected.push_back(single.detect(view));
+    CHECK(!expected[2].empty());
+    for (const int threads : {1, 2, 3, 8}) {
+      options.num_threads = threads;
+      const Detector detector(options);
+      const auto found = detector.detect(views);
+      CHECK(found.size() == views.size());
+      for (std::size_t i = 0; i < views.size(); ++i) {
+        CHECK(same(found[i], expected[i]));
+        CHECK(same(detector.detect(views[i]), expected[i]));
+      }
+    }
+    CHECK(single.detect(std::span<const mtcnn_fast::ImageView>{}).empty());
+  });
+}
