@@ -1,0 +1,44 @@
+"""MTCNN face detection: fast, exact, and of few dependencies.
+
+>>> import mtcnn_fast
+>>> detector = mtcnn_fast.MTCNN()
+>>> faces = detector.detect(image)  # uint8 (H, W, 3) in RGB order
+>>> faces.boxes, faces.scores, faces.landmarks
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mtcnn_fast import _core, ops
+from mtcnn_fast._core import __version__, available_devices, available_isas
+from mtcnn_fast.detections import Detections, Face
+from mtcnn_fast.detector import MTCNN
+from mtcnn_fast.drawing import draw
+
+__all__ = [
+    "MTCNN",
+    "Detections",
+    "Face",
+    "__version__",
+    "available_devices",
+    "available_isas",
+    "draw",
+    "get_cmake_dir",
+    "get_include",
+    "ops",
+]
+
+
+# In an editable installation the headers lie beside the compiled module, not beside this file.
+_installed = Path(_core.__file__).parent
+
+
+def get_include() -> str:
+    """The folder to compile with: it holds mtcnn_fast/detector.h."""
+    return str(_installed / "include")
+
+
+def get_cmake_dir() -> str:
+    """The folder for CMake: -Dmtcnn_fast_DIR=..., then find_package(mtcnn_fast CONFIG)."""
+    return str(_installed / "lib" / "cmake" / "mtcnn_fast")

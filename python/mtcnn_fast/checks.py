@@ -1,0 +1,77 @@
+"""Checks of the types of arguments that are not images. Ranges are the C++ core's to check."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+_INT_MAX = 2**31 - 1
+
+
+def described(value: object) -> str:
+    """A short account of a value for an error message."""
+    if isinstance(value, np.ndarray):
+        return f"a {value.dtype} array of shape {value.shape}"
+    text = repr(value)
+    return f"{text} ({type(value).__name__})" if len(text) <= 60 else f"a {type(value).__name__}"
+
+
+def number(name: str, value: object) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {described(value)}; wanted a number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is beyond the range of a float") from None
+
+
+def integer(name: str, value: object) -> int:
+    try:
+        # NumPy's arrays of one integer, and Python's booleans, count as integers elsewhere: here they are mistakes.
+        if isinstance(value, bool | np.bool_ | np.ndarray):
+            raise TypeError
+        found = operator.index(value)  # type: ignore[arg-type]  # what has no __index__ is what is looked for
+    except TypeError:
+        raise TypeError(f"{name} is {described(value)}; wanted an integer") from None
+    if abs(found) > _INT_MAX:
+        raise ValueError(f"{name} is {found}; it must fit 32 bits")
+    return found
+
+
+def each(name: str, values: object, count: int, check: Callable[[str, object], T]) -> tuple[T, ...]:
+    """The `count` elements of a sequence, each checked by one of the functions above."""
+    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str | bytes):
+        raise TypeError(f"{name} is {described(values)}; wanted {count} numbers")
+    if len(values) != count:
+        raise ValueError(f"{name} has {len(values)} numbers; wanted {count}")
+    return tuple(check(f"{name}[{i}]", value) for i, value in enumerate(values))
+
+
+def flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {described(value)}; wanted True or False")
+    return bool(value)
+
+
+def text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {described(value)}; wanted a string")
+    return value
+
+
+def floats(
+    name: str, value: object, shape: tuple[int | None, ...], integers: bool = False
+) -> np.ndarray[Any, np.dtype[Any]]:
+    """`value` if it is a floating-point (or integer) array of that shape, in which None stands for any length."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in ("fiu" if integers else "f"):
+        raise TypeError(f"{name} is {described(value)}; wanted a floating-point NumPy array")
+    if len(shape) != value.ndim or any(w not in (None, s) for w, s in zip(shape, value.shape, strict=True)):
+        wanted = ", ".join("n" if side is None else str(side) for side in shape)
+        raise ValueError(f"{name} has shape {value.shape}; wanted ({wanted})")
+    return value

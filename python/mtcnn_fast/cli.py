@@ -1,0 +1,159 @@
+"""`mtcnn-fast detect` and `mtcnn-fast info`."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mtcnn_fast import MTCNN, __version__, available_devices, available_isas, draw, pictures
+from mtcnn_fast.extra import require
+
+# What the command's options hand to MTCNN; its signature has the defaults.
+_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("min_face_size", {"type": float, "metavar": "PX", "help": "shorter side of the smallest face looked for"}),
+    ("max_face_size", {"type": float, "metavar": "PX", "help": "of the largest; None: as large as the picture"}),
+    ("scale_factor", {"type": float, "metavar": "F", "help": "between pyramid levels"}),
+    (
+        "thresholds",
+        {"type": float, "nargs": 3, "metavar": ("P", "R", "O"), "help": "face probability asked of each network"},
+    ),
+    (
+        "nms_thresholds",
+        {
+            "type": float,
+            "nargs": 4,
+            "metavar": ("LEVEL", "ALL", "R", "O"),
+            "help": "greatest overlap left per level, across levels, after R-Net, after O-Net",
+        },
+    ),
+    ("device", {"help": "auto, cpu, cuda or cuda:N"}),
+    ("profile", {"help": "whose numbers to give: reference, facenet-pytorch or mtcnn"}),
+    ("precision", {"help": "what to compute in"}),
+    ("weights", {"metavar": "FILE", "help": "safetensors file; None: the embedded networks"}),
+    ("num_threads", {"type": int, "metavar": "N", "help": "None: the processors that this process may use"}),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    # A file's name need not be text that the terminal can show.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130  # as shells report a process that was interrupted
+    except BrokenPipeError:
+        # The reader has gone (`| head`); what is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="mtcnn-fast", description="Finds faces in pictures.", formatter_class=formatter
+    )
+    parser.add_argument("--version", action="version", version=f"mtcnn-fast {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    detect = commands.add_parser(
+        "detect",
+        help="find faces in pictures and folders of pictures",
+        description="Finds faces in pictures and in folders of pictures, and prints one line a picture.",
+        formatter_class=formatter,
+    )
+    detect.set_defaults(run=lambda arguments: _detect(arguments, detect.error))
+    detect.add_argument("paths", nargs="+", metavar="PATH", help="picture, or folder to search to any depth")
+    detect.add_argument(
+        "--draw", metavar="DIR", help="write a copy of each picture, with its faces drawn, to this folder"
+    )
+    detect.add_argument(
+        "--json", metavar="FILE", help="write the faces to this file; - for stdout, and lines on stderr"
+    )
+    detect.add_argument("--max-faces", type=int, metavar="N", help="keep the N best of each picture; None: all")
+    detect.add_argument("--clip", action="store_true", help="cut boxes to the picture")
+    defaults = inspect.signature(MTCNN).parameters
+    for name, settings in _OPTIONS:
+        detect.add_argument("--" + name.replace("_", "-"), default=defaults[name].default, **settings)
+
+    info = commands.add_parser(
+        "info",
+        help="print version, devices, instruction sets, threads and weights",
+        description="Prints what this installation is and what it runs on.",
+        formatter_class=formatter,
+    )
+    info.set_defaults(run=lambda _: _info(info.error))
+    return parser
+
+
+def _detect(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    folder = Path(arguments.draw) if arguments.draw else None
+    try:
+        options = {name: getattr(arguments, name) for name, _ in _OPTIONS}
+        detector = MTCNN(channel_order="bgr", **options)
+        detector.detect_batch([], max_faces=arguments.max_faces)
+        require("cv2", "mtcnn-fast detect")
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        if arguments.json not in (None, "-") and not Path(arguments.json).absolute().parent.is_dir():
+            raise FileNotFoundError(f"there is no folder for {arguments.json}")
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as reason:
+        error(str(reason))
+
+    # A progress bar must know of every line printed beside it.
+    tqdm = require("tqdm", "a progress bar").tqdm if sys.stderr.isatty() else None
+    say = tqdm.write if tqdm else print
+    lines = sys.stderr if arguments.json == "-" else sys.stdout
+    failures = []
+
+    def fail(path: object, reason: Exception) -> None:
+        failures.append(path)
+        say(f"{path}: {getattr(reason, 'strerror', None) or reason}", file=sys.stderr)
+
+    found = list(pictures.find(arguments.paths, folder, lambda reason: fail(reason.filename, reason)))
+    places = pictures.Places(folder, [path for path, _ in found]) if folder is not None else None
+    records = []
+    for path, below in tqdm(found, unit="picture") if tqdm else found:
+        try:
+            image = pictures.read(path)
+            faces = detector.detect(image, max_faces=arguments.max_faces, clip=arguments.clip)
+            if places is not None:
+                pictures.write(places.choose(below), draw(image, faces))
+        except (OSError, ValueError) as reason:
+            fail(path, reason)
+            continue
+        height, width = image.shape[:2]
+        say(f"{path}: {len(faces)} {'face' if len(faces) == 1 else 'faces'} ({width}x{height})", file=lines)
+        records.append({"path": str(path), "width": width, "height": height, "faces": faces.to_dicts()})
+    if not found:
+        say("no pictures found", file=sys.stderr)
+    if arguments.json == "-":
+        print(json.dumps(records))
+    elif arguments.json:
+        Path(arguments.json).write_text(json.dumps(records) + "\n")
+    return 1 if failures else 0
+
+
+def _info(error: Callable[[str], NoReturn]) -> int:
+    try:
+        detector = MTCNN()
+    except ValueError as reason:  # a value of the environment variables that this machine cannot serve
+        error(str(reason))
+    print(f"mtcnn_fast        {__version__}")
+    print(f"devices           {', '.join(available_devices())} (in use: {detector.device})")
+    print(f"instruction sets  {', '.join(available_isas())} (in use: {detector.isa})")
+    print(f"threads           {detector.num_threads}")
+    print("weights           embedded: P-Net, R-Net and O-Net of Zhang et al., 2016")
+    return 0

@@ -1,0 +1,55 @@
+"""Detections drawn onto a picture, by OpenCV (extra `cli`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtcnn_fast.checks import described
+from mtcnn_fast.extra import require
+from mtcnn_fast.image import pixels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+from mtcnn_fast.detections import Detections
+
+# Green and magenta read the same in RGB and BGR; the fourth value is an opaque alpha.
+_BOX = (0, 255, 0, 255)
+_LANDMARK = (255, 0, 255, 255)
+_GRAY = (255,)
+
+# OpenCV overflows on coordinates beyond 16 bits and a margin of its own.
+_FAR = 30_000
+
+
+def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
+    """A copy of the image, uint8 of the same shape and channel order, with boxes, scores and landmarks drawn on it.
+
+    image: what `MTCNN.detect` takes; a PIL image gives an array. Raises ImportError without OpenCV, and as `detect`
+    does.
+    """
+    if not isinstance(faces, Detections):
+        raise TypeError(f"faces is {described(faces)}; wanted Detections")
+    array, _ = pixels(image)
+    cv2 = require("cv2", "draw")
+    canvas = np.array(array, order="C")
+    box_color, landmark_color = (_GRAY, _GRAY) if canvas.ndim == 2 or canvas.shape[2] == 1 else (_BOX, _LANDMARK)
+    side = max(canvas.shape[:2])
+    line = max(1, round(side / 500))
+    font_scale = max(0.35, side / 2000)
+    for box, score, landmarks in zip(*faces.astuple(), strict=True):
+        x1, y1, x2, y2 = _points(box)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), box_color, line)
+        for x, y in _points(landmarks):
+            cv2.circle(canvas, (x, y), line, landmark_color, cv2.FILLED)
+        # Above the box, or just inside where the image ends.
+        origin = (x1, y1 - 2 * line if y1 > 30 * font_scale else y1 + round(30 * font_scale))
+        cv2.putText(canvas, f"{score:.2f}", origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, box_color, line, cv2.LINE_AA)
+    return canvas
+
+
+def _points(values: NDArray[np.float32]) -> list[Any]:
+    found: list[Any] = np.clip(np.rint(np.nan_to_num(values)), -_FAR, _FAR).astype(int).tolist()
+    return found

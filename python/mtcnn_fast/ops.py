@@ -1,0 +1,113 @@
+"""The stages of the cascade one at a time, for tests, studies and pipelines.
+
+Sizes are (height, width). A normalised pixel is (value - 127.5) / 128. Network inputs may be of any floating-point type
+and are computed in float32. Errors are those of `MTCNN`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtcnn_fast import _core
+from mtcnn_fast.checks import each, floats, integer, number, text
+from mtcnn_fast.detector import MTCNN
+from mtcnn_fast.image import pixels, walkable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+
+def resize(image: Any, size: Sequence[int], *, device: str = "cpu", profile: str = "reference") -> Floats:
+    """A whole image, in RGB order, resized as pyramid levels are: float32 (h, w, 3), pixel values from 0 to 255."""
+    height, width = each("size", size, 2, integer)
+    return _stages(device, profile).resize(_view(image), height, width)
+
+
+def pyramid(
+    image: Any,
+    min_face_size: float = 20,
+    scale_factor: float = 0.709,
+    *,
+    device: str = "cpu",
+    profile: str = "reference",
+) -> list[Floats]:
+    """The levels that P-Net sees, largest first: float32 (h, w, 3), normalised."""
+    stages = _stages(device, profile, number("min_face_size", min_face_size), number("scale_factor", scale_factor))
+    view = _view(image)
+    return [
+        (stages.resize(view, height, width) - np.float32(127.5)) / np.float32(128)
+        for _, height, width in stages.levels(*view[0].shape[:2])
+    ]
+
+
+def pnet(level: NDArray[np.floating[Any]], *, device: str = "cpu") -> tuple[Floats, Floats]:
+    """Probability (h', w') and offsets (h', w', 4) of every 12 x 12 cell, 2 pixels apart, of a normalised (h, w, 3)."""
+    return _stages(device).pnet(_float32("level", level, (None, None, 3)))
+
+
+def rnet(crops: NDArray[np.floating[Any]], *, device: str = "cpu") -> tuple[Floats, Floats]:
+    """Probability (N,) and offsets (N, 4) of normalised crops (N, 24, 24, 3)."""
+    return _stages(device).rnet(_float32("crops", crops, (None, 24, 24, 3)))
+
+
+def onet(crops: NDArray[np.floating[Any]], *, device: str = "cpu") -> tuple[Floats, Floats, Floats]:
+    """Probability (N,), offsets (N, 4) and landmarks (N, 10: x1..x5, y1..y5) of normalised crops (N, 48, 48, 3)."""
+    return _stages(device).onet(_float32("crops", crops, (None, 48, 48, 3)))
+
+
+def nms(
+    boxes: NDArray[np.floating[Any]],
+    scores: NDArray[np.floating[Any]],
+    threshold: float,
+    mode: str = "union",
+    *,
+    device: str = "cpu",
+) -> NDArray[np.int64]:
+    """Greedy suppression: int64 indices of the boxes kept, highest score first, ties in the order given.
+
+    boxes: (N, 4), x1, y1, x2, y2, half-open; scores: (N,). A box goes that overlaps a kept one by more than
+    `threshold`: intersection over union, or with mode "min" over the smaller box.
+    """
+    _stages(device)  # the one check of a device's name; suppression itself needs no networks
+    corners = floats("boxes", boxes, (None, 4), integers=True).astype(np.float64)
+    values = floats("scores", scores, (None,))
+    if len(corners) != len(values):
+        raise ValueError(f"there are {len(corners)} boxes and {len(values)} scores")
+    if not np.isfinite(corners).all() or np.isnan(values).any():
+        raise ValueError("boxes must be finite, and scores must not be NaN")
+    limit = number("threshold", threshold)
+    if not 0 <= limit <= 1:
+        raise ValueError(f"threshold is {limit}; wanted 0 to 1")
+    # Sorted here, because the core's float32 scores would turn neighbours in float64 into ties.
+    order = np.argsort(-values, kind="stable")
+    kept = _core.nms(corners[order], values[order].astype(np.float32), limit, text("mode", mode))
+    return order[kept]
+
+
+def _view(image: Any) -> tuple[NDArray[np.uint8], str]:
+    array, pixel_format = pixels(image)
+    return walkable(array), pixel_format
+
+
+def _float32(name: str, value: object, shape: tuple[int | None, ...]) -> Floats:
+    return np.ascontiguousarray(floats(name, value, shape), dtype=np.float32)
+
+
+def _stages(
+    device: str, profile: str = "reference", min_face_size: float = 20, scale_factor: float = 0.709
+) -> _core.Detector:
+    # A detector reads the variable when it is made, so one that was made under another value will not do.
+    return _made(device, profile, min_face_size, scale_factor, os.environ.get("MTCNN_FAST_ISA"))
+
+
+@lru_cache(maxsize=8)
+def _made(device: str, profile: str, min_face_size: float, scale_factor: float, _isa: str | None) -> _core.Detector:
+    detector = MTCNN(device=device, profile=profile, min_face_size=min_face_size, scale_factor=scale_factor)
+    return detector._core

@@ -1,0 +1,60 @@
+"""Weight files: safetensors with the networks' tensors by name, float32. Names and shapes are the core's to check."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mtcnn_fast.checks import described
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Weights = dict[str, "NDArray[np.float32]"]
+
+
+def load_weights(source: object) -> Weights | None:
+    """The tensors of a weight file or of a mapping from names to float32 arrays; None for None.
+
+    Raises OSError for a file that cannot be opened, ValueError for one that is not a whole safetensors file of float32
+    tensors.
+    """
+    if source is None:
+        return None
+    if isinstance(source, Mapping):
+        return {_name(name): _tensor(f"weights[{name!r}]", array) for name, array in source.items()}
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"weights is {described(source)}; wanted None, a path or a mapping from names to arrays")
+    return _read(Path(os.fsdecode(source)))
+
+
+def _read(path: Path) -> Weights:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    # Read whole rather than mapped: a file that another process cuts short must not become a bus error.
+    content = path.read_bytes()
+    try:
+        tensors = load(content)
+    except (SafetensorError, KeyError, TypeError) as error:  # the latter two for types that NumPy does not have
+        raise ValueError(f"{path} is not a whole safetensors file of float32 tensors: {error}") from error
+    for name, tensor in tensors.items():
+        if tensor.dtype != np.float32:
+            raise ValueError(f"{path}: tensor {name} is {tensor.dtype}; wanted float32")
+    return tensors
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"weights has the key {described(name)}; wanted names of tensors")
+    return name
+
+
+def _tensor(name: str, array: object) -> NDArray[np.float32]:
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+        raise TypeError(f"{name} is {described(array)}; wanted a float32 array")
+    return np.array(array, order="C")
