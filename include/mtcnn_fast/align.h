@@ -14,8 +14,9 @@ namespace mtcnn_fast {
 // that are not finite or all the same point.
 void align(const ImageView& image, const std::array<Point, 5>& landmarks, int size, std::uint8_t* out);
 
-// Cuts `box`, widened by `margin` times its width and height on each side, and resizes it to size x size x 3 (pixel
-// area where both sides shrink, bilinear otherwise), black outside the image. Same order and errors as align.
+// Cuts `box`, widened by `margin` times its width and height on each side and rounded to whole pixels, and resizes it
+// to size x size x 3 (pixel area where both sides shrink, bilinear otherwise), black outside the image. Same order as
+// align; throws std::invalid_argument for size < 1 or for a box that is empty, not finite or beyond 2^22 pixels.
 void crop(const ImageView& image, const Box& box, int size, double margin, std::uint8_t* out);
 
 }  // namespace mtcnn_fast

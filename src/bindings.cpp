@@ -1,0 +1,301 @@
+// The Python module mtcnn_fast._core: arrays in, arrays out. Checks with a user's words are made in python/mtcnn_fast;
+// what is checked here keeps a wrong call from reading beyond an array. The GIL is released around the C++ work, after
+// all pointers have been taken: the arguments' references keep the arrays alive.
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include <mtcnn_fast/align.h>
+#include <mtcnn_fast/detector.h>
+
+#include "backend.h"
+#include "nms.h"
+
+namespace py = pybind11;
+
+namespace mtcnn_fast {
+namespace {
+
+using Floats = py::array_t<float, py::array::c_style>;
+using Bytes = py::array_t<std::uint8_t>;
+using Image = std::pair<Bytes, std::string>;  // pixels with any strides, and their format
+
+int to_side(py::ssize_t pixels) {
+  if (pixels < 1 || pixels > std::numeric_limits<int>::max()) {
+    throw std::invalid_argument("an image side of " + std::to_string(pixels) + " pixels is out of range");
+  }
+  return static_cast<int>(pixels);
+}
+
+PixelFormat to_format(const std::string& name) {
+  if (name == "rgb") return PixelFormat::rgb;
+  if (name == "bgr") return PixelFormat::bgr;
+  if (name == "rgba") return PixelFormat::rgba;
+  if (name == "bgra") return PixelFormat::bgra;
+  if (name == "gray") return PixelFormat::gray;
+  throw std::invalid_argument("unknown pixel format '" + name + "'");
+}
+
+ImageView to_view(const Image& image) {
+  const auto& [pixels, name] = image;
+  const PixelFormat format = to_format(name);
+  const bool plane = pixels.ndim() == 2;
+  if (!(plane && format == PixelFormat::gray) && !(pixels.ndim() == 3 && pixels.shape(2) == channels(format))) {
+    throw std::invalid_argument("the array's shape does not fit the pixel format " + name);
+  }
+  const int height = to_side(pixels.shape(0)), width = to_side(pixels.shape(1));
+  // The stride of an axis of one is arbitrary in NumPy; elsewhere a zero would mean "packed" in an ImageView.
+  if ((height > 1 && pixels.strides(0) == 0) || (width > 1 && pixels.strides(1) == 0)) {
+    throw std::invalid_argument("rows and columns of stride zero are not taken");
+  }
+  return {.data = pixels.data(),
+          .width = width,
+          .height = height,
+          .stride = height > 1 ? pixels.strides(0) : 0,
+          .format = format,
+          .pixel_stride = width > 1 ? pixels.strides(1) : 0,
+          .channel_stride = plane ? 0 : pixels.strides(2)};
+}
+
+void check_shape(const py::array& array, std::initializer_list<py::ssize_t> shape, const char* name) {
+  if (!std::equal(shape.begin(), shape.end(), array.shape(), array.shape() + array.ndim(),
+                  [](py::ssize_t wanted, py::ssize_t side) { return wanted < 0 || wanted == side; })) {
+    throw std::invalid_argument(std::string(name) + " has the wrong shape");
+  }
+}
+
+py::tuple to_arrays(const std::vector<Detection>& faces) {
+  const auto n = static_cast<py::ssize_t>(faces.size());
+  Floats boxes({n, py::ssize_t{4}}), scores(n), landmarks({n, py::ssize_t{5}, py::ssize_t{2}});
+  float *box = boxes.mutable_data(), *score = scores.mutable_data(), *landmark = landmarks.mutable_data();
+  for (const Detection& face : faces) {
+    for (const float side : {face.box.x1, face.box.y1, face.box.x2, face.box.y2}) *box++ = side;
+    *score++ = face.score;
+    for (const Point& point : face.landmarks) {
+      *landmark++ = point.x;
+      *landmark++ = point.y;
+    }
+  }
+  return py::make_tuple(boxes, scores, landmarks);
+}
+
+py::dict to_dict(const Inspection& inspection) {
+  using py::literals::operator""_a;
+  py::list levels;
+  for (const Inspection::Level& level : inspection.levels) {
+    levels.append(py::dict("scale"_a = level.scale, "height"_a = level.height, "width"_a = level.width,
+                           "cells"_a = level.cells, "candidates"_a = level.candidates,
+                           "after_nms"_a = level.after_nms));
+  }
+  return py::dict("levels"_a = levels,
+                  "candidates"_a = py::dict("cells"_a = inspection.cells, "rnet"_a = inspection.rnet,
+                                            "onet"_a = inspection.onet, "faces"_a = inspection.faces),
+                  "milliseconds"_a = py::dict("pnet"_a = inspection.pnet_ms, "nms"_a = inspection.nms_ms,
+                                              "rnet"_a = inspection.rnet_ms, "onet"_a = inspection.onet_ms,
+                                              "total"_a = inspection.total_ms));
+}
+
+std::unique_ptr<Detector> make_detector(double min_face_size, std::optional<double> max_face_size, double scale_factor,
+                                        std::array<double, 3> thresholds, std::array<double, 4> nms_thresholds,
+                                        std::string device, std::string profile, std::string precision,
+                                        const std::optional<std::map<std::string, Floats>>& weights,
+                                        std::optional<int> num_threads) {
+  Options options{.min_face_size = min_face_size,
+                  .max_face_size = max_face_size,
+                  .scale_factor = scale_factor,
+                  .thresholds = thresholds,
+                  .nms_thresholds = nms_thresholds,
+                  .device = std::move(device),
+                  .profile = std::move(profile),
+                  .precision = std::move(precision),
+                  .weights = std::nullopt,
+                  .num_threads = num_threads};
+  if (weights) {
+    Tensors& tensors = options.weights.emplace();
+    for (const auto& [name, array] : *weights) {
+      tensors[name] = {.shape = {array.shape(), array.shape() + array.ndim()},
+                       .data = {array.data(), array.data() + array.size()}};
+    }
+  }
+  py::gil_scoped_release release;
+  return std::make_unique<Detector>(options);
+}
+
+py::list detect(const Detector& detector, const std::vector<Image>& images, int max_faces, bool clip) {
+  std::vector<ImageView> views;
+  for (const Image& image : images) views.push_back(to_view(image));
+  std::vector<std::vector<Detection>> found;
+  {
+    py::gil_scoped_release release;
+    found = detector.detect(views, {.max_faces = max_faces, .clip = clip});
+  }
+  py::list results;
+  for (const auto& faces : found) results.append(to_arrays(faces));
+  return results;
+}
+
+py::dict inspect(const Detector& detector, const Image& image) {
+  const ImageView view = to_view(image);
+  Inspection inspection;
+  {
+    py::gil_scoped_release release;
+    inspection = detector.inspect(view);
+  }
+  return to_dict(inspection);
+}
+
+py::list levels(const Detector& detector, py::ssize_t height, py::ssize_t width) {
+  py::list list;
+  for (const Backend::LevelSize& level : detector.backend().levels(to_side(height), to_side(width))) {
+    list.append(py::make_tuple(level.scale, level.height, level.width));
+  }
+  return list;
+}
+
+Floats resize(const Detector& detector, const Image& image, py::ssize_t height, py::ssize_t width) {
+  const ImageView view = to_view(image);
+  Floats out({py::ssize_t{to_side(height)}, py::ssize_t{to_side(width)}, py::ssize_t{3}});
+  float* const data = out.mutable_data();
+  {
+    py::gil_scoped_release release;
+    detector.backend().resize(view, static_cast<int>(height), static_cast<int>(width), data);
+  }
+  return out;
+}
+
+py::tuple pnet(const Detector& detector, const Floats& level) {
+  check_shape(level, {-1, -1, 3}, "level");
+  const int height = to_side(level.shape(0)), width = to_side(level.shape(1));
+  const py::ssize_t rows = Backend::pnet_cells(height), columns = Backend::pnet_cells(width);
+  Floats probability({rows, columns}), offsets({rows, columns, py::ssize_t{4}});
+  const float* const in = level.data();
+  float *const p = probability.mutable_data(), *const o = offsets.mutable_data();
+  {
+    py::gil_scoped_release release;
+    detector.backend().pnet(in, height, width, p, o);
+  }
+  return py::make_tuple(probability, offsets);
+}
+
+py::tuple rnet(const Detector& detector, const Floats& crops) {
+  check_shape(crops, {-1, 24, 24, 3}, "crops");
+  const py::ssize_t n = crops.shape(0);
+  Floats probability(n), offsets({n, py::ssize_t{4}});
+  const float* const in = crops.data();
+  float *const p = probability.mutable_data(), *const o = offsets.mutable_data();
+  {
+    py::gil_scoped_release release;
+    detector.backend().rnet(in, n, p, o);
+  }
+  return py::make_tuple(probability, offsets);
+}
+
+py::tuple onet(const Detector& detector, const Floats& crops) {
+  check_shape(crops, {-1, 48, 48, 3}, "crops");
+  const py::ssize_t n = crops.shape(0);
+  Floats probability(n), offsets({n, py::ssize_t{4}}), landmarks({n, py::ssize_t{10}});
+  const float* const in = crops.data();
+  float *const p = probability.mutable_data(), *const o = offsets.mutable_data(), *const l = landmarks.mutable_data();
+  {
+    py::gil_scoped_release release;
+    detector.backend().onet(in, n, p, o, l);
+  }
+  return py::make_tuple(probability, offsets, landmarks);
+}
+
+py::array_t<std::int64_t> suppress(const py::array_t<double, py::array::c_style>& boxes, const Floats& scores,
+                                   double threshold, const std::string& mode) {
+  check_shape(boxes, {-1, 4}, "boxes");
+  check_shape(scores, {boxes.shape(0)}, "scores");
+  if (mode != "union" && mode != "min") throw std::invalid_argument("mode is '" + mode + "'; wanted 'union' or 'min'");
+  const auto n = static_cast<std::size_t>(boxes.shape(0));
+  std::vector<BoxD> corners;
+  corners.reserve(n);
+  for (const double* box = boxes.data(); corners.size() < n; box += 4)
+    corners.push_back({box[0], box[1], box[2], box[3]});
+  const std::span values(scores.data(), n);
+  std::vector<std::int64_t> kept;
+  {
+    py::gil_scoped_release release;
+    kept = nms(corners, values, threshold, mode == "union" ? Overlap::iou : Overlap::iom, 0);
+  }
+  return py::array_t<std::int64_t>(static_cast<py::ssize_t>(kept.size()), kept.data());
+}
+
+// Both kinds of cut fill one size x size x 3 patch a face by `cut(face, out)`.
+template <typename Cut>
+Bytes cut_faces(py::ssize_t n, int size, const Cut& cut) {
+  if (size < 1) throw std::invalid_argument("size is " + std::to_string(size) + "; it must be at least 1");
+  const py::ssize_t side = size;
+  Bytes out({n, side, side, py::ssize_t{3}});
+  std::uint8_t* const data = out.mutable_data();
+  {
+    py::gil_scoped_release release;
+    for (py::ssize_t i = 0; i < n; ++i) {
+      try {
+        cut(i, data + i * side * side * 3);
+      } catch (const std::invalid_argument& error) {
+        throw std::invalid_argument("face " + std::to_string(i) + ": " + error.what());
+      }
+    }
+  }
+  return out;
+}
+
+Bytes align_faces(const Image& image, const Floats& landmarks, int size) {
+  check_shape(landmarks, {-1, 5, 2}, "landmarks");
+  const ImageView view = to_view(image);
+  const float* const data = landmarks.data();
+  return cut_faces(landmarks.shape(0), size, [&](py::ssize_t i, std::uint8_t* out) {
+    std::array<Point, 5> points;
+    for (int k = 0; k < 5; ++k) points[k] = {data[i * 10 + k * 2], data[i * 10 + k * 2 + 1]};
+    align(view, points, size, out);
+  });
+}
+
+Bytes crop_faces(const Image& image, const Floats& boxes, int size, double margin) {
+  check_shape(boxes, {-1, 4}, "boxes");
+  const ImageView view = to_view(image);
+  const float* const data = boxes.data();
+  return cut_faces(boxes.shape(0), size, [&](py::ssize_t i, std::uint8_t* out) {
+    const float* const box = data + i * 4;
+    crop(view, {box[0], box[1], box[2], box[3]}, size, margin, out);
+  });
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
+  m.attr("__version__") = version();
+  m.def("available_devices", &available_devices);
+  m.def("available_isas", &available_isas);
+  m.def("align", &align_faces, py::arg("image").noconvert(), py::arg("landmarks").noconvert(), py::arg("size"));
+  m.def("crop", &crop_faces, py::arg("image").noconvert(), py::arg("boxes").noconvert(), py::arg("size"),
+        py::arg("margin"));
+  m.def("nms", &suppress, py::arg("boxes").noconvert(), py::arg("scores").noconvert(), py::arg("threshold"),
+        py::arg("mode"));
+
+  py::class_<Detector>(m, "Detector")
+      .def(py::init(&make_detector), py::kw_only(), py::arg("min_face_size"), py::arg("max_face_size"),
+           py::arg("scale_factor"), py::arg("thresholds"), py::arg("nms_thresholds"), py::arg("device"),
+           py::arg("profile"), py::arg("precision"), py::arg("weights").noconvert(), py::arg("num_threads"))
+      .def_property_readonly("device", &Detector::device)
+      .def_property_readonly("isa", &Detector::isa)
+      .def_property_readonly("precision", &Detector::precision)
+      .def_property_readonly("num_threads", &Detector::num_threads)
+      .def("detect", &detect, py::arg("images").noconvert(), py::arg("max_faces"), py::arg("clip"))
+      .def("inspect", &inspect, py::arg("image").noconvert())
+      .def("levels", &levels, py::arg("height"), py::arg("width"))
+      .def("resize", &resize, py::arg("image").noconvert(), py::arg("height"), py::arg("width"))
+      .def("pnet", &pnet, py::arg("level").noconvert())
+      .def("rnet", &rnet, py::arg("crops").noconvert())
+      .def("onet", &onet, py::arg("crops").noconvert());
+}
+
+}  // namespace mtcnn_fast
