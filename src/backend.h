@@ -9,6 +9,8 @@
 
 #include <mtcnn_fast/detector.h>
 
+#include "conventions.h"
+
 namespace mtcnn_fast {
 
 class Backend {
@@ -26,7 +28,7 @@ class Backend {
   // Pixel values, 0 to 255, of a whole image resized to (height, width).
   virtual void resize(const ImageView& image, int height, int width, float* out) const = 0;
   // Size of P-Net's map for a level of that size; 0 x 0 for a level under 12 pixels.
-  static int pnet_cells(int side);
+  static int pnet_cells(int side) { return side < 12 ? 0 : (side - 1) / 2 - 4; }
   // probability: (h', w'), offsets: (h', w', 4) with h' = pnet_cells(height).
   virtual void pnet(const float* level, int height, int width, float* probability, float* offsets) const = 0;
   // probability: (n), offsets: (n, 4).
@@ -45,7 +47,7 @@ class Backend {
   int num_threads = 1;
 };
 
-// One factory a device. Options are checked before.
-std::unique_ptr<Backend> make_cpu_backend(const Options& options);
+// One factory a device. detector.cpp has checked the options and resolved the profile and the number of threads.
+std::unique_ptr<Backend> make_cpu_backend(const Options& options, const Conventions& conventions, int threads);
 
 }  // namespace mtcnn_fast

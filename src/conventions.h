@@ -1,0 +1,61 @@
+// What known implementations of the cascade do differently. All of them carry the same weights; only this differs.
+#pragma once
+
+#include <string_view>
+
+namespace mtcnn_fast {
+
+enum class LevelSize {
+  ceiling,            // ceil(side * scale)
+  truncate_plus_one,  // int(side * scale + 1): one more where side * scale is a whole number
+};
+
+enum class Resampling {
+  area_or_bilinear,  // pixel area where both axes shrink, else bilinear between pixel centres
+  cv2_inter_area,    // the same, but OpenCV's INTER_AREA when enlarging: bilinear between pixel areas
+  adaptive_average,  // torch's interpolate(mode="area"): whole pixels of floor(i * r) .. ceil((i + 1) * r), equal weights
+};
+
+struct Conventions {
+  std::string_view name;
+  LevelSize level_size;
+  Resampling resampling;
+  bool rounds_levels;     // pyramid levels are rounded to 8 bits (crops never are)
+  bool clips_crops;       // crops are cut to the image and stretched; else black beyond it
+  bool fixes_boxes;       // squared boxes are rounded by fix(), and the next stage goes on from that
+  bool single_precision;  // box arithmetic in float32; else in float64
+  int overlap_extra;      // P-Net's and R-Net's NMS count pixels (width = x2 - x1 + 1); O-Net's always does
+  bool shifts_output;     // boxes are returned 0-based and half-open; else in the authors' 1-based coordinates
+};
+
+inline constexpr Conventions kProfiles[] = {
+    {.name = "reference",
+     .level_size = LevelSize::ceiling,
+     .resampling = Resampling::area_or_bilinear,
+     .rounds_levels = false,
+     .clips_crops = false,
+     .fixes_boxes = true,
+     .single_precision = false,
+     .overlap_extra = 1,
+     .shifts_output = true},
+    {.name = "facenet-pytorch",
+     .level_size = LevelSize::truncate_plus_one,
+     .resampling = Resampling::adaptive_average,
+     .rounds_levels = false,
+     .clips_crops = true,
+     .fixes_boxes = false,
+     .single_precision = true,
+     .overlap_extra = 0,
+     .shifts_output = false},
+    {.name = "mtcnn",
+     .level_size = LevelSize::ceiling,
+     .resampling = Resampling::cv2_inter_area,
+     .rounds_levels = true,
+     .clips_crops = false,
+     .fixes_boxes = true,
+     .single_precision = false,
+     .overlap_extra = 1,
+     .shifts_output = false},
+};
+
+}  // namespace mtcnn_fast

@@ -1,0 +1,426 @@
+// The cascade on the CPU: image -> pyramid -> P-Net -> candidates -> NMS -> crops -> R-Net -> NMS -> crops -> O-Net ->
+// NMS -> detections.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
+#include "../backend.h"
+#include "../boxes.h"
+#include "../conventions.h"
+#include "../networks.h"
+#include "../nms.h"
+#include "../pyramid.h"
+#include "../thread_pool.h"
+#include "../weights.h"
+#include "dispatch.h"
+#include "source.h"
+#include "workspace.h"
+
+namespace mtcnn_fast {
+namespace {
+
+// (x - 127.5) / 128: exact in one multiply-add, since a power of two commutes with rounding.
+constexpr float kScale = 1.0f / 128, kBias = -127.5f / 128;
+
+float probability(float logit) { return static_cast<float>(1 / (1 + std::exp(-static_cast<double>(logit)))); }
+
+// The logit at which a probability is reached; 0 and 1 become -inf and +inf.
+double logit_of(double threshold) { return std::log(threshold) - std::log1p(-threshold); }
+
+float least_float_not_below(double x) {
+  const auto rounded = static_cast<float>(x);
+  return rounded < x ? std::nextafter(rounded, std::numeric_limits<float>::infinity()) : rounded;
+}
+
+// What one network said of one window.
+struct Candidate {
+  BoxD box;
+  float logit;
+  float offsets[4];
+  float landmarks[10];  // of O-Net
+};
+
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double ms = std::chrono::duration<double, std::milli>(now - last_).count();
+    last_ = now;
+    return ms;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(const Options& options, const Conventions& conventions, int threads)
+      : options_(options),
+        conventions_(conventions),
+        kernels_(choose_kernels()),
+        networks_(options.weights ? *options.weights : embedded_weights(), kernels_) {
+    options_.weights.reset();
+    device = "cpu";
+    isa = kernels_.name;
+    precision = "fp32";
+    num_threads = threads;
+  }
+
+  std::vector<std::vector<Detection>> detect(std::span<const ImageView> images,
+                                             std::span<Inspection> inspections) const override {
+    std::vector<std::vector<Detection>> faces(images.size());
+    const auto one = [&](int i) { faces[i] = detect(images[i], inspections.empty() ? nullptr : &inspections[i]); };
+    const int count = static_cast<int>(images.size());
+    // Whole images scale best; where there are fewer than threads, each image is split instead.
+    if (count >= num_threads)
+      parallel_for(count, num_threads, one);
+    else
+      for (int i = 0; i < count; ++i) one(i);
+    return faces;
+  }
+
+  void resize(const ImageView& image, int height, int width, float* out) const override {
+    const SourceImage source(image);
+    const auto workspace = workspaces_.borrow();
+    const Filter filter = resize_filter(conventions_.resampling, image.height, image.width, height, width);
+    workspace->x.make(image.width, width, filter);
+    workspace->y.make(image.height, height, filter);
+    const Resample resample = resampling(source.source, workspace->x, workspace->y, conventions_.rounds_levels, 1, 0);
+    kernels_.resample(resample, 0, height, out, workspace->floats(kernels_.resample_scratch(resample)));
+  }
+
+  void pnet(const float* level, int height, int width, float* probability_map, float* offsets) const override {
+    struct Maps {
+      float *probability, *offsets;
+      int width;
+    } maps{probability_map, offsets, pnet_cells(width)};
+    const auto emit = [](void* context, const Cell* cells, int count) {
+      const Maps& m = *static_cast<Maps*>(context);
+      for (const Cell* cell = cells; cell != cells + count; ++cell) {
+        const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(cell->row) * m.width + cell->column;
+        m.probability[at] = probability(cell->logit);
+        std::copy(cell->offsets, cell->offsets + 4, m.offsets + 4 * at);
+      }
+    };
+    const PnetBand band{.resample = nullptr,
+                        .level = level,
+                        .height = height,
+                        .width = width,
+                        .first_row = 0,
+                        .end_row = pnet_cells(height),
+                        .threshold = -std::numeric_limits<float>::infinity(),
+                        .emit = emit,
+                        .context = &maps};
+    const auto workspace = workspaces_.borrow();
+    kernels_.pnet(networks_.pnet, band, workspace->floats(kernels_.pnet_scratch(band)));
+  }
+
+  void rnet(const float* crops, std::int64_t n, float* probabilities, float* offsets) const override {
+    refine_ready(kRnetSide, crops, n, probabilities, offsets, nullptr);
+  }
+  void onet(const float* crops, std::int64_t n, float* probabilities, float* offsets, float* landmarks) const override {
+    refine_ready(kOnetSide, crops, n, probabilities, offsets, landmarks);
+  }
+
+  std::vector<LevelSize> levels(int height, int width) const override {
+    return pyramid_levels(height, width, options_, conventions_);
+  }
+
+ private:
+  // The order of these members is the order of a picture's way through the cascade.
+  std::vector<Detection> detect(const ImageView& image, Inspection* inspection) const {
+    Inspection unwatched;
+    Inspection& seen = inspection ? *inspection : unwatched;
+    Stopwatch total;
+    const SourceImage source(image);
+    std::vector<BoxD> boxes = propose(source.source, image.height, image.width, seen);
+    std::vector<Candidate> candidates = refine(source.source, image, kRnetSide, boxes, seen.rnet, seen.rnet_ms);
+    boxes = after_rnet(candidates, seen);
+    candidates = refine(source.source, image, kOnetSide, boxes, seen.onet, seen.onet_ms);
+    std::vector<Detection> faces = after_onet(candidates, seen);
+    seen.total_ms = total.lap();
+    return faces;
+  }
+
+  // One level's tables, and the cells of its bands that passed P-Net.
+  struct Level {
+    LevelSize size;
+    WindowTable x, y;
+    Resample resample;
+    std::vector<Candidate> kept;
+  };
+  struct Band {
+    int level, first_row, end_row;
+    std::vector<Cell> cells;
+  };
+
+  // P-Net over the pyramid, NMS in and across levels, regression: the windows that R-Net will look at.
+  std::vector<BoxD> propose(const Source& source, int height, int width, Inspection& seen) const {
+    Stopwatch watch;
+    std::vector<Level> pyramid;
+    for (const LevelSize& size : levels(height, width)) pyramid.push_back({.size = size, .x{}, .y{}, .resample{}, .kept{}});
+    std::vector<Band> bands = split(pyramid);
+    parallel_for(static_cast<int>(pyramid.size()), num_threads, [&](int k) {
+      Level& level = pyramid[k];
+      const Filter filter =
+          resize_filter(conventions_.resampling, height, width, level.size.height, level.size.width);
+      level.x.make(width, level.size.width, filter);
+      level.y.make(height, level.size.height, filter);
+      level.resample = resampling(source, level.x, level.y, conventions_.rounds_levels, kScale, kBias);
+    });
+    const float threshold = least_float_not_below(logit_of(options_.thresholds[0]));
+    parallel_for(static_cast<int>(bands.size()), num_threads, [&](int b) {
+      const Level& level = pyramid[bands[b].level];
+      const PnetBand band{.resample = &level.resample,
+                          .level = nullptr,
+                          .height = level.size.height,
+                          .width = level.size.width,
+                          .first_row = bands[b].first_row,
+                          .end_row = bands[b].end_row,
+                          .threshold = threshold,
+                          .emit =
+                              [](void* context, const Cell* cells, int count) {
+                                auto& list = *static_cast<std::vector<Cell>*>(context);
+                                list.insert(list.end(), cells, cells + count);
+                              },
+                          .context = &bands[b].cells};
+      const auto workspace = workspaces_.borrow();
+      kernels_.pnet(networks_.pnet, band, workspace->floats(kernels_.pnet_scratch(band)));
+    });
+    seen.pnet_ms = watch.lap();
+
+    std::vector<std::int64_t> found(pyramid.size());
+    parallel_for(static_cast<int>(pyramid.size()), num_threads, [&](int k) {
+      std::vector<Candidate> cells;
+      for (const Band& band : bands)
+        if (band.level == k)
+          for (const Cell& cell : band.cells) {
+            const BoxD box = conventions_.single_precision
+                                 ? cell_window<float>(cell.row, cell.column, pyramid[k].size.scale)
+                                 : cell_window<double>(cell.row, cell.column, pyramid[k].size.scale);
+            cells.push_back({box, cell.logit, {}, {}});
+            std::copy(cell.offsets, cell.offsets + 4, cells.back().offsets);
+          }
+      found[k] = static_cast<std::int64_t>(cells.size());
+      pyramid[k].kept = suppress(cells, options_.nms_thresholds[0], Overlap::iou, conventions_.overlap_extra);
+    });
+    std::vector<Candidate> all;
+    for (std::size_t k = 0; k < pyramid.size(); ++k) {
+      const Level& level = pyramid[k];
+      all.insert(all.end(), level.kept.begin(), level.kept.end());
+      seen.cells += found[k];
+      seen.levels.push_back({level.size.scale, level.size.height, level.size.width,
+                             static_cast<std::int64_t>(pnet_cells(level.size.height)) * pnet_cells(level.size.width),
+                             found[k], static_cast<std::int64_t>(level.kept.size())});
+    }
+    std::vector<BoxD> boxes;
+    for (const Candidate& c : suppress(all, options_.nms_thresholds[1], Overlap::iou, conventions_.overlap_extra))
+      boxes.push_back(next_window(c, 0));
+    seen.nms_ms += watch.lap();
+    return boxes;
+  }
+
+  // Bands of about equal work, several a thread, largest levels first; a whole level each for one thread, because every
+  // band computes a few rows of its neighbour's once more.
+  std::vector<Band> split(const std::vector<Level>& pyramid) const {
+    constexpr int kBandsPerThread = 6, kLeastRows = 16;
+    double pixels = 0;
+    for (const Level& level : pyramid) pixels += static_cast<double>(level.size.height) * level.size.width;
+    std::vector<Band> bands;
+    for (int k = 0; k < static_cast<int>(pyramid.size()); ++k) {
+      const LevelSize& size = pyramid[k].size;
+      const int rows = pnet_cells(size.height);
+      const double share = static_cast<double>(size.height) * size.width / pixels;
+      const int wanted = num_threads > 1 ? static_cast<int>(std::ceil(share * kBandsPerThread * num_threads)) : 1;
+      const int count = std::clamp(rows / kLeastRows, 1, wanted);
+      for (int b = 0; b < count; ++b)
+        bands.push_back({k, static_cast<int>(std::int64_t{rows} * b / count),
+                         static_cast<int>(std::int64_t{rows} * (b + 1) / count), {}});
+    }
+    return bands;
+  }
+
+  // Crops of the image through R-Net or O-Net. Windows without a pixel are dropped.
+  std::vector<Candidate> refine(const Source& source, const ImageView& image, int side, const std::vector<BoxD>& boxes,
+                                std::int64_t& count, double& milliseconds) const {
+    Stopwatch watch;
+    std::vector<Candidate> candidates;
+    for (const BoxD& box : boxes)
+      if (has_pixels(box, image)) candidates.push_back({box, 0, {}, {}});
+    const int n = static_cast<int>(candidates.size());
+    const int batch = std::clamp((n + num_threads - 1) / num_threads, 1, kMaxRefineBatch);
+    const std::size_t crop_floats = static_cast<std::size_t>(side) * side * 3;
+    parallel_for((n + batch - 1) / batch, num_threads, [&](int b) {
+      Candidate* const first = candidates.data() + static_cast<std::ptrdiff_t>(b) * batch;
+      const int here = std::min(batch, n - b * batch);
+      const auto workspace = workspaces_.borrow();
+      // The longest row of pixels is the image's.
+      const std::size_t row = static_cast<std::size_t>(image.width) * source.channels + 128;
+      float* const crops = workspace->floats(crop_floats * kMaxRefineBatch + kernels_.refine_scratch() + row);
+      float* const scratch = crops + crop_floats * kMaxRefineBatch;
+      for (int i = 0; i < here; ++i) {
+        const Resample resample = crop_resampling(source, image, first[i].box, side, workspace->x, workspace->y);
+        kernels_.resample(resample, 0, side, crops + i * crop_floats, scratch + kernels_.refine_scratch());
+      }
+      float heads[kMaxRefineBatch * kHeadOutputs];
+      (side == kRnetSide ? kernels_.rnet : kernels_.onet)(side == kRnetSide ? networks_.rnet : networks_.onet, crops,
+                                                          here, heads, scratch);
+      for (int i = 0; i < here; ++i) {
+        const float* head = heads + i * kHeadOutputs;
+        first[i].logit = head[0];
+        std::copy(head + 1, head + 5, first[i].offsets);
+        std::copy(head + 5, head + 15, first[i].landmarks);
+      }
+    });
+    count = n;
+    milliseconds = watch.lap();
+    return candidates;
+  }
+
+  std::vector<BoxD> after_rnet(std::vector<Candidate>& candidates, Inspection& seen) const {
+    Stopwatch watch;
+    keep_above(candidates, options_.thresholds[1]);
+    std::vector<BoxD> boxes;
+    for (const Candidate& c : suppress(candidates, options_.nms_thresholds[2], Overlap::iou, conventions_.overlap_extra))
+      boxes.push_back(next_window(c, 1));
+    seen.nms_ms += watch.lap();
+    return boxes;
+  }
+
+  std::vector<Detection> after_onet(std::vector<Candidate>& candidates, Inspection& seen) const {
+    Stopwatch watch;
+    keep_above(candidates, options_.thresholds[2]);
+    const double shift = conventions_.shifts_output ? 1 : 0;
+    for (Candidate& c : candidates) {
+      // Landmarks are relative to the window that O-Net saw, before its own offsets; 0-based.
+      place_landmarks(c);
+      c.box = regressed(c, 1);
+    }
+    std::vector<Detection> faces;
+    for (const Candidate& c : suppress(candidates, options_.nms_thresholds[3], Overlap::iom, 1)) {
+      Detection face{{static_cast<float>(c.box.x1 - shift), static_cast<float>(c.box.y1 - shift),
+                      static_cast<float>(c.box.x2), static_cast<float>(c.box.y2)},
+                     probability(c.logit),
+                     {}};
+      for (int p = 0; p < 5; ++p) face.landmarks[p] = {c.landmarks[p], c.landmarks[p + 5]};
+      faces.push_back(face);
+    }
+    seen.faces = static_cast<std::int64_t>(faces.size());
+    seen.nms_ms += watch.lap();
+    return faces;
+  }
+
+  void place_landmarks(Candidate& c) const {
+    const auto place = [&]<class Real>(Real) {
+      for (int p = 0; p < 10; ++p) {
+        const Real from = Real(p < 5 ? c.box.x1 : c.box.y1), to = Real(p < 5 ? c.box.x2 : c.box.y2);
+        c.landmarks[p] = static_cast<float>((to - from + 1) * Real(c.landmarks[p]) + from - 1);
+      }
+    };
+    conventions_.single_precision ? place(float{}) : place(double{});
+  }
+
+  BoxD regressed(const Candidate& c, int extra) const {
+    return conventions_.single_precision ? regress<float>(c.box, c.offsets, static_cast<float>(extra))
+                                         : regress<double>(c.box, c.offsets, extra);
+  }
+
+  BoxD next_window(const Candidate& c, int extra) const {
+    const BoxD box = regressed(c, extra);
+    const BoxD squared = conventions_.single_precision ? square<float>(box) : square<double>(box);
+    return conventions_.fixes_boxes ? fix(squared) : squared;
+  }
+
+  static void keep_above(std::vector<Candidate>& candidates, double threshold) {
+    const double logit = logit_of(threshold);
+    std::erase_if(candidates, [logit](const Candidate& c) { return !(c.logit > logit); });
+  }
+
+  static std::vector<Candidate> suppress(const std::vector<Candidate>& candidates, double threshold, Overlap kind,
+                                         double extra) {
+    std::vector<BoxD> boxes;
+    std::vector<float> logits;
+    for (const Candidate& c : candidates) boxes.push_back(c.box), logits.push_back(c.logit);
+    std::vector<Candidate> kept;
+    for (const std::int64_t i : nms(boxes, logits, threshold, kind, extra)) kept.push_back(candidates[i]);
+    return kept;
+  }
+
+  // The pixels x1 .. x2, y1 .. y2 (1-based, inclusive) that a window is cropped from.
+  BoxD crop_window(const BoxD& box, const ImageView& image) const {
+    const BoxD whole = fix(box);
+    if (!conventions_.clips_crops) return whole;
+    return {std::max(whole.x1, 1.0), std::max(whole.y1, 1.0), std::min<double>(whole.x2, image.width),
+            std::min<double>(whole.y2, image.height)};
+  }
+
+  // Weights that were never trained can send a box anywhere: what has no pixel, or is beyond any image, is no window.
+  bool has_pixels(const BoxD& box, const ImageView& image) const {
+    constexpr double kFarthest = 1 << 24;
+    const BoxD w = crop_window(box, image);
+    return w.x2 >= w.x1 && w.y2 >= w.y1 && w.x1 > -kFarthest && w.y1 > -kFarthest && w.x2 < kFarthest &&
+           w.y2 < kFarthest;
+  }
+
+  Resample crop_resampling(const Source& source, const ImageView& image, const BoxD& box, int side, WindowTable& x,
+                           WindowTable& y) const {
+    const BoxD window = crop_window(box, image);
+    const int left = static_cast<int>(window.x1) - 1, top = static_cast<int>(window.y1) - 1;
+    const int width = static_cast<int>(window.x2) - left, height = static_cast<int>(window.y2) - top;
+    const Filter filter = resize_filter(conventions_.resampling, height, width, side, side);
+    x.make(width, side, filter);
+    y.make(height, side, filter);
+    x.place(left, image.width);
+    y.place(top, image.height);
+    return resampling(source, x, y, false, kScale, kBias);
+  }
+
+  static Resample resampling(const Source& source, const WindowTable& x, const WindowTable& y, bool round, float scale,
+                             float bias) {
+    return {.source = source,
+            .x = x.axis(),
+            .y = y.axis(),
+            .width = static_cast<int>(x.windows.size()),
+            .source_first = x.first(),
+            .source_end = x.end(),
+            .round = round,
+            .scale = scale,
+            .bias = bias};
+  }
+
+  void refine_ready(int side, const float* crops, std::int64_t n, float* probabilities, float* offsets,
+                    float* landmarks) const {
+    const std::int64_t floats = std::int64_t{side} * side * 3;
+    for (std::int64_t first = 0; first < n; first += kMaxRefineBatch) {
+      const int here = static_cast<int>(std::min<std::int64_t>(kMaxRefineBatch, n - first));
+      float heads[kMaxRefineBatch * kHeadOutputs];
+      const auto workspace = workspaces_.borrow();
+      float* const scratch = workspace->floats(kernels_.refine_scratch());
+      (side == kRnetSide ? kernels_.rnet : kernels_.onet)(side == kRnetSide ? networks_.rnet : networks_.onet,
+                                                          crops + first * floats, here, heads, scratch);
+      for (int i = 0; i < here; ++i) {
+        const float* head = heads + i * kHeadOutputs;
+        probabilities[first + i] = probability(head[0]);
+        std::copy(head + 1, head + 5, offsets + 4 * (first + i));
+        if (landmarks) std::copy(head + 5, head + 15, landmarks + 10 * (first + i));
+      }
+    }
+  }
+
+  Options options_;
+  const Conventions& conventions_;
+  const Kernels& kernels_;
+  PackedNetworks networks_;
+  mutable Workspaces workspaces_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(const Options& options, const Conventions& conventions, int threads) {
+  return std::make_unique<CpuBackend>(options, conventions, threads);
+}
+
+}  // namespace mtcnn_fast

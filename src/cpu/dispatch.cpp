@@ -1,0 +1,47 @@
+#include "dispatch.h"
+
+#include <cstdlib>
+#include <stdexcept>
+
+namespace mtcnn_fast {
+namespace {
+
+// One function an instruction set, named as in isa_list.h. The checks of gcc and clang include the operating system's
+// consent to the wide registers.
+#if defined(__x86_64__) || defined(_M_X64)
+bool has_sse2() { return true; }
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#else
+bool has_neon() { return true; }
+#endif
+
+}  // namespace
+
+std::vector<const Kernels*> available_kernels() {
+  std::vector<const Kernels*> available;
+#define MTCNN_FAST_ADD(isa) \
+  if (has_##isa()) available.push_back(&kernels_##isa);
+  MTCNN_FAST_FOR_EACH_ISA(MTCNN_FAST_ADD)
+#undef MTCNN_FAST_ADD
+  return available;
+}
+
+const Kernels& choose_kernels() {
+  const std::vector<const Kernels*> available = available_kernels();
+  const char* wanted = std::getenv("MTCNN_FAST_ISA");
+  if (!wanted || !*wanted) return *available.front();
+  std::string names;
+  for (const Kernels* kernels : available) {
+    if (std::string(wanted) == kernels->name) return *kernels;
+    names += (names.empty() ? "" : ", ") + std::string(kernels->name);
+  }
+  throw std::invalid_argument("MTCNN_FAST_ISA is '" + std::string(wanted) + "'; this machine has " + names);
+}
+
+}  // namespace mtcnn_fast

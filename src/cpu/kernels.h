@@ -1,0 +1,113 @@
+// What a CPU kernel unit offers: one table of functions an instruction set. Plain data only: the units that are compiled
+// per instruction set include this file and nothing of the standard library's templates.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "isa_list.h"
+
+namespace mtcnn_fast {
+
+// Source pixels of one output pixel along one axis: `first` .. `first + count - 1`, weights from `weights[offset]` on.
+struct Window {
+  std::int32_t first, count, offset;
+};
+struct Axis {
+  const Window* windows;
+  const float* weights;
+};
+
+// 8-bit pixels, `channels` (3 or 4) bytes apart; a fourth channel is ignored.
+struct Source {
+  const std::uint8_t* data;
+  std::ptrdiff_t stride;  // bytes
+  int channels;
+  bool bgr;  // the first channel is blue; outputs are always RGB
+};
+
+// A separable resize: out = (sum of weighted pixels, rounded to an integer if asked) * scale + bias.
+struct Resample {
+  Source source;
+  Axis x, y;
+  int width;                    // outputs in a row
+  int source_first, source_end; // columns that the windows of x cover
+  bool round;
+  float scale, bias;
+};
+
+// One layer's parameters in the kernels' layout (networks.cpp packs them).
+struct Layer {
+  const float* weight;
+  const float* bias;
+  const float* slope;
+};
+
+struct PnetWeights {
+  Layer conv1, conv2, conv3;  // [out / block][in][kh][kw][block], see planar_block()
+  const float* face;          // [32] weights, then the bias, of logit(face) - logit(not a face)
+  const float* box;           // [32][4] weights, then [4] biases
+};
+
+// conv: [out / tile][kh][kw][in][tile], see tile_vectors(); outputs padded with zeros to a multiple of kChannelPad.
+// Dense layers are convolutions over their whole input (row, column, channel).
+struct RefineWeights {
+  Layer conv1, conv2, conv3, conv4;  // R-Net has no conv4
+  Layer fc;
+  Layer heads;  // logit difference, 4 box offsets, and in O-Net 10 landmark values; no slope
+};
+constexpr int kChannelPad = 16;
+
+// P-Net's weights stand in blocks of that many output channels: each block is one register tile. Pixels are lanes, so
+// that any number of channels fills the vectors.
+constexpr int planar_block(int out_channels, int registers) { return out_channels % 8 ? 5 : registers >= 32 ? 8 : 4; }
+
+// R-Net's and O-Net's lanes are channels; their weights stand in tiles of that many vectors.
+constexpr int tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1; }
+
+// One window of P-Net's that passed.
+struct Cell {
+  std::int32_t row, column;
+  float logit;
+  float offsets[4];
+};
+using EmitCells = void (*)(void* context, const Cell* cells, int count);
+
+// A band of rows of one pyramid level through P-Net.
+struct PnetBand {
+  const Resample* resample;  // from the image; or
+  const float* level;        // a ready level, (height, width, 3), where resample is null
+  int height, width;         // of the level
+  int first_row, end_row;    // cell rows to compute
+  float threshold;           // emit cells with logit >= threshold, in order of row and column
+  EmitCells emit;
+  void* context;
+};
+
+constexpr int kRnetSide = 24, kOnetSide = 48;
+constexpr int kHeadOutputs = 16;  // floats a candidate that rnet and onet write: logit, offsets, landmarks, zeros
+constexpr int kMaxRefineBatch = 24;
+
+struct Kernels {
+  const char* name;
+  int lanes, registers;
+
+  // Scratch is 64-byte aligned and holds at least what the matching function says, in floats. Its contents do not
+  // matter, and nothing is kept there from one call to the next.
+  std::size_t (*resample_scratch)(const Resample&);
+  std::size_t (*pnet_scratch)(const PnetBand&);
+  std::size_t (*refine_scratch)();
+
+  // Rows first_row .. end_row - 1 of the output, interleaved: out is (end_row - first_row, width, 3).
+  void (*resample)(const Resample&, int first_row, int end_row, float* out, float* scratch);
+  void (*pnet)(const PnetWeights&, const PnetBand&, float* scratch);
+  // crops: (n, 24, 24, 3) or (n, 48, 48, 3), n <= kMaxRefineBatch; out: (n, kHeadOutputs). 64-byte aligned crops.
+  void (*rnet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
+  void (*onet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
+};
+
+#define MTCNN_FAST_DECLARE_KERNELS(isa) extern const Kernels kernels_##isa;
+MTCNN_FAST_FOR_EACH_ISA(MTCNN_FAST_DECLARE_KERNELS)
+#undef MTCNN_FAST_DECLARE_KERNELS
+
+}  // namespace mtcnn_fast

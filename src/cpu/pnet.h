@@ -1,0 +1,280 @@
+// P-Net over a band of a pyramid level, fused: resize -> conv1, PReLU, pool -> conv2, PReLU -> conv3, PReLU, logit, in
+// steps of a few rows, so that nothing between the image and the candidates leaves the second-level cache.
+//
+// Planes are kept by channel and pixels are lanes. A convolution runs over the rows of a step as one long row of pitch
+// `pitch`: the taps of a pixel lie at the same offsets for every lane, so vectors cross from row to row, small levels
+// waste no lanes at row ends, and the last two (of conv3: four) positions of a row hold values that nobody reads. Every
+// output is the same sequence of operations wherever it lies: bands, steps and lanes do not show in the result.
+#pragma once
+
+#include "kernels.h"
+#include "resample.h"
+#include "simd.h"
+
+namespace mtcnn_fast {
+namespace {
+
+struct Plane {
+  float* data;
+  std::ptrdiff_t stride;  // floats from one channel to the next
+};
+
+template <int kBlock, int kVectors>
+struct Tile {
+  F32 sum[kBlock][kVectors];
+};
+
+// One register tile of a 3x3 convolution: kBlock output channels of kVectors vectors of pixels.
+template <int kIn, int kBlock, int kVectors>
+inline Tile<kBlock, kVectors> conv3x3_tile(const float* in, std::ptrdiff_t stride, std::ptrdiff_t pitch,
+                                           const float* weight, const float* bias) {
+  Tile<kBlock, kVectors> tile;
+#pragma GCC unroll 8
+  for (int c = 0; c < kBlock; ++c)
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) tile.sum[c][v] = splat(bias[c]);
+  for (int i = 0; i < kIn; ++i, in += stride) {
+    for (int ky = 0; ky < 3; ++ky) {
+#pragma GCC unroll 3
+      for (int kx = 0; kx < 3; ++kx, weight += kBlock) {
+        F32 pixels[kVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) pixels[v] = load(in + ky * pitch + kx + v * kLanes);
+#pragma GCC unroll 8
+        for (int c = 0; c < kBlock; ++c) {
+          const F32 w = splat(weight[c]);
+#pragma GCC unroll 4
+          for (int v = 0; v < kVectors; ++v) tile.sum[c][v] = fma(w, pixels[v], tile.sum[c][v]);
+        }
+      }
+    }
+  }
+  return tile;
+}
+
+// Calls f.template operator()<vectors>(position) until `length` positions are covered; the last vector may go beyond.
+template <int kVectors, class F>
+inline void for_each_block(int length, const F& f) {
+  int p = 0;
+  for (; p + kVectors * kLanes <= length; p += kVectors * kLanes) f.template operator()<kVectors>(p);
+  if constexpr (kVectors > 1) {
+    const int left = (length - p + kLanes - 1) / kLanes;
+    if (kVectors > 2 && left == 2)
+      f.template operator()<2>(p);
+    else
+      for (; p < length; p += kLanes) f.template operator()<1>(p);
+  } else if (p < length) {
+    f.template operator()<1>(p);
+  }
+}
+
+template <int kBlock>
+constexpr int tile_pixels() {
+  // Sums, one vector of pixels each and one weight must fit the registers.
+  for (int v = 4; v > 1; --v)
+    if (kBlock * v + v + 1 <= kRegisters && v <= 3 + (kBlock == 5)) return v;
+  return 1;
+}
+
+// Output positions 0 .. length - 1 of a 3x3 convolution with PReLU.
+template <int kIn, int kOut>
+inline void conv3x3(const float* in, std::ptrdiff_t in_stride, std::ptrdiff_t pitch, const Layer& layer, float* out,
+                    std::ptrdiff_t out_stride, int length) {
+  constexpr int kBlock = planar_block(kOut, kRegisters);
+  for_each_block<tile_pixels<kBlock>()>(length, [&]<int kVectors>(int p) {
+    for (int c = 0; c < kOut; c += kBlock) {
+      const auto tile = conv3x3_tile<kIn, kBlock, kVectors>(in + p, in_stride, pitch, layer.weight + c * kIn * 9,
+                                                            layer.bias + c);
+      for (int b = 0; b < kBlock; ++b)
+        for (int v = 0; v < kVectors; ++v)
+          store(out + (c + b) * out_stride + p + v * kLanes, prelu(tile.sum[b][v], splat(layer.slope[c + b])));
+    }
+  });
+}
+
+// The sizes of everything in a band, and where it lies in the scratch.
+struct PnetPlan {
+  static constexpr int kConv1Positions = 640;  // of 10 channels, in the first-level cache
+
+  int pooled_width, cells;  // pitch of the pooled and conv2 planes; cells in a row
+  int rows;                 // cell rows a step
+  std::ptrdiff_t input_stride, conv1_stride, pooled_stride, conv2_stride;
+  std::size_t row_at, input_at, conv1_at, pooled_at, conv2_at, total;
+
+  explicit PnetPlan(const PnetBand& band) {
+    pooled_width = (band.width - 1) / 2;
+    cells = pooled_width - 4;
+    // A step amortises the two rows that it moves; it is kept short enough for the second-level cache.
+    rows = 768 / pooled_width + 2;
+    if (rows > band.end_row - band.first_row) rows = band.end_row - band.first_row;
+    // The first step computes four more pooled rows than cells, each from two rows, and two more input rows.
+    input_stride = round_up(static_cast<std::size_t>(2 * rows + 10) * band.width + kSlack, 16);
+    conv1_stride = kConv1Positions + kSlack;
+    if (2 * band.width > kConv1Positions) conv1_stride += kSlack;
+    pooled_stride = round_up(static_cast<std::size_t>(rows + 4) * pooled_width + kSlack, 16);
+    conv2_stride = round_up(static_cast<std::size_t>(rows + 2) * pooled_width + kSlack, 16);
+    row_at = 0;
+    input_at = row_at + (band.resample ? resample_scratch(*band.resample) : 0);
+    conv1_at = input_at + 3 * input_stride;
+    pooled_at = conv1_at + 10 * conv1_stride;
+    conv2_at = pooled_at + 10 * pooled_stride;
+    total = conv2_at + 16 * conv2_stride;
+  }
+};
+
+// Rows y .. y + n - 1 of the level into the input planes, from row `at` on.
+inline void read_rows(const PnetBand& band, int y, int n, Plane input, int at, float* row) {
+  for (int i = 0; i < n; ++i) {
+    float* out = input.data + static_cast<std::ptrdiff_t>(at + i) * band.width;
+    if (band.resample) {
+      resample_planar_row(*band.resample, y + i, {out, input.stride}, row);
+    } else {
+      const float* pixel = band.level + static_cast<std::ptrdiff_t>(y + i) * band.width * 3;
+      for (int x = 0; x < band.width; ++x)
+        for (int c = 0; c < 3; ++c) out[c * input.stride + x] = pixel[3 * x + c];
+    }
+  }
+}
+
+// Max-pooling 2x2 of one row pair; where the level's height is odd, the last pair has one row, `second` == `first`.
+inline void pool2x2_row(const float* first, const float* second, float* out, int outputs) {
+  for (int x = 0; x < outputs; x += kLanes) {
+    const F32 low = max(load(first + 2 * x), load(second + 2 * x));
+    const F32 high = max(load(first + 2 * x + kLanes), load(second + 2 * x + kLanes));
+    store(out + x, max(even(low, high), odd(low, high)));
+  }
+}
+
+// Pooled rows y .. y + n - 1 from the input planes, whose row 0 is input row 2y of the level.
+inline void conv1_and_pool(const PnetWeights& weights, const PnetBand& band, const PnetPlan& plan, int y, int n,
+                           Plane input, float* conv1, float* pooled) {
+  const int width = band.width, columns = width - 2, rows = band.height - 2;
+  // Narrow levels: several row pairs as one long row; wide ones: pieces of one row pair.
+  const bool narrow = 2 * width <= PnetPlan::kConv1Positions;
+  const int pairs = narrow ? PnetPlan::kConv1Positions / (2 * width) : 1;
+  const int piece = narrow ? columns : PnetPlan::kConv1Positions / 2;
+  const std::ptrdiff_t pitch = narrow ? width : piece + kSlack;
+  for (int r = 0; r < n; r += pairs) {
+    const int here = n - r < pairs ? n - r : pairs;
+    // The last pair of a level with an odd number of conv1 rows is a single row.
+    const int conv_rows = rows - 2 * (y + r) < 2 * here ? rows - 2 * (y + r) : 2 * here;
+    for (int x = 0; x < columns; x += piece) {
+      const int wide = columns - x < piece ? columns - x : piece;
+      const float* from = input.data + static_cast<std::ptrdiff_t>(2 * r) * width + x;
+      if (narrow) {
+        conv3x3<3, 10>(from, input.stride, width, weights.conv1, conv1, plan.conv1_stride,
+                       (conv_rows - 1) * width + wide);
+      } else {
+        for (int k = 0; k < conv_rows; ++k)
+          conv3x3<3, 10>(from + static_cast<std::ptrdiff_t>(k) * width, input.stride, width, weights.conv1,
+                         conv1 + k * pitch, plan.conv1_stride, wide);
+      }
+      for (int c = 0; c < 10; ++c) {
+        for (int k = 0; k < here; ++k) {
+          float* first = conv1 + c * plan.conv1_stride + 2 * k * pitch;
+          float* second = 2 * k + 1 < conv_rows ? first + pitch : first;
+          // Ceil mode: an odd last column is pooled alone.
+          if (wide % 2) first[wide] = first[wide - 1], second[wide] = second[wide - 1];
+          float* out = pooled + c * plan.pooled_stride + static_cast<std::ptrdiff_t>(r + k) * plan.pooled_width + x / 2;
+          pool2x2_row(first, second, out, (wide + 1) / 2);
+        }
+      }
+    }
+  }
+}
+
+// conv3 with its PReLU, the face logit, and the offsets of the blocks in which a cell passes.
+inline void conv3_and_heads(const PnetWeights& weights, const PnetBand& band, const PnetPlan& plan, int row, int n,
+                            const float* conv2) {
+  constexpr int kIn = 16, kOut = 32, kBlock = planar_block(kOut, kRegisters);
+  const std::ptrdiff_t pitch = plan.pooled_width;
+  for_each_block<tile_pixels<kBlock>()>((n - 1) * plan.pooled_width + plan.cells, [&]<int kVectors>(int p) {
+    constexpr int kCells = kVectors * kLanes;
+    float features[kOut * kCells];
+    F32 logit[kVectors];
+    for (int v = 0; v < kVectors; ++v) logit[v] = splat(weights.face[kOut]);
+    for (int c = 0; c < kOut; c += kBlock) {
+      const auto tile = conv3x3_tile<kIn, kBlock, kVectors>(conv2 + p, plan.conv2_stride, pitch,
+                                                            weights.conv3.weight + c * kIn * 9, weights.conv3.bias + c);
+      for (int b = 0; b < kBlock; ++b) {
+        for (int v = 0; v < kVectors; ++v) {
+          const F32 x = prelu(tile.sum[b][v], splat(weights.conv3.slope[c + b]));
+          logit[v] = fma(splat(weights.face[c + b]), x, logit[v]);
+          store(features + (c + b) * kCells + v * kLanes, x);
+        }
+      }
+    }
+    float logits[kCells];
+    for (int v = 0; v < kVectors; ++v) store(logits + v * kLanes, logit[v]);
+
+    Cell passed[kCells];
+    int lanes[kCells];
+    int count = 0;
+    for (int i = 0, y = p / plan.pooled_width, x = p % plan.pooled_width; i < kCells && y < n; ++i) {
+      if (logits[i] >= band.threshold && x < plan.cells) {
+        lanes[count] = i;
+        passed[count++] = {row + y, x, logits[i], {}};
+      }
+      if (++x == plan.pooled_width) x = 0, ++y;
+    }
+    if (count == 0) return;
+    for (int k = 0; k < 4; ++k) {
+      F32 offset[kVectors];
+      for (int v = 0; v < kVectors; ++v) offset[v] = splat(weights.box[kOut * 4 + k]);
+      for (int c = 0; c < kOut; ++c)
+        for (int v = 0; v < kVectors; ++v)
+          offset[v] = fma(splat(weights.box[c * 4 + k]), load(features + c * kCells + v * kLanes), offset[v]);
+      float offsets[kCells];
+      for (int v = 0; v < kVectors; ++v) store(offsets + v * kLanes, offset[v]);
+      for (int i = 0; i < count; ++i) passed[i].offsets[k] = offsets[lanes[i]];
+    }
+    band.emit(band.context, passed, count);
+  });
+}
+
+// The last `keep` rows of each plane to its front.
+inline void carry_rows(float* planes, int channels, std::ptrdiff_t stride, int width, int from_row, int keep) {
+  for (int c = 0; c < channels; ++c)
+    std::memmove(planes + c * stride, planes + c * stride + static_cast<std::ptrdiff_t>(from_row) * width,
+                 sizeof(float) * keep * width);
+}
+
+std::size_t pnet_scratch(const PnetBand& band) { return PnetPlan(band).total; }
+
+void pnet(const PnetWeights& weights, const PnetBand& band, float* scratch) {
+  const PnetPlan plan(band);
+  const Plane input{scratch + plan.input_at, plan.input_stride};
+  float* const conv1 = scratch + plan.conv1_at;
+  float* const pooled = scratch + plan.pooled_at;
+  float* const conv2 = scratch + plan.conv2_at;
+  const int width = plan.pooled_width;
+  // Each step keeps the last two rows of input, pooled and conv2 planes from the one before; the first has none.
+  int kept_input = 0, kept = 0;
+  int next_input = 2 * band.first_row, next_pooled = band.first_row;
+  for (int row = band.first_row; row < band.end_row; row += plan.rows) {
+    const int n = band.end_row - row < plan.rows ? band.end_row - row : plan.rows;
+    const int new_pooled = row + n + 4 - next_pooled;
+    const int end_input = 2 * (row + n + 4) + 2 < band.height ? 2 * (row + n + 4) + 2 : band.height;
+    const int new_input = end_input - next_input;
+    read_rows(band, next_input, new_input, input, kept_input, scratch + plan.row_at);
+    conv1_and_pool(weights, band, plan, next_pooled, new_pooled, input, conv1, pooled + kept * width);
+
+    const int new_conv2 = kept + new_pooled - 2;
+    const int kept_conv2 = kept;
+    conv3x3<10, 16>(pooled, plan.pooled_stride, width, weights.conv2, conv2 + kept_conv2 * width, plan.conv2_stride,
+                    new_conv2 * width - 2);
+    conv3_and_heads(weights, band, plan, row, n, conv2);
+
+    next_input = end_input;
+    next_pooled = row + n + 4;
+    if (row + n < band.end_row) {
+      carry_rows(input.data, 3, input.stride, band.width, kept_input + new_input - 2, 2);
+      carry_rows(pooled, 10, plan.pooled_stride, width, kept + new_pooled - 2, 2);
+      carry_rows(conv2, 16, plan.conv2_stride, width, kept_conv2 + new_conv2 - 2, 2);
+    }
+    kept_input = kept = 2;
+  }
+}
+
+}  // namespace
+}  // namespace mtcnn_fast

@@ -1,0 +1,48 @@
+// Any view of an image as the packed rows of 3 or 4 channels that the kernels read.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include <mtcnn_fast/types.h>
+
+#include "kernels.h"
+
+namespace mtcnn_fast {
+
+// Rows in any order and distance, RGB, BGR and what has a fourth channel are read where they lie. Gray, mirrored and
+// transposed images are copied, once, to three channels.
+class SourceImage {
+ public:
+  explicit SourceImage(const ImageView& image) {
+    const std::ptrdiff_t pixel = image.pixel_stride ? image.pixel_stride : channels(image.format);
+    const std::ptrdiff_t stride = image.stride ? image.stride : pixel * image.width;
+    const bool reversed = image.channel_stride == -1;
+    const bool bgr = image.format == PixelFormat::bgr || image.format == PixelFormat::bgra;
+    const bool packed = (pixel == 3 || pixel == 4) && (image.channel_stride == 1 || reversed);
+    if (packed && image.format != PixelFormat::gray) {
+      source = {reversed ? image.data - 2 : image.data, stride, static_cast<int>(pixel), bgr != reversed};
+      return;
+    }
+    const std::ptrdiff_t channel = image.format == PixelFormat::gray ? 0 : image.channel_stride;
+    const std::ptrdiff_t packed_stride = std::ptrdiff_t{3} * image.width;
+    copy_.reset(new std::uint8_t[static_cast<std::size_t>(packed_stride) * image.height]);
+    std::uint8_t* out = copy_.get();
+    for (int y = 0; y < image.height; ++y) {
+      const std::uint8_t* in = image.data + y * stride;
+      for (int x = 0; x < image.width; ++x, in += pixel, out += 3) {
+        out[0] = in[0];
+        out[1] = in[channel];
+        out[2] = in[2 * channel];
+      }
+    }
+    source = {copy_.get(), packed_stride, 3, bgr};
+  }
+
+  Source source;
+
+ private:
+  std::unique_ptr<std::uint8_t[]> copy_;
+};
+
+}  // namespace mtcnn_fast

@@ -1,0 +1,134 @@
+#include <mtcnn_fast/detector.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <sstream>
+#include <stdexcept>
+
+#include "backend.h"
+#include "conventions.h"
+#include "cpu/dispatch.h"
+#include "thread_pool.h"
+
+namespace mtcnn_fast {
+namespace {
+
+template <class... Parts>
+[[noreturn]] void refuse(const Parts&... parts) {
+  std::ostringstream message;
+  (message << ... << parts);
+  throw std::invalid_argument(message.str());
+}
+
+void check_probability(const char* name, std::size_t index, double value) {
+  if (!(value >= 0 && value <= 1)) refuse(name, "[", index, "] is ", value, ", wanted a number in [0, 1]");
+}
+
+void check(const Options& o) {
+  if (!(o.min_face_size >= 4) || !std::isfinite(o.min_face_size))
+    refuse("min_face_size is ", o.min_face_size, ", wanted pixels, at least 4");
+  if (o.max_face_size && !(*o.max_face_size >= o.min_face_size))
+    refuse("max_face_size is ", *o.max_face_size, ", wanted pixels, at least min_face_size, which is ",
+           o.min_face_size);
+  if (!(o.scale_factor > 0 && o.scale_factor <= 0.99))
+    refuse("scale_factor is ", o.scale_factor, ", wanted a number above 0 and up to 0.99");
+  for (std::size_t i = 0; i < o.thresholds.size(); ++i) check_probability("thresholds", i, o.thresholds[i]);
+  for (std::size_t i = 0; i < o.nms_thresholds.size(); ++i) check_probability("nms_thresholds", i, o.nms_thresholds[i]);
+  if (o.num_threads && *o.num_threads < 1) refuse("num_threads is ", *o.num_threads, ", wanted at least 1");
+  if (o.precision != "fp32") refuse("precision is '", o.precision, "', wanted 'fp32'");
+}
+
+const Conventions& find_profile(const std::string& name) {
+  std::string known;
+  for (const Conventions& conventions : kProfiles) {
+    if (conventions.name == name) return conventions;
+    known += (known.empty() ? "'" : ", '") + std::string(conventions.name) + "'";
+  }
+  refuse("profile is '", name, "', wanted one of ", known);
+}
+
+void check_device(const std::string& device) {
+  if (device == "auto" || device == "cpu") return;
+  const bool numbered = device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
+                        std::all_of(device.begin() + 5, device.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (device == "cuda" || numbered)
+    throw std::runtime_error("device is '" + device +
+                             "', but this build of mtcnn_fast has no CUDA backend; use device='cpu' or 'auto'");
+  refuse("device is '", device, "', wanted 'auto', 'cpu', 'cuda' or 'cuda:N'");
+}
+
+int resolve_threads(const Options& options) {
+  const int processors = available_processors();
+  if (options.num_threads) return std::min(*options.num_threads, processors);
+  const char* text = std::getenv("MTCNN_FAST_NUM_THREADS");
+  if (!text || !*text) return processors;
+  char* end = nullptr;
+  errno = 0;
+  const long value = std::strtol(text, &end, 10);
+  if (*end || errno || value < 1 || value > processors)
+    refuse("MTCNN_FAST_NUM_THREADS is '", text, "'; this machine can serve 1 to ", processors);
+  return static_cast<int>(value);
+}
+
+void check_image(const ImageView& image) {
+  if (!image.data || image.width < 1 || image.height < 1)
+    refuse("image is ", image.width, "x", image.height, image.data ? "" : " without data",
+           ", wanted at least one pixel");
+}
+
+void select(std::vector<Detection>& faces, const ImageView& image, const Selection& selection) {
+  if (faces.size() > static_cast<std::size_t>(selection.max_faces)) faces.resize(selection.max_faces);
+  if (!selection.clip) return;
+  const auto width = static_cast<float>(image.width), height = static_cast<float>(image.height);
+  for (Detection& face : faces)
+    face.box = {std::clamp(face.box.x1, 0.0f, width), std::clamp(face.box.y1, 0.0f, height),
+                std::clamp(face.box.x2, 0.0f, width), std::clamp(face.box.y2, 0.0f, height)};
+}
+
+}  // namespace
+
+Detector::Detector(const Options& options) {
+  check(options);
+  const Conventions& conventions = find_profile(options.profile);
+  check_device(options.device);
+  backend_ = make_cpu_backend(options, conventions, resolve_threads(options));
+}
+
+std::vector<Detection> Detector::detect(const ImageView& image, const Selection& selection) const {
+  return std::move(detect(std::span(&image, 1), selection).front());
+}
+
+std::vector<std::vector<Detection>> Detector::detect(std::span<const ImageView> images,
+                                                     const Selection& selection) const {
+  for (const ImageView& image : images) check_image(image);
+  if (selection.max_faces < 0) refuse("max_faces is ", selection.max_faces, ", wanted at least 0");
+  std::vector<std::vector<Detection>> faces = backend_->detect(images, {});
+  for (std::size_t i = 0; i < images.size(); ++i) select(faces[i], images[i], selection);
+  return faces;
+}
+
+Inspection Detector::inspect(const ImageView& image) const {
+  check_image(image);
+  Inspection inspection;
+  backend_->detect(std::span(&image, 1), std::span(&inspection, 1));
+  return inspection;
+}
+
+const std::string& Detector::device() const { return backend_->device; }
+const std::string& Detector::isa() const { return backend_->isa; }
+const std::string& Detector::precision() const { return backend_->precision; }
+int Detector::num_threads() const { return backend_->num_threads; }
+
+std::vector<std::string> available_devices() { return {"cpu"}; }
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : available_kernels()) names.emplace_back(kernels->name);
+  return names;
+}
+
+std::string version() { return MTCNN_FAST_VERSION; }
+
+}  // namespace mtcnn_fast

@@ -1,0 +1,217 @@
+#include "networks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <new>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace mtcnn_fast {
+namespace {
+
+// Every layer with parameters. Shapes are those of the weight: convolutions (out, in, height, width), dense layers
+// (out, in), PReLU (channels); the first two have a bias (out) besides.
+struct LayerSpec {
+  const char* name;
+  int rank;
+  std::int64_t shape[4];
+};
+constexpr LayerSpec kLayers[] = {
+    {"pnet.conv1", 4, {10, 3, 3, 3}},   {"pnet.prelu1", 1, {10}},  {"pnet.conv2", 4, {16, 10, 3, 3}},
+    {"pnet.prelu2", 1, {16}},           {"pnet.conv3", 4, {32, 16, 3, 3}}, {"pnet.prelu3", 1, {32}},
+    {"pnet.face", 4, {2, 32, 1, 1}},    {"pnet.box", 4, {4, 32, 1, 1}},
+    {"rnet.conv1", 4, {28, 3, 3, 3}},   {"rnet.prelu1", 1, {28}},  {"rnet.conv2", 4, {48, 28, 3, 3}},
+    {"rnet.prelu2", 1, {48}},           {"rnet.conv3", 4, {64, 48, 2, 2}}, {"rnet.prelu3", 1, {64}},
+    {"rnet.fc", 2, {128, 576}},         {"rnet.prelu4", 1, {128}}, {"rnet.face", 2, {2, 128}},
+    {"rnet.box", 2, {4, 128}},
+    {"onet.conv1", 4, {32, 3, 3, 3}},   {"onet.prelu1", 1, {32}},  {"onet.conv2", 4, {64, 32, 3, 3}},
+    {"onet.prelu2", 1, {64}},           {"onet.conv3", 4, {64, 64, 3, 3}}, {"onet.prelu3", 1, {64}},
+    {"onet.conv4", 4, {128, 64, 2, 2}}, {"onet.prelu4", 1, {128}}, {"onet.fc", 2, {256, 1152}},
+    {"onet.prelu5", 1, {256}},          {"onet.face", 2, {2, 256}}, {"onet.box", 2, {4, 256}},
+    {"onet.landmarks", 2, {10, 256}},
+};
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::ostringstream text;
+  text << '(';
+  for (std::size_t i = 0; i < shape.size(); ++i) text << (i ? ", " : "") << shape[i];
+  text << (shape.size() == 1 ? ",)" : ")");
+  return text.str();
+}
+
+void check_tensor(const Tensors& tensors, const std::string& name, const std::vector<std::int64_t>& wanted) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) throw std::invalid_argument("weights: tensor '" + name + "' is missing");
+  const Tensor& tensor = found->second;
+  if (tensor.shape != wanted)
+    throw std::invalid_argument("weights: tensor '" + name + "' has shape " + shape_text(tensor.shape) + ", wanted " +
+                                shape_text(wanted));
+  std::size_t values = 1;
+  for (const std::int64_t n : wanted) values *= static_cast<std::size_t>(n);
+  if (tensor.data.size() != values)
+    throw std::invalid_argument("weights: tensor '" + name + "' of shape " + shape_text(wanted) + " holds " +
+                                std::to_string(tensor.data.size()) + " values");
+  if (!std::all_of(tensor.data.begin(), tensor.data.end(), [](float x) { return std::isfinite(x); }))
+    throw std::invalid_argument("weights: tensor '" + name + "' has a value that is not finite");
+}
+
+std::size_t padded(std::size_t channels) { return (channels + kChannelPad - 1) / kChannelPad * kChannelPad; }
+
+}  // namespace
+
+void check_tensors(const Tensors& tensors) {
+  std::size_t known = 0;
+  const auto check = [&](const std::string& name, const std::vector<std::int64_t>& shape) {
+    check_tensor(tensors, name, shape);
+    ++known;
+  };
+  for (const LayerSpec& layer : kLayers) {
+    const std::string name = layer.name;
+    check(name + ".weight", {layer.shape, layer.shape + layer.rank});
+    if (layer.rank > 1) check(name + ".bias", {layer.shape[0]});
+  }
+  if (tensors.size() == known) return;
+  for (const auto& [name, tensor] : tensors) {
+    const std::string layer = name.substr(0, name.rfind('.'));
+    const bool of_layer = std::any_of(std::begin(kLayers), std::end(kLayers), [&](const LayerSpec& spec) {
+      return layer == spec.name && (name == layer + ".weight" || (spec.rank > 1 && name == layer + ".bias"));
+    });
+    if (!of_layer) throw std::invalid_argument("weights: unknown tensor '" + name + "'");
+  }
+}
+
+// Rearranges one network's tensors.
+class Packer {
+ public:
+  Packer(PackedNetworks& out, const Tensors& tensors, std::string network, const Kernels& kernels)
+      : out_(out), tensors_(tensors), network_(std::move(network)), kernels_(kernels) {}
+
+  // A layer for lanes that are pixels: [out / block][in][kh][kw][block].
+  Layer planar(const std::string& name, const std::string& slope) {
+    const Tensor& weight = get(name + ".weight");
+    const auto outputs = static_cast<std::size_t>(weight.shape[0]), taps = weight.data.size() / outputs;
+    const auto block =
+        static_cast<std::size_t>(planar_block(static_cast<int>(outputs), kernels_.registers));
+    float* packed = out_.allocate(weight.data.size());
+    for (std::size_t o = 0; o < outputs; ++o)
+      for (std::size_t t = 0; t < taps; ++t)
+        packed[(o / block * taps + t) * block + o % block] = weight.data[o * taps + t];
+    return {packed, copy(get(name + ".bias"), outputs), copy(get(slope + ".weight"), outputs)};
+  }
+
+  // A layer for lanes that are channels: [out / tile][kh][kw][in][tile]. A dense layer's input, flattened as (channel,
+  // row, column), is a map of side x side.
+  Layer channels(const std::string& name, const std::string& slope, std::size_t side) {
+    const Tensor& weight = get(name + ".weight");
+    const auto outputs = static_cast<std::size_t>(weight.shape[0]), taps = weight.data.size() / outputs;
+    const std::size_t pixels = side * side, inputs = taps / pixels;
+    Rows rows(padded(outputs), taps);
+    for (std::size_t o = 0; o < outputs; ++o)
+      for (std::size_t i = 0; i < inputs; ++i)
+        for (std::size_t p = 0; p < pixels; ++p)
+          rows.at(o, p * inputs + i) = weight.data[o * taps + i * pixels + p];
+    return {tiles(rows), copy(get(name + ".bias"), padded(outputs)),
+            copy(get(slope + ".weight"), padded(outputs))};
+  }
+
+  // The output layers of R-Net or O-Net as one: logit difference, offsets, landmarks.
+  Layer heads(const std::vector<std::string>& names) {
+    const auto [weight, bias] = face();
+    Rows rows(kHeadOutputs, weight.size());
+    Tensor biases;
+    std::copy(weight.begin(), weight.end(), &rows.at(0, 0));
+    biases.data.push_back(bias);
+    for (const std::string& name : names) {
+      const Tensor& w = get(name + ".weight");
+      std::copy(w.data.begin(), w.data.end(), &rows.at(biases.data.size(), 0));
+      const Tensor& b = get(name + ".bias");
+      biases.data.insert(biases.data.end(), b.data.begin(), b.data.end());
+    }
+    // The heads have no activation; their slope only has to be readable.
+    return {tiles(rows), copy(biases, kHeadOutputs), copy(Tensor{}, kHeadOutputs)};
+  }
+
+  const float* planar_face() {
+    auto [weight, bias] = face();
+    weight.push_back(bias);
+    return copy({{}, weight}, weight.size());
+  }
+  const float* planar_box() {
+    const Tensor& weight = get("box.weight");
+    const auto inputs = weight.data.size() / 4;
+    Tensor packed{{}, std::vector<float>(weight.data.size())};
+    for (std::size_t k = 0; k < 4; ++k)
+      for (std::size_t i = 0; i < inputs; ++i) packed.data[i * 4 + k] = weight.data[k * inputs + i];
+    const Tensor& bias = get("box.bias");
+    packed.data.insert(packed.data.end(), bias.data.begin(), bias.data.end());
+    return copy(packed, packed.data.size());
+  }
+
+ private:
+  struct Rows {  // [output][tap], outputs padded
+    std::size_t outputs, taps;
+    std::vector<float> data;
+    Rows(std::size_t o, std::size_t t) : outputs(o), taps(t), data(o * t) {}
+    float& at(std::size_t o, std::size_t t) { return data[o * taps + t]; }
+  };
+
+  const Tensor& get(const std::string& name) const { return tensors_.at(network_ + "." + name); }
+
+  // Weights and bias of logit(face) - logit(not a face): the softmax of two is a sigmoid of their difference.
+  std::pair<std::vector<float>, float> face() const {
+    const Tensor& weight = get("face.weight");
+    const Tensor& bias = get("face.bias");
+    const std::size_t inputs = weight.data.size() / 2;
+    std::vector<float> difference(inputs);
+    for (std::size_t i = 0; i < inputs; ++i) difference[i] = weight.data[inputs + i] - weight.data[i];
+    return {difference, bias.data[1] - bias.data[0]};
+  }
+
+  const float* tiles(Rows& rows) {
+    const auto lanes = static_cast<std::size_t>(kernels_.lanes);
+    const std::size_t tile = lanes * static_cast<std::size_t>(tile_vectors(static_cast<int>(rows.outputs / lanes)));
+    float* packed = out_.allocate(rows.data.size());
+    for (std::size_t o = 0; o < rows.outputs; ++o)
+      for (std::size_t t = 0; t < rows.taps; ++t)
+        packed[(o / tile * rows.taps + t) * tile + o % tile] = rows.at(o, t);
+    return packed;
+  }
+
+  const float* copy(const Tensor& tensor, std::size_t floats) {
+    float* copied = out_.allocate(floats);
+    std::copy(tensor.data.begin(), tensor.data.end(), copied);
+    return copied;
+  }
+
+  PackedNetworks& out_;
+  const Tensors& tensors_;
+  std::string network_;
+  const Kernels& kernels_;
+};
+
+PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
+  check_tensors(tensors);
+  Packer p(*this, tensors, "pnet", kernels);
+  pnet = {p.planar("conv1", "prelu1"), p.planar("conv2", "prelu2"), p.planar("conv3", "prelu3"), p.planar_face(),
+          p.planar_box()};
+  Packer r(*this, tensors, "rnet", kernels);
+  rnet = {r.channels("conv1", "prelu1", 3), r.channels("conv2", "prelu2", 3), r.channels("conv3", "prelu3", 2), {},
+          r.channels("fc", "prelu4", 3),    r.heads({"box"})};
+  Packer o(*this, tensors, "onet", kernels);
+  onet = {o.channels("conv1", "prelu1", 3), o.channels("conv2", "prelu2", 3), o.channels("conv3", "prelu3", 3),
+          o.channels("conv4", "prelu4", 2), o.channels("fc", "prelu5", 3),    o.heads({"box", "landmarks"})};
+}
+
+void PackedNetworks::Free::operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
+
+// Zeroed, for the padding, and aligned to a cache line, so that no weight vector straddles two.
+float* PackedNetworks::allocate(std::size_t floats) {
+  auto* memory = static_cast<float*>(::operator new[](floats * sizeof(float), std::align_val_t{64}));
+  storage.emplace_back(memory);
+  std::fill_n(memory, floats, 0.0f);
+  return memory;
+}
+
+}  // namespace mtcnn_fast

@@ -1,0 +1,40 @@
+// The image pyramid's levels, and the window tables by which an axis is resized. The kernels know tables, not filters.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "backend.h"
+#include "conventions.h"
+#include "cpu/kernels.h"
+
+namespace mtcnn_fast {
+
+// Levels of the pyramid for an image of height x width, largest first: scale_k = 12 / min_face_size * scale_factor^k
+// while the shorter side is at least 12. Throws std::invalid_argument for a pyramid of more than 2^31 pixels.
+std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Options& options,
+                                               const Conventions& conventions);
+
+enum class Filter { area, bilinear, bilinear_of_areas, adaptive_average };
+
+// The filter for resizing height x width to target_height x target_width.
+Filter resize_filter(Resampling resampling, int height, int width, int target_height, int target_width);
+
+// How the outputs of one axis are weighted from its source pixels; output i has windows[i].
+struct WindowTable {
+  std::vector<Window> windows;
+  std::vector<float> weights;
+
+  // Fills the table for `source` pixels resized to `target`. Weights sum to 1.
+  void make(int source, int target, Filter filter);
+  // Moves the source by `offset` pixels and drops what then lies outside 0 .. size - 1: black there adds nothing.
+  void place(int offset, int size);
+
+  // The first source pixel used, and the one after the last.
+  int first() const;
+  int end() const;
+  Axis axis() const { return {windows.data(), weights.data()}; }
+};
+
+}  // namespace mtcnn_fast

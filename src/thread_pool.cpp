@@ -1,0 +1,166 @@
+#include "thread_pool.h"
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+namespace mtcnn_fast {
+namespace {
+
+inline void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// About a microsecond or two: bridges the gap between two loops of one image, too short for other programs to notice.
+constexpr int kSpins = 200;
+
+// Waits until `value` is no longer `old`: spins shortly, then sleeps.
+void wait_for_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    pause();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
+class ThreadPool {
+ public:
+  // False if another loop is running; nothing was done then.
+  bool run(int tasks, int threads, void (*task)(void*, int), void* context) {
+    const std::unique_lock lock(owner_, std::try_to_lock);
+    if (!lock.owns_lock()) return false;
+    start_workers(threads - 1);
+    task_.store(task, std::memory_order_relaxed);
+    context_.store(context, std::memory_order_relaxed);
+    tasks_.store(tasks, std::memory_order_relaxed);
+    helpers_.store(threads - 1, std::memory_order_relaxed);
+    unfinished_.store(static_cast<std::uint32_t>(tasks), std::memory_order_relaxed);
+    const std::uint32_t loop = loop_.load(std::memory_order_relaxed) + 1;
+    next_.store(static_cast<std::uint64_t>(loop) << 32, std::memory_order_release);
+    loop_.store(loop, std::memory_order_release);
+    loop_.notify_all();
+    work(loop);
+    // Finished tasks count, not workers that reported: one that the system has put aside would cost a time slice.
+    for (std::uint32_t left; (left = unfinished_.load(std::memory_order_acquire)) != 0;)
+      wait_for_change(unfinished_, left);
+    std::exception_ptr error;
+    std::swap(error, error_);
+    if (error) std::rethrow_exception(error);
+    return true;
+  }
+
+ private:
+  void start_workers(int wanted) {
+    for (; workers_ < wanted; ++workers_) {
+      try {
+        std::thread([this, index = workers_, loop = loop_.load()] { serve(index, loop); }).detach();
+      } catch (const std::system_error&) {
+        return;  // the system has no thread left: those that there are do the work
+      }
+    }
+  }
+
+  void serve(int index, std::uint32_t seen) {
+    for (;;) {
+      wait_for_change(loop_, seen);
+      seen = loop_.load(std::memory_order_acquire);
+      if (index < helpers_.load(std::memory_order_relaxed)) work(seen);
+    }
+  }
+
+  // Takes tasks of that loop until there is none left. The loop's number stands in the upper half of next_, so that a
+  // worker that comes late cannot take a task of a later loop with an earlier one's function.
+  void work(std::uint32_t loop) {
+    std::uint64_t ticket = next_.load(std::memory_order_acquire);
+    for (;;) {
+      if (ticket >> 32 != loop) return;
+      const int index = static_cast<int>(ticket & 0xffffffffu);
+      if (index >= tasks_.load(std::memory_order_relaxed)) return;
+      if (!next_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
+      try {
+        task_.load(std::memory_order_relaxed)(context_.load(std::memory_order_relaxed), index);
+      } catch (...) {
+        const std::lock_guard lock(error_guard_);
+        if (!error_) error_ = std::current_exception();
+      }
+      ++ticket;
+      if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_all();
+    }
+  }
+
+  std::mutex owner_;
+  int workers_ = 0;
+  std::atomic<void (*)(void*, int)> task_{nullptr};
+  std::atomic<void*> context_{nullptr};
+  std::atomic<int> tasks_{0}, helpers_{0};
+  std::atomic<std::uint64_t> next_{0};
+  std::atomic<std::uint32_t> loop_{0}, unfinished_{0};
+  std::mutex error_guard_;
+  std::exception_ptr error_;
+};
+
+// Never destroyed: its threads may outlive main(). A forked child has none of them and makes a pool of its own.
+std::atomic<ThreadPool*> the_pool{nullptr};
+
+ThreadPool& pool() {
+  ThreadPool* existing = the_pool.load(std::memory_order_acquire);
+  if (existing) return *existing;
+#if !defined(_WIN32)
+  static std::once_flag registered;
+  std::call_once(registered, [] {
+    pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr, std::memory_order_release); });
+  });
+#endif
+  auto* made = new ThreadPool;
+  if (the_pool.compare_exchange_strong(existing, made)) return *made;
+  delete made;
+  return *existing;
+}
+
+thread_local bool inside_task = false;
+
+}  // namespace
+
+void detail::parallel_for(int tasks, int threads, void (*task)(void*, int), void* context) {
+  struct Call {
+    void (*task)(void*, int);
+    void* context;
+  } call{task, context};
+  if (threads > tasks) threads = tasks;
+  if (threads > 1 && !inside_task) {
+    const auto marked = [](void* c, int index) {
+      inside_task = true;
+      struct Reset {
+        ~Reset() { inside_task = false; }
+      } reset;
+      static_cast<Call*>(c)->task(static_cast<Call*>(c)->context, index);
+    };
+    if (pool().run(tasks, threads, marked, &call)) return;
+  }
+  for (int i = 0; i < tasks; ++i) task(context, i);
+}
+
+int available_processors() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+#endif
+  const unsigned count = std::thread::hardware_concurrency();
+  return count ? static_cast<int>(count) : 1;
+}
+
+}  // namespace mtcnn_fast
