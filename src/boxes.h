@@ -21,8 +21,8 @@ enum class Overlap {
   iom,  // intersection over the smaller area ("min")
 };
 
-// `extra` is 1 where a box counts the pixels of both corners (width = x2 - x1 + 1), 0 where it is half-open. The quotient
-// is formed before it is compared with a threshold: an overlap of exactly 7/10 is then no more than 0.7.
+// `extra` is 1 where a box counts the pixels of both corners (width = x2 - x1 + 1), 0 where it is half-open. The
+// quotient is formed before it is compared with a threshold: an overlap of exactly 7/10 is then no more than 0.7.
 MTCNN_FAST_HD inline double overlap(const BoxD& a, const BoxD& b, Overlap kind, double extra) {
   const double width = (a.x2 < b.x2 ? a.x2 : b.x2) - (a.x1 > b.x1 ? a.x1 : b.x1) + extra;
   const double height = (a.y2 < b.y2 ? a.y2 : b.y2) - (a.y1 > b.y1 ? a.y1 : b.y1) + extra;
@@ -33,12 +33,13 @@ MTCNN_FAST_HD inline double overlap(const BoxD& a, const BoxD& b, Overlap kind, 
   return intersection / (kind == Overlap::iou ? area_a + area_b - intersection : area_a < area_b ? area_a : area_b);
 }
 
-// The window of the image that P-Net's cell in that row and column looked at ("generateBoundingBox"): stride 2, 12 wide.
+// The window of the image that P-Net's cell in that row and column looked at ("generateBoundingBox"): stride 2, 12
+// wide.
 template <class Real>
 MTCNN_FAST_HD inline BoxD cell_window(int row, int column, double scale) {
   const Real s = Real(scale);
-  return {std::trunc(Real(2 * column + 1) / s), std::trunc(Real(2 * row + 1) / s), std::trunc(Real(2 * column + 12) / s),
-          std::trunc(Real(2 * row + 12) / s)};
+  return {std::trunc(Real(2 * column + 1) / s), std::trunc(Real(2 * row + 1) / s),
+          std::trunc(Real(2 * column + 12) / s), std::trunc(Real(2 * row + 12) / s)};
 }
 
 // Moves the corners by the network's offsets, in units of width and height ("bbreg").

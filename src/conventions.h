@@ -13,7 +13,8 @@ enum class LevelSize {
 enum class Resampling {
   area_or_bilinear,  // pixel area where both axes shrink, else bilinear between pixel centres
   cv2_inter_area,    // the same, but OpenCV's INTER_AREA when enlarging: bilinear between pixel areas
-  adaptive_average,  // torch's interpolate(mode="area"): whole pixels of floor(i * r) .. ceil((i + 1) * r), equal weights
+  adaptive_average,  // torch's interpolate(mode="area"): whole pixels of floor(i * r) .. ceil((i + 1) * r), equal
+                     // weights
 };
 
 struct Conventions {

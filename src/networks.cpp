@@ -19,17 +19,16 @@ struct LayerSpec {
   std::int64_t shape[4];
 };
 constexpr LayerSpec kLayers[] = {
-    {"pnet.conv1", 4, {10, 3, 3, 3}},   {"pnet.prelu1", 1, {10}},  {"pnet.conv2", 4, {16, 10, 3, 3}},
+    {"pnet.conv1", 4, {10, 3, 3, 3}},   {"pnet.prelu1", 1, {10}},          {"pnet.conv2", 4, {16, 10, 3, 3}},
     {"pnet.prelu2", 1, {16}},           {"pnet.conv3", 4, {32, 16, 3, 3}}, {"pnet.prelu3", 1, {32}},
-    {"pnet.face", 4, {2, 32, 1, 1}},    {"pnet.box", 4, {4, 32, 1, 1}},
-    {"rnet.conv1", 4, {28, 3, 3, 3}},   {"rnet.prelu1", 1, {28}},  {"rnet.conv2", 4, {48, 28, 3, 3}},
-    {"rnet.prelu2", 1, {48}},           {"rnet.conv3", 4, {64, 48, 2, 2}}, {"rnet.prelu3", 1, {64}},
-    {"rnet.fc", 2, {128, 576}},         {"rnet.prelu4", 1, {128}}, {"rnet.face", 2, {2, 128}},
-    {"rnet.box", 2, {4, 128}},
-    {"onet.conv1", 4, {32, 3, 3, 3}},   {"onet.prelu1", 1, {32}},  {"onet.conv2", 4, {64, 32, 3, 3}},
+    {"pnet.face", 4, {2, 32, 1, 1}},    {"pnet.box", 4, {4, 32, 1, 1}},    {"rnet.conv1", 4, {28, 3, 3, 3}},
+    {"rnet.prelu1", 1, {28}},           {"rnet.conv2", 4, {48, 28, 3, 3}}, {"rnet.prelu2", 1, {48}},
+    {"rnet.conv3", 4, {64, 48, 2, 2}},  {"rnet.prelu3", 1, {64}},          {"rnet.fc", 2, {128, 576}},
+    {"rnet.prelu4", 1, {128}},          {"rnet.face", 2, {2, 128}},        {"rnet.box", 2, {4, 128}},
+    {"onet.conv1", 4, {32, 3, 3, 3}},   {"onet.prelu1", 1, {32}},          {"onet.conv2", 4, {64, 32, 3, 3}},
     {"onet.prelu2", 1, {64}},           {"onet.conv3", 4, {64, 64, 3, 3}}, {"onet.prelu3", 1, {64}},
-    {"onet.conv4", 4, {128, 64, 2, 2}}, {"onet.prelu4", 1, {128}}, {"onet.fc", 2, {256, 1152}},
-    {"onet.prelu5", 1, {256}},          {"onet.face", 2, {2, 256}}, {"onet.box", 2, {4, 256}},
+    {"onet.conv4", 4, {128, 64, 2, 2}}, {"onet.prelu4", 1, {128}},         {"onet.fc", 2, {256, 1152}},
+    {"onet.prelu5", 1, {256}},          {"onet.face", 2, {2, 256}},        {"onet.box", 2, {4, 256}},
     {"onet.landmarks", 2, {10, 256}},
 };
 
@@ -92,8 +91,7 @@ class Packer {
   Layer planar(const std::string& name, const std::string& slope) {
     const Tensor& weight = get(name + ".weight");
     const auto outputs = static_cast<std::size_t>(weight.shape[0]), taps = weight.data.size() / outputs;
-    const auto block =
-        static_cast<std::size_t>(planar_block(static_cast<int>(outputs), kernels_.registers));
+    const auto block = static_cast<std::size_t>(planar_block(static_cast<int>(outputs), kernels_.registers));
     float* packed = out_.allocate(weight.data.size());
     for (std::size_t o = 0; o < outputs; ++o)
       for (std::size_t t = 0; t < taps; ++t)
@@ -110,10 +108,8 @@ class Packer {
     Rows rows(padded(outputs), taps);
     for (std::size_t o = 0; o < outputs; ++o)
       for (std::size_t i = 0; i < inputs; ++i)
-        for (std::size_t p = 0; p < pixels; ++p)
-          rows.at(o, p * inputs + i) = weight.data[o * taps + i * pixels + p];
-    return {tiles(rows), copy(get(name + ".bias"), padded(outputs)),
-            copy(get(slope + ".weight"), padded(outputs))};
+        for (std::size_t p = 0; p < pixels; ++p) rows.at(o, p * inputs + i) = weight.data[o * taps + i * pixels + p];
+    return {tiles(rows), copy(get(name + ".bias"), padded(outputs)), copy(get(slope + ".weight"), padded(outputs))};
   }
 
   // The output layers of R-Net or O-Net as one: logit difference, offsets, landmarks.
@@ -174,8 +170,7 @@ class Packer {
     const std::size_t tile = lanes * static_cast<std::size_t>(tile_vectors(static_cast<int>(rows.outputs / lanes)));
     float* packed = out_.allocate(rows.data.size());
     for (std::size_t o = 0; o < rows.outputs; ++o)
-      for (std::size_t t = 0; t < rows.taps; ++t)
-        packed[(o / tile * rows.taps + t) * tile + o % tile] = rows.at(o, t);
+      for (std::size_t t = 0; t < rows.taps; ++t) packed[(o / tile * rows.taps + t) * tile + o % tile] = rows.at(o, t);
     return packed;
   }
 
@@ -197,7 +192,8 @@ PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
   pnet = {p.planar("conv1", "prelu1"), p.planar("conv2", "prelu2"), p.planar("conv3", "prelu3"), p.planar_face(),
           p.planar_box()};
   Packer r(*this, tensors, "rnet", kernels);
-  rnet = {r.channels("conv1", "prelu1", 3), r.channels("conv2", "prelu2", 3), r.channels("conv3", "prelu3", 2), {},
+  rnet = {r.channels("conv1", "prelu1", 3), r.channels("conv2", "prelu2", 3),
+          r.channels("conv3", "prelu3", 2), {},
           r.channels("fc", "prelu4", 3),    r.heads({"box"})};
   Packer o(*this, tensors, "onet", kernels);
   onet = {o.channels("conv1", "prelu1", 3), o.channels("conv2", "prelu2", 3), o.channels("conv3", "prelu3", 3),

@@ -68,7 +68,8 @@ class KeptBoxes {
   }
 
  private:
-  static constexpr int kBias = 8, kOctaves = 40;  // sides from 2^-8 to 2^32 pixels; what is beyond joins the last octave
+  static constexpr int kBias = 8,
+                       kOctaves = 40;  // sides from 2^-8 to 2^32 pixels; what is beyond joins the last octave
 
   struct Grid {
     double left = std::numeric_limits<double>::infinity(), right = -left, top = left, bottom = -left;

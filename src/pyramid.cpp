@@ -8,8 +8,8 @@
 namespace mtcnn_fast {
 namespace {
 
-// Relative tolerance for sizes computed in floating point: an image whose side equals min_face_size keeps its level, and
-// a level of exactly n pixels does not become n + 1.
+// Relative tolerance for sizes computed in floating point: an image whose side equals min_face_size keeps its level,
+// and a level of exactly n pixels does not become n + 1.
 constexpr double kTolerance = 1e-9;
 
 int level_side(int side, double scale, LevelSize rounding) {
@@ -70,8 +70,8 @@ void WindowTable::make(int source, int target, Filter filter) {
         const std::int64_t begin = i * source, end = begin + source;
         first = static_cast<int>(begin / target);
         for (std::int64_t pixel = first * static_cast<std::int64_t>(target); pixel < end; pixel += target)
-          weights.push_back(static_cast<float>(
-              static_cast<double>(std::min(end, pixel + target) - std::max(begin, pixel)) / source));
+          weights.push_back(
+              static_cast<float>(static_cast<double>(std::min(end, pixel + target) - std::max(begin, pixel)) / source));
         break;
       }
       case Filter::bilinear: {
@@ -91,7 +91,8 @@ void WindowTable::make(int source, int target, Filter filter) {
       case Filter::adaptive_average: {
         first = static_cast<int>(i * source / target);
         const auto count = ((i + 1) * source + target - 1) / target - first;
-        for (std::int64_t t = 0; t < count; ++t) weights.push_back(static_cast<float>(1.0 / static_cast<double>(count)));
+        for (std::int64_t t = 0; t < count; ++t)
+          weights.push_back(static_cast<float>(1.0 / static_cast<double>(count)));
         break;
       }
     }

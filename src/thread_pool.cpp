@@ -121,9 +121,8 @@ ThreadPool& pool() {
   if (existing) return *existing;
 #if !defined(_WIN32)
   static std::once_flag registered;
-  std::call_once(registered, [] {
-    pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr, std::memory_order_release); });
-  });
+  std::call_once(registered,
+                 [] { pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr, std::memory_order_release); }); });
 #endif
   auto* made = new ThreadPool;
   if (the_pool.compare_exchange_strong(existing, made)) return *made;

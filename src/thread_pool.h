@@ -1,5 +1,5 @@
-// Loops over independent tasks on several threads. Why not OpenMP: libgomp hangs a child forked after a parallel region,
-// and several OpenMP runtimes in one process are undefined behaviour.
+// Loops over independent tasks on several threads. Why not OpenMP: libgomp hangs a child forked after a parallel
+// region, and several OpenMP runtimes in one process are undefined behaviour.
 #pragma once
 
 #include <memory>

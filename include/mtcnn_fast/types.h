@@ -57,11 +57,11 @@ using Tensors = std::map<std::string, Tensor>;
 // What a detector did with one image.
 struct Inspection {
   struct Level {
-    double scale;       // level size over image size
-    int height, width;  // of the level, pixels
-    std::int64_t cells;        // windows that P-Net looked at
-    std::int64_t candidates;   // of them, with a probability at or above thresholds[0]
-    std::int64_t after_nms;    // of those, left by the suppression within the level
+    double scale;             // level size over image size
+    int height, width;        // of the level, pixels
+    std::int64_t cells;       // windows that P-Net looked at
+    std::int64_t candidates;  // of them, with a probability at or above thresholds[0]
+    std::int64_t after_nms;   // of those, left by the suppression within the level
   };
   std::vector<Level> levels;
   std::int64_t cells = 0;  // P-Net candidates at or above thresholds[0], all levels

@@ -4,13 +4,11 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
-#include <stdexcept>
 
 #include "../backend.h"
-#include "../boxes.h"
+#include "../candidates.h"
 #include "../conventions.h"
 #include "../networks.h"
-#include "../nms.h"
 #include "../pyramid.h"
 #include "../thread_pool.h"
 #include "../weights.h"
@@ -23,24 +21,6 @@ namespace {
 
 // (x - 127.5) / 128: exact in one multiply-add, since a power of two commutes with rounding.
 constexpr float kScale = 1.0f / 128, kBias = -127.5f / 128;
-
-float probability(float logit) { return static_cast<float>(1 / (1 + std::exp(-static_cast<double>(logit)))); }
-
-// The logit at which a probability is reached; 0 and 1 become -inf and +inf.
-double logit_of(double threshold) { return std::log(threshold) - std::log1p(-threshold); }
-
-float least_float_not_below(double x) {
-  const auto rounded = static_cast<float>(x);
-  return rounded < x ? std::nextafter(rounded, std::numeric_limits<float>::infinity()) : rounded;
-}
-
-// What one network said of one window.
-struct Candidate {
-  BoxD box;
-  float logit;
-  float offsets[4];
-  float landmarks[10];  // of O-Net
-};
 
 class Stopwatch {
  public:
@@ -60,6 +40,7 @@ class CpuBackend final : public Backend {
   CpuBackend(const Options& options, const Conventions& conventions, int threads)
       : options_(options),
         conventions_(conventions),
+        geometry_(conventions),
         kernels_(choose_kernels()),
         networks_(options.weights ? *options.weights : embedded_weights(), kernels_) {
     options_.weights.reset();
@@ -161,12 +142,12 @@ class CpuBackend final : public Backend {
   std::vector<BoxD> propose(const Source& source, int height, int width, Inspection& seen) const {
     Stopwatch watch;
     std::vector<Level> pyramid;
-    for (const LevelSize& size : levels(height, width)) pyramid.push_back({.size = size, .x{}, .y{}, .resample{}, .kept{}});
+    for (const LevelSize& size : levels(height, width))
+      pyramid.push_back({.size = size, .x{}, .y{}, .resample{}, .kept{}});
     std::vector<Band> bands = split(pyramid);
     parallel_for(static_cast<int>(pyramid.size()), num_threads, [&](int k) {
       Level& level = pyramid[k];
-      const Filter filter =
-          resize_filter(conventions_.resampling, height, width, level.size.height, level.size.width);
+      const Filter filter = resize_filter(conventions_.resampling, height, width, level.size.height, level.size.width);
       level.x.make(width, level.size.width, filter);
       level.y.make(height, level.size.height, filter);
       level.resample = resampling(source, level.x, level.y, conventions_.rounds_levels, kScale, kBias);
@@ -198,10 +179,7 @@ class CpuBackend final : public Backend {
       for (const Band& band : bands)
         if (band.level == k)
           for (const Cell& cell : band.cells) {
-            const BoxD box = conventions_.single_precision
-                                 ? cell_window<float>(cell.row, cell.column, pyramid[k].size.scale)
-                                 : cell_window<double>(cell.row, cell.column, pyramid[k].size.scale);
-            cells.push_back({box, cell.logit, {}, {}});
+            cells.push_back({geometry_.cell(cell.row, cell.column, pyramid[k].size.scale), cell.logit, {}, {}});
             std::copy(cell.offsets, cell.offsets + 4, cells.back().offsets);
           }
       found[k] = static_cast<std::int64_t>(cells.size());
@@ -218,7 +196,7 @@ class CpuBackend final : public Backend {
     }
     std::vector<BoxD> boxes;
     for (const Candidate& c : suppress(all, options_.nms_thresholds[1], Overlap::iou, conventions_.overlap_extra))
-      boxes.push_back(next_window(c, 0));
+      boxes.push_back(geometry_.next_window(c, 0));
     seen.nms_ms += watch.lap();
     return boxes;
   }
@@ -237,8 +215,10 @@ class CpuBackend final : public Backend {
       const int wanted = num_threads > 1 ? static_cast<int>(std::ceil(share * kBandsPerThread * num_threads)) : 1;
       const int count = std::clamp(rows / kLeastRows, 1, wanted);
       for (int b = 0; b < count; ++b)
-        bands.push_back({k, static_cast<int>(std::int64_t{rows} * b / count),
-                         static_cast<int>(std::int64_t{rows} * (b + 1) / count), {}});
+        bands.push_back({k,
+                         static_cast<int>(std::int64_t{rows} * b / count),
+                         static_cast<int>(std::int64_t{rows} * (b + 1) / count),
+                         {}});
     }
     return bands;
   }
@@ -249,7 +229,7 @@ class CpuBackend final : public Backend {
     Stopwatch watch;
     std::vector<Candidate> candidates;
     for (const BoxD& box : boxes)
-      if (has_pixels(box, image)) candidates.push_back({box, 0, {}, {}});
+      if (geometry_.has_pixels(box, image.height, image.width)) candidates.push_back({box, 0, {}, {}});
     const int n = static_cast<int>(candidates.size());
     const int batch = std::clamp((n + num_threads - 1) / num_threads, 1, kMaxRefineBatch);
     const std::size_t crop_floats = static_cast<std::size_t>(side) * side * 3;
@@ -266,8 +246,7 @@ class CpuBackend final : public Backend {
         kernels_.resample(resample, 0, side, crops + i * crop_floats, scratch + kernels_.refine_scratch());
       }
       float heads[kMaxRefineBatch * kHeadOutputs];
-      (side == kRnetSide ? kernels_.rnet : kernels_.onet)(side == kRnetSide ? networks_.rnet : networks_.onet, crops,
-                                                          here, heads, scratch);
+      run_network(side, crops, here, heads, scratch);
       for (int i = 0; i < here; ++i) {
         const float* head = heads + i * kHeadOutputs;
         first[i].logit = head[0];
@@ -284,8 +263,9 @@ class CpuBackend final : public Backend {
     Stopwatch watch;
     keep_above(candidates, options_.thresholds[1]);
     std::vector<BoxD> boxes;
-    for (const Candidate& c : suppress(candidates, options_.nms_thresholds[2], Overlap::iou, conventions_.overlap_extra))
-      boxes.push_back(next_window(c, 1));
+    for (const Candidate& c :
+         suppress(candidates, options_.nms_thresholds[2], Overlap::iou, conventions_.overlap_extra))
+      boxes.push_back(geometry_.next_window(c, 1));
     seen.nms_ms += watch.lap();
     return boxes;
   }
@@ -293,81 +273,18 @@ class CpuBackend final : public Backend {
   std::vector<Detection> after_onet(std::vector<Candidate>& candidates, Inspection& seen) const {
     Stopwatch watch;
     keep_above(candidates, options_.thresholds[2]);
-    const double shift = conventions_.shifts_output ? 1 : 0;
-    for (Candidate& c : candidates) {
-      // Landmarks are relative to the window that O-Net saw, before its own offsets; 0-based.
-      place_landmarks(c);
-      c.box = regressed(c, 1);
-    }
+    for (Candidate& c : candidates) geometry_.finish(c);
     std::vector<Detection> faces;
-    for (const Candidate& c : suppress(candidates, options_.nms_thresholds[3], Overlap::iom, 1)) {
-      Detection face{{static_cast<float>(c.box.x1 - shift), static_cast<float>(c.box.y1 - shift),
-                      static_cast<float>(c.box.x2), static_cast<float>(c.box.y2)},
-                     probability(c.logit),
-                     {}};
-      for (int p = 0; p < 5; ++p) face.landmarks[p] = {c.landmarks[p], c.landmarks[p + 5]};
-      faces.push_back(face);
-    }
+    for (const Candidate& c : suppress(candidates, options_.nms_thresholds[3], Overlap::iom, 1))
+      faces.push_back(geometry_.detection(c));
     seen.faces = static_cast<std::int64_t>(faces.size());
     seen.nms_ms += watch.lap();
     return faces;
   }
 
-  void place_landmarks(Candidate& c) const {
-    const auto place = [&]<class Real>(Real) {
-      for (int p = 0; p < 10; ++p) {
-        const Real from = Real(p < 5 ? c.box.x1 : c.box.y1), to = Real(p < 5 ? c.box.x2 : c.box.y2);
-        c.landmarks[p] = static_cast<float>((to - from + 1) * Real(c.landmarks[p]) + from - 1);
-      }
-    };
-    conventions_.single_precision ? place(float{}) : place(double{});
-  }
-
-  BoxD regressed(const Candidate& c, int extra) const {
-    return conventions_.single_precision ? regress<float>(c.box, c.offsets, static_cast<float>(extra))
-                                         : regress<double>(c.box, c.offsets, extra);
-  }
-
-  BoxD next_window(const Candidate& c, int extra) const {
-    const BoxD box = regressed(c, extra);
-    const BoxD squared = conventions_.single_precision ? square<float>(box) : square<double>(box);
-    return conventions_.fixes_boxes ? fix(squared) : squared;
-  }
-
-  static void keep_above(std::vector<Candidate>& candidates, double threshold) {
-    const double logit = logit_of(threshold);
-    std::erase_if(candidates, [logit](const Candidate& c) { return !(c.logit > logit); });
-  }
-
-  static std::vector<Candidate> suppress(const std::vector<Candidate>& candidates, double threshold, Overlap kind,
-                                         double extra) {
-    std::vector<BoxD> boxes;
-    std::vector<float> logits;
-    for (const Candidate& c : candidates) boxes.push_back(c.box), logits.push_back(c.logit);
-    std::vector<Candidate> kept;
-    for (const std::int64_t i : nms(boxes, logits, threshold, kind, extra)) kept.push_back(candidates[i]);
-    return kept;
-  }
-
-  // The pixels x1 .. x2, y1 .. y2 (1-based, inclusive) that a window is cropped from.
-  BoxD crop_window(const BoxD& box, const ImageView& image) const {
-    const BoxD whole = fix(box);
-    if (!conventions_.clips_crops) return whole;
-    return {std::max(whole.x1, 1.0), std::max(whole.y1, 1.0), std::min<double>(whole.x2, image.width),
-            std::min<double>(whole.y2, image.height)};
-  }
-
-  // Weights that were never trained can send a box anywhere: what has no pixel, or is beyond any image, is no window.
-  bool has_pixels(const BoxD& box, const ImageView& image) const {
-    constexpr double kFarthest = 1 << 24;
-    const BoxD w = crop_window(box, image);
-    return w.x2 >= w.x1 && w.y2 >= w.y1 && w.x1 > -kFarthest && w.y1 > -kFarthest && w.x2 < kFarthest &&
-           w.y2 < kFarthest;
-  }
-
   Resample crop_resampling(const Source& source, const ImageView& image, const BoxD& box, int side, WindowTable& x,
                            WindowTable& y) const {
-    const BoxD window = crop_window(box, image);
+    const BoxD window = geometry_.crop_window(box, image.height, image.width);
     const int left = static_cast<int>(window.x1) - 1, top = static_cast<int>(window.y1) - 1;
     const int width = static_cast<int>(window.x2) - left, height = static_cast<int>(window.y2) - top;
     const Filter filter = resize_filter(conventions_.resampling, height, width, side, side);
@@ -391,6 +308,14 @@ class CpuBackend final : public Backend {
             .bias = bias};
   }
 
+  void run_network(int side, const float* crops, int n, float* heads, float* scratch) const {
+    if (side == kRnetSide)
+      kernels_.rnet(networks_.rnet, crops, n, heads, scratch);
+    else
+      kernels_.onet(networks_.onet, crops, n, heads, scratch);
+  }
+
+  // Crops that the caller has cut, for the stage functions.
   void refine_ready(int side, const float* crops, std::int64_t n, float* probabilities, float* offsets,
                     float* landmarks) const {
     const std::int64_t floats = std::int64_t{side} * side * 3;
@@ -399,8 +324,7 @@ class CpuBackend final : public Backend {
       float heads[kMaxRefineBatch * kHeadOutputs];
       const auto workspace = workspaces_.borrow();
       float* const scratch = workspace->floats(kernels_.refine_scratch());
-      (side == kRnetSide ? kernels_.rnet : kernels_.onet)(side == kRnetSide ? networks_.rnet : networks_.onet,
-                                                          crops + first * floats, here, heads, scratch);
+      run_network(side, crops + first * floats, here, heads, scratch);
       for (int i = 0; i < here; ++i) {
         const float* head = heads + i * kHeadOutputs;
         probabilities[first + i] = probability(head[0]);
@@ -412,6 +336,7 @@ class CpuBackend final : public Backend {
 
   Options options_;
   const Conventions& conventions_;
+  const Geometry geometry_;
   const Kernels& kernels_;
   PackedNetworks networks_;
   mutable Workspaces workspaces_;

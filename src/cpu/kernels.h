@@ -1,5 +1,5 @@
-// What a CPU kernel unit offers: one table of functions an instruction set. Plain data only: the units that are compiled
-// per instruction set include this file and nothing of the standard library's templates.
+// What a CPU kernel unit offers: one table of functions an instruction set. Plain data only: the units that are
+// compiled per instruction set include this file and nothing of the standard library's templates.
 #pragma once
 
 #include <cstddef>
@@ -30,8 +30,8 @@ struct Source {
 struct Resample {
   Source source;
   Axis x, y;
-  int width;                    // outputs in a row
-  int source_first, source_end; // columns that the windows of x cover
+  int width;                     // outputs in a row
+  int source_first, source_end;  // columns that the windows of x cover
   bool round;
   float scale, bias;
 };

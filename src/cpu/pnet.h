@@ -83,8 +83,8 @@ inline void conv3x3(const float* in, std::ptrdiff_t in_stride, std::ptrdiff_t pi
   constexpr int kBlock = planar_block(kOut, kRegisters);
   for_each_block<tile_pixels<kBlock>()>(length, [&]<int kVectors>(int p) {
     for (int c = 0; c < kOut; c += kBlock) {
-      const auto tile = conv3x3_tile<kIn, kBlock, kVectors>(in + p, in_stride, pitch, layer.weight + c * kIn * 9,
-                                                            layer.bias + c);
+      const auto tile =
+          conv3x3_tile<kIn, kBlock, kVectors>(in + p, in_stride, pitch, layer.weight + c * kIn * 9, layer.bias + c);
       for (int b = 0; b < kBlock; ++b)
         for (int v = 0; v < kVectors; ++v)
           store(out + (c + b) * out_stride + p + v * kLanes, prelu(tile.sum[b][v], splat(layer.slope[c + b])));

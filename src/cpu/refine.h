@@ -1,7 +1,8 @@
-// R-Net and O-Net over a batch of crops. Pixels are interleaved (row, column, channel) and channels are lanes: 28 (stored
-// as 32), 48, 64 and 128 channels fill them, and the small maps waste nothing at their borders. All layers, dense ones
-// too, are one register tile: a few items (pixels of a row, or the crops of the batch) by one to three vectors of
-// channels. Layers with few outputs a crop take the crops of the batch as items, so that weights are read once a batch.
+// R-Net and O-Net over a batch of crops. Pixels are interleaved (row, column, channel) and channels are lanes: 28
+// (stored as 32), 48, 64 and 128 channels fill them, and the small maps waste nothing at their borders. All layers,
+// dense ones too, are one register tile: a few items (pixels of a row, or the crops of the batch) by one to three
+// vectors of channels. Layers with few outputs a crop take the crops of the batch as items, so that weights are read
+// once a batch.
 #pragma once
 
 #include <type_traits>
@@ -73,18 +74,42 @@ inline void layer_items(const float* in, std::ptrdiff_t row_stride, int rows, co
                                                               out_stride);
       };
       switch (here) {
-        case 1: tile.template operator()<1>(); break;
-        case 2: tile.template operator()<2>(); break;
-        case 3: tile.template operator()<3>(); break;
-        case 4: tile.template operator()<4>(); break;
-        case 5: tile.template operator()<5>(); break;
-        case 6: tile.template operator()<6>(); break;
-        case 7: tile.template operator()<7>(); break;
-        case 8: tile.template operator()<8>(); break;
-        case 9: tile.template operator()<9>(); break;
-        case 10: tile.template operator()<10>(); break;
-        case 11: tile.template operator()<11>(); break;
-        case 12: tile.template operator()<12>(); break;
+        case 1:
+          tile.template operator()<1>();
+          break;
+        case 2:
+          tile.template operator()<2>();
+          break;
+        case 3:
+          tile.template operator()<3>();
+          break;
+        case 4:
+          tile.template operator()<4>();
+          break;
+        case 5:
+          tile.template operator()<5>();
+          break;
+        case 6:
+          tile.template operator()<6>();
+          break;
+        case 7:
+          tile.template operator()<7>();
+          break;
+        case 8:
+          tile.template operator()<8>();
+          break;
+        case 9:
+          tile.template operator()<9>();
+          break;
+        case 10:
+          tile.template operator()<10>();
+          break;
+        case 11:
+          tile.template operator()<11>();
+          break;
+        case 12:
+          tile.template operator()<12>();
+          break;
       }
       m += here;
     }
@@ -136,9 +161,9 @@ inline void conv2x2_batch(const float* in, int n, const Layer& layer, float* out
   constexpr int kOutSide = kSide - 1;
   for (int y = 0; y < kOutSide; ++y)
     for (int x = 0; x < kOutSide; ++x)
-      layer_items<Taps<1, 0, 2 * kIn>, kSide * kSide * kIn, kOut, true>(
-          in + (y * kSide + x) * kIn, kSide * kIn, 2, layer, n, out + (y * kOutSide + x) * kOut,
-          kOutSide * kOutSide * kOut);
+      layer_items<Taps<1, 0, 2 * kIn>, kSide * kSide * kIn, kOut, true>(in + (y * kSide + x) * kIn, kSide * kIn, 2,
+                                                                        layer, n, out + (y * kOutSide + x) * kOut,
+                                                                        kOutSide * kOutSide * kOut);
 }
 
 template <int kIn, int kOut, bool kPrelu>

@@ -13,13 +13,14 @@ constexpr int kSlack = 64;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// row[i] = sum over the window's source rows of weight * pixel byte i, for bytes of the columns source_first .. source_end.
+// row[i] = sum over the window's source rows of weight * pixel byte i, for bytes of the columns source_first ..
+// source_end.
 inline void weigh_rows(const Resample& r, Window window, float* row) {
   const std::ptrdiff_t stride = r.source.stride;
   // A fourth channel of the last pixel may lie beyond the image's memory: a view of three of four channels ends before.
   const int bytes = (r.source_end - r.source_first) * r.source.channels - (r.source.channels - 3);
-  const std::uint8_t* base = r.source.data + window.first * stride +
-                             static_cast<std::ptrdiff_t>(r.source_first) * r.source.channels;
+  const std::uint8_t* base =
+      r.source.data + window.first * stride + static_cast<std::ptrdiff_t>(r.source_first) * r.source.channels;
   const float* weights = r.y.weights + window.offset;
   constexpr int kUnroll = 4;
   int i = 0;
@@ -61,8 +62,7 @@ inline F32x4 weigh_columns(const Resample& r, int x, const float* row) {
   const float* weights = r.x.weights + window.offset;
   const float* pixel = row + static_cast<std::ptrdiff_t>(window.first - r.source_first) * kChannels;
   F32x4 sum = {};
-  for (int t = 0; t < window.count; ++t)
-    sum = fma4(load<F32x4>(pixel + t * kChannels), splat<F32x4>(weights[t]), sum);
+  for (int t = 0; t < window.count; ++t) sum = fma4(load<F32x4>(pixel + t * kChannels), splat<F32x4>(weights[t]), sum);
   if (r.round) {
     // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, halves to even, as cvRound does.
     const F32x4 magic = splat<F32x4>(12582912.0f);

@@ -38,8 +38,7 @@ class Workspaces {
  public:
   class Loan {
    public:
-    Loan(Workspaces& owner, std::unique_ptr<Workspace> workspace)
-        : owner_(owner), workspace_(std::move(workspace)) {}
+    Loan(Workspaces& owner, std::unique_ptr<Workspace> workspace) : owner_(owner), workspace_(std::move(workspace)) {}
     ~Loan() { owner_.give_back(std::move(workspace_)); }
     Loan(const Loan&) = delete;
     Loan& operator=(const Loan&) = delete;

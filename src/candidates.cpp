@@ -1,0 +1,89 @@
+#include "candidates.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "nms.h"
+
+namespace mtcnn_fast {
+
+float probability(float logit) { return static_cast<float>(1 / (1 + std::exp(-static_cast<double>(logit)))); }
+
+double logit_of(double probability) { return std::log(probability) - std::log1p(-probability); }
+
+float least_float_not_below(double x) {
+  const auto rounded = static_cast<float>(x);
+  return rounded < x ? std::nextafter(rounded, std::numeric_limits<float>::infinity()) : rounded;
+}
+
+void keep_above(std::vector<Candidate>& candidates, double threshold) {
+  const double logit = logit_of(threshold);
+  std::erase_if(candidates, [logit](const Candidate& c) { return !(c.logit > logit); });
+}
+
+std::vector<Candidate> suppress(const std::vector<Candidate>& candidates, double threshold, Overlap kind,
+                                double extra) {
+  std::vector<BoxD> boxes;
+  std::vector<float> logits;
+  for (const Candidate& c : candidates) {
+    boxes.push_back(c.box);
+    logits.push_back(c.logit);
+  }
+  std::vector<Candidate> kept;
+  for (const std::int64_t i : nms(boxes, logits, threshold, kind, extra)) kept.push_back(candidates[i]);
+  return kept;
+}
+
+BoxD Geometry::cell(int row, int column, double scale) const {
+  return conventions_.single_precision ? cell_window<float>(row, column, scale)
+                                       : cell_window<double>(row, column, scale);
+}
+
+BoxD Geometry::regressed(const Candidate& c, int extra) const {
+  return conventions_.single_precision ? regress<float>(c.box, c.offsets, static_cast<float>(extra))
+                                       : regress<double>(c.box, c.offsets, extra);
+}
+
+BoxD Geometry::next_window(const Candidate& c, int extra) const {
+  const BoxD box = regressed(c, extra);
+  const BoxD squared = conventions_.single_precision ? square<float>(box) : square<double>(box);
+  return conventions_.fixes_boxes ? fix(squared) : squared;
+}
+
+void Geometry::finish(Candidate& c) const {
+  const auto place = [&c]<class Real>(Real) {
+    for (int p = 0; p < 10; ++p) {
+      const Real from = Real(p < 5 ? c.box.x1 : c.box.y1), to = Real(p < 5 ? c.box.x2 : c.box.y2);
+      c.landmarks[p] = static_cast<float>((to - from + 1) * Real(c.landmarks[p]) + from - 1);
+    }
+  };
+  // Landmarks are relative to the window that O-Net saw, not to the one that its offsets make of it.
+  conventions_.single_precision ? place(float{}) : place(double{});
+  c.box = regressed(c, 1);
+}
+
+Detection Geometry::detection(const Candidate& c) const {
+  const double shift = conventions_.shifts_output ? 1 : 0;
+  Detection face{{static_cast<float>(c.box.x1 - shift), static_cast<float>(c.box.y1 - shift),
+                  static_cast<float>(c.box.x2), static_cast<float>(c.box.y2)},
+                 probability(c.logit),
+                 {}};
+  for (int p = 0; p < 5; ++p) face.landmarks[p] = {c.landmarks[p], c.landmarks[p + 5]};
+  return face;
+}
+
+BoxD Geometry::crop_window(const BoxD& window, int height, int width) const {
+  const BoxD whole = fix(window);
+  if (!conventions_.clips_crops) return whole;
+  return {std::max(whole.x1, 1.0), std::max(whole.y1, 1.0), std::min<double>(whole.x2, width),
+          std::min<double>(whole.y2, height)};
+}
+
+bool Geometry::has_pixels(const BoxD& window, int height, int width) const {
+  constexpr double kFarthest = 1 << 24;
+  const BoxD w = crop_window(window, height, width);
+  return w.x2 >= w.x1 && w.y2 >= w.y1 && w.x1 > -kFarthest && w.y1 > -kFarthest && w.x2 < kFarthest && w.y2 < kFarthest;
+}
+
+}  // namespace mtcnn_fast
