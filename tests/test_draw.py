@@ -1,0 +1,79 @@
+"""Drawing, with OpenCV 4 or 5."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mtcnn_fast import MTCNN, Detections, draw
+
+
+@pytest.fixture
+def faces(detector: MTCNN, astronaut: NDArray[np.uint8]) -> Detections:
+    pytest.importorskip("cv2")
+    return detector.detect(astronaut)
+
+
+def test_draws_on_a_copy(astronaut: NDArray[np.uint8], faces: Detections) -> None:
+    before = astronaut.copy()
+    drawn = draw(astronaut, faces)
+    np.testing.assert_array_equal(astronaut, before)
+    assert drawn.flags.writeable
+    assert (drawn.shape, drawn.dtype) == (astronaut.shape, np.uint8)
+    changed = np.any(drawn != astronaut, axis=2)
+    x1, y1, x2, y2 = np.rint(faces[0].box).astype(int)
+    assert changed[y1 : y2 + 1, x1].all()
+    assert changed[y2, x1 : x2 + 1].all()
+    assert all(changed[y, x] for x, y in np.rint(faces[0].landmarks).astype(int))
+    assert not changed[y2 + 10 :].any()
+    assert 0.001 < changed.mean() < 0.1
+    np.testing.assert_array_equal(draw(astronaut, faces[:0]), astronaut)
+
+
+def test_keeps_the_channel_order(astronaut: NDArray[np.uint8], faces: Detections) -> None:
+    drawn = draw(astronaut, faces)
+    np.testing.assert_array_equal(draw(astronaut[..., ::-1], faces)[..., ::-1], drawn)
+    alpha = np.full((*astronaut.shape[:2], 1), 100, np.uint8)
+    np.testing.assert_array_equal(draw(np.dstack([astronaut, alpha]), faces)[..., :3], drawn)
+
+
+@pytest.mark.parametrize("gray", [lambda image: image[..., 1], lambda image: image[..., 1:2]])
+def test_gray_stays_gray(astronaut: NDArray[np.uint8], faces: Detections, gray: Any) -> None:
+    image = gray(astronaut)
+    drawn = draw(image, faces)
+    assert drawn.shape == image.shape
+    assert np.any(drawn != image)
+
+
+def test_any_image(astronaut: NDArray[np.uint8], faces: Detections) -> None:
+    drawn = draw(astronaut, faces)
+    np.testing.assert_array_equal(draw(np.asfortranarray(astronaut), faces), drawn)
+    np.testing.assert_array_equal(draw(Image.fromarray(astronaut), faces), drawn)
+    assert draw(np.broadcast_to(astronaut[:1], astronaut.shape), faces).shape == astronaut.shape
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (3000, 40), (1500, 2000)])
+def test_boxes_anywhere(size: tuple[int, int]) -> None:
+    pytest.importorskip("cv2")
+    boxes = np.array([[-50, -60, 5, 5], [-1e30, 0, 1e30, np.inf], [2, 2, 2, 2], [1e9, 1e9, 2e9, 2e9]])
+    faces = Detections(boxes, np.ones(4), np.full((4, 5, 2), -1e20))
+    assert draw(np.zeros((*size, 3), np.uint8), faces).shape == (*size, 3)
+
+
+def test_what_is_not_an_image_or_faces(astronaut: NDArray[np.uint8], faces: Detections) -> None:
+    with pytest.raises(TypeError, match="float64"):
+        draw(astronaut / 255, faces)
+    with pytest.raises(TypeError, match="wanted Detections"):
+        draw(astronaut, faces.boxes)  # type: ignore[arg-type]
+
+
+def test_without_opencv(monkeypatch: pytest.MonkeyPatch, detector: MTCNN, astronaut: NDArray[np.uint8]) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    faces = detector.detect(astronaut)
+    with pytest.raises(ImportError, match=r'pip install "mtcnn_fast\[cli\]"'):
+        draw(astronaut, faces)

@@ -1,0 +1,127 @@
+"""The same results whatever runs beside: threads, forks, spawned processes, other sizes; and no growing memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mtcnn_fast import MTCNN, Detections
+
+
+def content(faces: Detections) -> bytes:
+    return b"".join(array.tobytes() for array in faces.astuple())
+
+
+def test_eight_threads_share_a_detector(face: NDArray[np.uint8]) -> None:
+    detector = MTCNN(min_face_size=40)
+    images = [face, face[:, ::-1], face[10:, 5:], np.ascontiguousarray(face[::-1]), face[..., 1]]
+    expected = [content(detector.detect(image)) for image in images]
+    assert sum(map(bool, expected)) >= 3
+
+    def work(thread: int) -> int:
+        wrong = 0
+        for call in range(1000):
+            which = (call + thread) % len(images)
+            wrong += content(detector.detect(images[which])) != expected[which]
+        return wrong
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(work, range(8))) == [0] * 8
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3, 16])
+def test_the_number_of_threads_changes_nothing(isa: str, astronaut: NDArray[np.uint8], num_threads: int) -> None:
+    many = {"thresholds": (0.3, 0.3, 0.3), "nms_thresholds": (1, 1, 1, 1)}
+    expected = MTCNN(num_threads=1, **many).detect(astronaut)
+    assert len(expected) > 10
+    assert content(MTCNN(num_threads=num_threads, **many).detect(astronaut)) == content(expected)
+
+
+@pytest.mark.parametrize("group", [1, 2, 7, 60])
+def test_grouping_into_batches_changes_nothing(isa: str, astronaut: NDArray[np.uint8], group: int) -> None:
+    detector = MTCNN(min_face_size=40)
+    random = np.random.default_rng(group)
+    corners = random.integers(0, 200, (60, 2))
+    images = [astronaut[y : y + 250, x : x + 300] for x, y in corners]
+    expected = [content(detector.detect(image)) for image in images]
+    found = []
+    for start in range(0, 60, group):
+        found += detector.detect_batch(images[start : start + group])
+    assert [content(faces) for faces in found] == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_detects(detector: MTCNN, astronaut: NDArray[np.uint8]) -> None:
+    expected = detector.detect_batch([astronaut] * 4)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as children:
+        jobs = [children.submit(_detect_in_child, detector, astronaut) for _ in range(4)]
+        assert [job.result(timeout=60) for job in jobs] == expected
+    # The same memory, not a pickled copy of the detector.
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if detector.detect_batch([astronaut] * 4) == expected else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert detector.detect_batch([astronaut] * 4) == expected
+
+
+def test_a_spawned_process_detects(astronaut: NDArray[np.uint8]) -> None:
+    detector = MTCNN(min_face_size=30, num_threads=1)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as children:
+        assert children.submit(detector.detect, astronaut).result(timeout=60) == detector.detect(astronaut)
+
+
+def test_a_fresh_interpreter_unpickles(detector: MTCNN, face: NDArray[np.uint8]) -> None:
+    script = (
+        "import pickle, sys; d, i = pickle.load(sys.stdin.buffer); sys.stdout.buffer.write(pickle.dumps(d.detect(i)))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], input=pickle.dumps((detector, face)), capture_output=True)
+    assert run.returncode == 0, run.stderr.decode()
+    assert pickle.loads(run.stdout) == detector.detect(face)
+
+
+def _detect_in_child(detector: MTCNN, image: NDArray[np.uint8]) -> Detections:
+    return detector.detect(image)
+
+
+def resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc/self/statm")
+def test_memory_does_not_grow(astronaut: NDArray[np.uint8]) -> None:
+    detector = MTCNN(min_face_size=30)
+    random = np.random.default_rng(5)
+    sizes = random.integers(12, 400, (2000, 2))
+    used = []
+    for call, (height, width) in enumerate(sizes):
+        image = astronaut[:height, :width]
+        if call % 10:
+            detector.detect(image)
+        else:
+            detector.detect_batch([image, image.T[0]])
+        if call % 100 == 99:
+            used.append(resident())
+    # The workspaces have met the largest sizes after a few hundred calls.
+    assert max(used[10:]) - max(used[:10]) < 4e6, used
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc/self/statm")
+def test_memory_of_detectors_is_given_back() -> None:
+    image = np.zeros((100, 100, 3), np.uint8)
+    used = []
+    for call in range(150):
+        MTCNN().detect(image)
+        if call % 50 == 49:
+            used.append(resident())
+    assert used[2] - used[0] < 8e6, used
