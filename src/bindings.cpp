@@ -176,7 +176,7 @@ py::tuple pnet(const Detector& detector, const Floats& level) {
   Floats probability({rows, columns}), offsets({rows, columns, py::ssize_t{4}});
   const float* const in = level.data();
   float *const p = probability.mutable_data(), *const o = offsets.mutable_data();
-  {
+  if (probability.size() > 0) {
     py::gil_scoped_release release;
     detector.backend().pnet(in, height, width, p, o);
   }
