@@ -104,7 +104,9 @@ def _stages(
     device: str, profile: str = "reference", min_face_size: float = 20, scale_factor: float = 0.709
 ) -> _core.Detector:
     # A detector reads the variable when it is made, so one that was made under another value will not do.
-    return _made(device, profile, min_face_size, scale_factor, os.environ.get("MTCNN_FAST_ISA"))
+    return _made(
+        text("device", device), text("profile", profile), min_face_size, scale_factor, os.environ.get("MTCNN_FAST_ISA")
+    )
 
 
 @lru_cache(maxsize=8)
