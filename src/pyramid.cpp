@@ -49,6 +49,8 @@ void WindowTable::make(int source, int target, Filter filter) {
   windows.clear();
   weights.clear();
   windows.reserve(target);
+  const double per_unit = 1.0 / source;
+  const auto whole = static_cast<float>(target * per_unit);  // the weight of a pixel that one output covers entirely
   for (std::int64_t i = 0; i < target; ++i) {
     const auto offset = static_cast<std::int32_t>(weights.size());
     int first = 0;
@@ -69,9 +71,11 @@ void WindowTable::make(int source, int target, Filter filter) {
         // whole numbers, so that no sliver of a pixel comes from rounding.
         const std::int64_t begin = i * source, end = begin + source;
         first = static_cast<int>(begin / target);
-        for (std::int64_t pixel = first * static_cast<std::int64_t>(target); pixel < end; pixel += target)
-          weights.push_back(
-              static_cast<float>(static_cast<double>(std::min(end, pixel + target) - std::max(begin, pixel)) / source));
+        std::int64_t pixel = first * static_cast<std::int64_t>(target);
+        const auto weigh = [&](std::int64_t covered) { weights.push_back(static_cast<float>(covered * per_unit)); };
+        weigh(std::min(end, pixel + target) - begin);
+        for (pixel += target; pixel + target <= end; pixel += target) weights.push_back(whole);
+        if (pixel < end) weigh(end - pixel);
         break;
       }
       case Filter::bilinear: {

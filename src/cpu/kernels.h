@@ -21,7 +21,8 @@ struct Axis {
 // 8-bit pixels, `channels` (3 or 4) bytes apart; a fourth channel is ignored.
 struct Source {
   const std::uint8_t* data;
-  std::ptrdiff_t stride;  // bytes
+  const std::uint8_t* end;  // one beyond the image's last byte in memory: nothing is read from there on
+  std::ptrdiff_t stride;    // bytes
   int channels;
   bool bgr;  // the first channel is blue; outputs are always RGB
 };

@@ -13,18 +13,26 @@ constexpr int kSlack = 64;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
+// kLanes bytes from p on as floats, those from `end` on as zeros.
+inline F32 load_u8_before(const std::uint8_t* p, const std::uint8_t* end) {
+  if (end - p >= kLanes) return load_u8(p);
+  std::uint8_t bytes[kLanes] = {};
+  if (end > p) std::memcpy(bytes, p, end - p);
+  return load_u8(bytes);
+}
+
 // row[i] = sum over the window's source rows of weight * pixel byte i, for bytes of the columns source_first ..
-// source_end.
+// source_end. What lies beyond them in the last vector is weighted too, and not used.
 inline void weigh_rows(const Resample& r, Window window, float* row) {
   const std::ptrdiff_t stride = r.source.stride;
-  // A fourth channel of the last pixel may lie beyond the image's memory: a view of three of four channels ends before.
-  const int bytes = (r.source_end - r.source_first) * r.source.channels - (r.source.channels - 3);
+  const int bytes = (r.source_end - r.source_first) * r.source.channels;
   const std::uint8_t* base =
       r.source.data + window.first * stride + static_cast<std::ptrdiff_t>(r.source_first) * r.source.channels;
   const float* weights = r.y.weights + window.offset;
   constexpr int kUnroll = 4;
+  const int sure = bytes - (r.source.channels - 3);  // the fourth byte of the last pixel may lie beyond the image
   int i = 0;
-  for (; i + kUnroll * kLanes <= bytes; i += kUnroll * kLanes) {
+  for (; i + kUnroll * kLanes <= sure; i += kUnroll * kLanes) {
     F32 sum[kUnroll] = {};
     for (int t = 0; t < window.count; ++t) {
       const F32 weight = splat(weights[t]);
@@ -33,14 +41,9 @@ inline void weigh_rows(const Resample& r, Window window, float* row) {
     for (int u = 0; u < kUnroll; ++u) store(row + i + u * kLanes, sum[u]);
   }
   for (; i < bytes; i += kLanes) {
-    const int left = bytes - i < kLanes ? bytes - i : kLanes;
     F32 sum = {};
-    for (int t = 0; t < window.count; ++t) {
-      // The caller's image may end with its last byte: no vector is loaded beyond it.
-      std::uint8_t tail[kLanes] = {};
-      std::memcpy(tail, base + t * stride + i, left);
-      sum = fma(load_u8(tail), splat(weights[t]), sum);
-    }
+    for (int t = 0; t < window.count; ++t)
+      sum = fma(load_u8_before(base + t * stride + i, r.source.end), splat(weights[t]), sum);
     store(row + i, sum);
   }
 }

@@ -21,7 +21,8 @@ class SourceImage {
     const bool bgr = image.format == PixelFormat::bgr || image.format == PixelFormat::bgra;
     const bool packed = (pixel == 3 || pixel == 4) && (image.channel_stride == 1 || reversed);
     if (packed && image.format != PixelFormat::gray) {
-      source = {reversed ? image.data - 2 : image.data, stride, static_cast<int>(pixel), bgr != reversed};
+      source =
+          describe(reversed ? image.data - 2 : image.data, image, stride, static_cast<int>(pixel), bgr != reversed);
       return;
     }
     const std::ptrdiff_t channel = image.format == PixelFormat::gray ? 0 : image.channel_stride;
@@ -36,12 +37,18 @@ class SourceImage {
         out[2] = in[2 * channel];
       }
     }
-    source = {copy_.get(), packed_stride, 3, bgr};
+    source = describe(copy_.get(), image, packed_stride, 3, bgr);
   }
 
   Source source;
 
  private:
+  static Source describe(const std::uint8_t* data, const ImageView& image, std::ptrdiff_t stride, int pixel, bool bgr) {
+    // Of the last pixel only three bytes are sure to be there: a view of three of four channels ends before the fourth.
+    const std::uint8_t* last_row = stride > 0 ? data + (image.height - 1) * stride : data;
+    return {data, last_row + std::ptrdiff_t{pixel} * (image.width - 1) + 3, stride, pixel, bgr};
+  }
+
   std::unique_ptr<std::uint8_t[]> copy_;
 };
 
