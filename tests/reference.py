@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Networks = dict[str, NDArray[np.float32]]
 Real = Any  # np.float32 or np.float64
-Filter = Literal["area", "bilinear", "bilinear_of_areas", "adaptive_average"]
+Filter = Literal["area", "cv2_area", "bilinear", "bilinear_of_areas", "adaptive_average"]
 Window = tuple[int, NDArray[np.float64]]
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "weights" / "mtcnn.safetensors"
@@ -41,7 +41,7 @@ class Conventions:
     # "area_or_bilinear": see `resize_filter`. "cv2_inter_area": cv2.resize with INTER_AREA, which differs in enlarging.
     # "adaptive_average": torch's interpolate(mode="area"), means over whole pixels.
     resampling: Literal["area_or_bilinear", "cv2_inter_area", "adaptive_average"]
-    # mtcnn resizes the image as uint8, so that levels are rounded. No package rounds its crops.
+    # mtcnn resizes the image as uint8, so that levels are rounded: see `resize_as_opencv`. No package rounds its crops.
     rounds_levels: bool
     # facenet-pytorch cuts crops to the image and stretches them; the others see black beyond the border.
     clips_crops: bool
@@ -124,13 +124,17 @@ def window_table(source: int, target: int, kind: Filter = "area") -> list[Window
     table = []
     ratio = source / target
     for i in range(target):
-        if kind == "area":
+        if kind in ("area", "cv2_area"):
             # In units of 1 / target pixels, so in whole numbers, output i covers begin..end and pixel j covers
             # j * target..(j + 1) * target.
             begin, end = i * source, (i + 1) * source
             first, last = begin // target, -(-end // target)
-            edges = np.clip(np.arange(first, last + 1) * target, begin, end)
-            table.append((first, np.diff(edges) / source))
+            covered: Array = np.diff(np.clip(np.arange(first, last + 1) * target, begin, end))
+            if kind == "cv2_area":
+                # OpenCV (resize.cpp, computeResizeAreaTab) ignores what it covers no more than 1/1000 of.
+                seen = np.flatnonzero(covered > 1e-3 * target)
+                first, covered = first + int(seen[0]), covered[seen]
+            table.append((first, covered / source))
         elif kind == "adaptive_average":
             first, last = i * source // target, -(-(i + 1) * source // target)
             table.append((first, np.full(last - first, 1 / (last - first))))
@@ -156,21 +160,22 @@ def resize_filter(size: tuple[int, int], target: tuple[int, int], conventions: C
     """The filter by which an image of `size` becomes one of `target`, both (height, width)."""
     if conventions.resampling == "adaptive_average":
         return "adaptive_average"
-    if target[0] <= size[0] and target[1] <= size[1]:
-        return "area"
-    return "bilinear" if conventions.resampling == "area_or_bilinear" else "bilinear_of_areas"
+    shrinks = target[0] <= size[0] and target[1] <= size[1]
+    if conventions.resampling == "cv2_inter_area":
+        return "cv2_area" if shrinks else "bilinear_of_areas"
+    return "area" if shrinks else "bilinear"
 
 
-def resample(array: Array, target: int, axis: int, kind: Filter) -> NDArray[np.float64]:
-    """One axis of an array resized to `target`."""
+def resample(array: Array, target: int, axis: int, kind: Filter, real: Real = np.float64) -> Array:
+    """One axis of an array resized to `target`: products added in the order of the pixels, each step rounded."""
     table = window_table(array.shape[axis], target, kind)
     array = np.moveaxis(array, axis, 0)
     first = np.array([first for first, _ in table])
-    result = np.zeros((target, *array.shape[1:]))
+    result = np.zeros((target, *array.shape[1:]), real)
     for tap in range(max(len(weights) for _, weights in table)):
-        weights = np.array([weights[tap] if tap < len(weights) else 0.0 for _, weights in table])
+        weights = np.array([weights[tap] if tap < len(weights) else 0.0 for _, weights in table], real)
         taps = np.minimum(first + tap, len(array) - 1)
-        result += weights.reshape(-1, *(1,) * (array.ndim - 1)) * array[taps]
+        result += weights.reshape(-1, *(1,) * (array.ndim - 1)) * array[taps].astype(real)
     return np.moveaxis(result, 0, axis)
 
 
@@ -179,11 +184,26 @@ def resize_exactly(image: Array, size: tuple[int, int], conventions: Conventions
     return resample(resample(image, size[0], 0, kind), size[1], 1, kind)
 
 
+def resize_as_opencv(image: NDArray[np.uint8], size: tuple[int, int], conventions: Conventions) -> Array:
+    """cv2.resize of 8-bit pixels with INTER_AREA to whole values, bit for bit when shrinking.
+
+    The order of the float32 operations belongs to the definition: it decides ties. Rounding the exact mean instead gets
+    one pixel in 100,000 wrong, and that moved the boxes of one face in 300 by pixels (3 of 10 million; 325 faces).
+    """
+    height, width = image.shape[:2]
+    kind = resize_filter((height, width), size, conventions)
+    if (height, width) == (2 * size[0], 2 * size[1]):
+        # OpenCV's own loop for halving rounds ties up: (a + b + c + d + 2) >> 2.
+        return np.floor(resize_exactly(image, size, conventions) + 0.5)
+    return np.rint(resample(resample(image, size[1], 1, kind, np.float32), size[0], 0, kind, np.float32))
+
+
 def resize(image: NDArray[np.uint8], size: tuple[int, int], profile: str = "reference") -> NDArray[np.float64]:
     """A whole image resized to (height, width), as float64 (height, width, 3) in 0..255."""
     conventions = CONVENTIONS[profile]
-    exact = resize_exactly(image, size, conventions)
-    return np.rint(exact) if conventions.rounds_levels else exact
+    if conventions.rounds_levels:
+        return resize_as_opencv(image, size, conventions).astype(np.float64)
+    return resize_exactly(image, size, conventions)
 
 
 def normalise(pixels: Array) -> NDArray[np.float64]:
@@ -337,16 +357,10 @@ def threshold_logit(threshold: float) -> float:
 
 # --- Decisions -------------------------------------------------------------------------------------------------------
 
-# Bounds on what float32 arithmetic may do to a network's outputs; `logit` also by that much of the logit's magnitude.
-# About eight times the largest difference seen between float32 and this file (bench/agreement.py prints it).
-ERRORS = {
-    "pnet": {"logit": 2e-5, "offset": 4e-6},
-    "rnet": {"logit": 4e-5, "offset": 4e-6},
-    "onet": {"logit": 8e-5, "offset": 4e-6},
-}
-RELATIVE_LOGIT_ERROR = 2e-6
-# A float32 resize may round a pixel to the other side where its exact value is this near to a half.
-PIXEL_ERROR = 2e-4
+# Bounds on what float32 arithmetic does to a network's outputs. Seen on 38 photographs, with PyTorch's kernels: 8e-6 of
+# (1 + |logit|), and 6e-7 for offsets and landmarks.
+LOGIT_ERROR = 4e-5
+OFFSET_ERROR = 4e-6
 # Logits of equal windows differ by float64 noise here, but must tie.
 LOGIT_DECIMALS = 9
 
@@ -388,7 +402,6 @@ class Candidates:
     logits: NDArray[np.float64]  # (n,)
     logit_errors: NDArray[np.float64]  # (n,)
     offsets: NDArray[np.float64]  # (n, 4)
-    offset_errors: NDArray[np.float64]  # (n,)
     landmarks: NDArray[np.float64]  # (n, 10): zeros before O-Net
 
     def __getitem__(self, index: NDArray[Any]) -> Candidates:
@@ -486,7 +499,7 @@ def nms(
     n = len(boxes)
     zeros = np.zeros(n)
     boxes = np.asarray(boxes, np.float64).reshape(n, 4)
-    candidates = Candidates(boxes, zeros, np.asarray(scores), zeros, np.zeros((n, 4)), zeros, np.zeros((n, 10)))
+    candidates = Candidates(boxes, zeros, np.asarray(scores), zeros, np.zeros((n, 4)), np.zeros((n, 10)))
     return suppress(candidates, threshold, mode, extra_pixel, "", [])
 
 
@@ -518,30 +531,8 @@ def judge(
     return candidates[candidates.logits >= limit if inclusive else candidates.logits > limit]
 
 
-def logit_errors(logits: Array, stage: str) -> NDArray[np.float64]:
-    return ERRORS[stage]["logit"] + RELATIVE_LOGIT_ERROR * np.abs(logits)
-
-
-def pnet_on_image(
-    image: NDArray[np.uint8], size: tuple[int, int], conventions: Conventions
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """P-Net's logits (h, w) and offsets (h, w, 4) at one level, and the bounds on their errors, both (h, w)."""
-    pixels = resize_exactly(image, size, conventions)
-    if not conventions.rounds_levels:
-        logits, offsets = pnet(normalise(pixels))
-        return logits, offsets, logit_errors(logits, "pnet"), np.full(logits.shape, ERRORS["pnet"]["offset"])
-    logits, offsets = pnet(normalise(np.rint(pixels)))
-    logit_error, offset_error = logit_errors(logits, "pnet"), np.full(logits.shape, ERRORS["pnet"]["offset"])
-    # Pixels that may be rounded to the other side change the cells that see them: what all of them together change,
-    # twice over because they may also change one by one and against each other.
-    below = np.floor(pixels)
-    uncertain = np.abs(pixels - below - 0.5) < PIXEL_ERROR
-    if uncertain.any():
-        other = np.where(uncertain, 2 * below + 1 - np.rint(pixels), np.rint(pixels))
-        other_logits, other_offsets = pnet(normalise(other))
-        logit_error += 2 * np.abs(other_logits - logits)
-        offset_error += 2 * np.abs(other_offsets - offsets).max(axis=-1)
-    return logits, offsets, logit_error, offset_error
+def logit_errors(logits: Array) -> NDArray[np.float64]:
+    return np.asarray(LOGIT_ERROR * (1 + np.abs(logits)))
 
 
 def propose(
@@ -549,23 +540,21 @@ def propose(
     plan: list[tuple[float, int, int]],
     threshold: float,
     nms_threshold: float,
-    conventions: Conventions,
+    profile: str,
     decisions: Decisions,
 ) -> tuple[Candidates, int]:
     """Windows that P-Net finds, after the suppression within each level, and the number before."""
-    real = precision(conventions)
+    conventions = CONVENTIONS[profile]
     parts = []
     cells = 0
     for scale, height, width in plan:
-        logits, offsets, errors, offset_errors = pnet_on_image(image, (height, width), conventions)
-        logits = logits.round(LOGIT_DECIMALS)
+        logits, offsets = pnet(normalise(resize(image, (height, width), profile)))
+        logits, errors = logits.round(LOGIT_DECIMALS), logit_errors(logits)
         rows, columns = np.nonzero(logits >= threshold_logit(threshold) - errors)
-        windows = cell_windows(rows, columns, scale, real)
+        windows = cell_windows(rows, columns, scale, precision(conventions))
         met = (rows, columns)
-        n = len(rows)
-        candidates = Candidates(
-            windows, np.zeros(n), logits[met], errors[met], offsets[met], offset_errors[met], np.zeros((n, 10))
-        )
+        zeros = np.zeros(len(rows))
+        candidates = Candidates(windows, zeros, logits[met], errors[met], offsets[met], np.zeros((len(rows), 10)))
         candidates = judge(candidates, "pnet", threshold, decisions, inclusive=True)
         cells += len(candidates)
         kept = suppress(candidates, nms_threshold, "union", conventions.overlap_extra, "pnet", decisions)
@@ -582,7 +571,7 @@ def squares(
     sides = (candidates.boxes[:, 2:] - candidates.boxes[:, :2] + extra).max(axis=1, initial=0)
     boxes = square(regress(candidates.boxes, candidates.offsets, extra, real), real)
     # A corner of the square depends on three coordinates of the box, each moved by one offset and off by its own error.
-    errors = 2 * (candidates.offset_errors * sides + candidates.box_errors) + rounding(boxes, real)
+    errors = 2 * (OFFSET_ERROR * sides + candidates.box_errors) + rounding(boxes, real)
     fixed: Array = np.fix(boxes)
     nearest = np.rint(boxes)
     margins = np.abs(boxes - nearest)
@@ -639,29 +628,27 @@ def detect(
     plan = levels(image.shape[0], image.shape[1], min_face_size, scale_factor, max_face_size, profile)
     if not plan:
         return result
-    faces, result.cells = propose(image, plan, thresholds[0], nms_thresholds[0], conventions, decisions)
+    faces, result.cells = propose(image, plan, thresholds[0], nms_thresholds[0], profile, decisions)
     faces = faces[suppress(faces, nms_thresholds[1], "union", extra, "pnet", decisions)]
     # Only here are widths x2 - x1: P-Net's offsets were trained so.
     faces, crops = squares(faces, 0, "pnet", conventions, decisions, image)
 
     result.rnet = len(faces)
     logits, faces.offsets = rnet(cut(image, crops, 24, conventions))
-    faces.logits, faces.logit_errors = logits.round(LOGIT_DECIMALS), logit_errors(logits, "rnet")
-    faces.offset_errors = np.full(len(faces), ERRORS["rnet"]["offset"])
+    faces.logits, faces.logit_errors = logits.round(LOGIT_DECIMALS), logit_errors(logits)
     faces = judge(faces, "rnet", thresholds[1], decisions)
     faces = faces[suppress(faces, nms_thresholds[2], "union", extra, "rnet", decisions)]
     faces, crops = squares(faces, 1, "rnet", conventions, decisions, image)
 
     result.onet = len(faces)
     logits, faces.offsets, faces.landmarks = onet(cut(image, crops, 48, conventions))
-    faces.logits, faces.logit_errors = logits.round(LOGIT_DECIMALS), logit_errors(logits, "onet")
-    faces.offset_errors = np.full(len(faces), ERRORS["onet"]["offset"])
+    faces.logits, faces.logit_errors = logits.round(LOGIT_DECIMALS), logit_errors(logits)
     faces = judge(faces, "onet", thresholds[2], decisions)
     # Landmarks lie in the box that O-Net saw, before its offsets. The 1 taken away makes them 0-based.
     sides = faces.boxes[:, 2:] - faces.boxes[:, :2] + 1
     points = faces.landmarks.reshape(-1, 2, 5) * sides[:, :, None] + faces.boxes[:, :2, None] - 1
     faces.landmarks = points.transpose(0, 2, 1).reshape(-1, 10)
-    faces.box_errors = faces.box_errors + faces.offset_errors * sides.max(axis=1, initial=0)
+    faces.box_errors = faces.box_errors + OFFSET_ERROR * sides.max(axis=1, initial=0)
     faces.boxes = regress(faces.boxes, faces.offsets, 1, real)
     faces.box_errors = faces.box_errors + rounding(faces.boxes, real)
     faces = faces[suppress(faces, nms_thresholds[3], "min", 1, "onet", decisions)]
