@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     std::printf("%-4s %s: %s (%.2f s)\n", check::failures == before ? "ok" : "FAIL", test.group.c_str(),
                 test.name.c_str(), seconds.count());
+    std::fflush(stdout);
     ++ran;
   }
   std::printf("%d tests, %d failures\n", ran, check::failures);

@@ -78,7 +78,7 @@ TEST(threads, an_exception_reaches_the_caller_and_leaves_the_pool_whole) {
 }
 
 TEST(threads, one_detector_in_many_threads) {
-  const Picture picture(80, 64, 13);
+  const Picture picture(44, 40, 13);
   for_each_isa([&] {
     const Detector detector(lenient());
     const auto expected = detector.detect(picture.view());
@@ -86,7 +86,7 @@ TEST(threads, one_detector_in_many_threads) {
     std::vector<std::thread> threads;
     for (int i = 0; i < 8; ++i)
       threads.emplace_back([&] {
-        for (int call = 0; call < 10; ++call) failures += !same(detector.detect(picture.view()), expected);
+        for (int call = 0; call < 5; ++call) failures += !same(detector.detect(picture.view()), expected);
       });
     for (std::thread& thread : threads) thread.join();
     CHECK(failures == 0);
@@ -110,7 +110,7 @@ TEST(threads, a_forked_child_has_a_pool_of_its_own) {
 }
 
 TEST(threads, detectors_work_in_a_forked_child) {
-  const Picture picture(80, 64, 14);
+  const Picture picture(60, 50, 14);
   mtcnn_fast::Options options = lenient();
   options.num_threads = 4;
   const Detector detector(options);
