@@ -13,38 +13,72 @@ constexpr int kSlack = 64;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// kLanes bytes from p on as floats, those from `end` on as zeros.
-inline F32 load_u8_before(const std::uint8_t* p, const std::uint8_t* end) {
-  if (end - p >= kLanes) return load_u8(p);
-  std::uint8_t bytes[kLanes] = {};
-  if (end > p) std::memcpy(bytes, p, end - p);
-  return load_u8(bytes);
+// Pixel areas weight all source rows but the first and the last alike. How many there are of these, if it is worth
+// while.
+inline int equal_weights(const float* weights, int count) {
+  if (count < 5) return 0;
+  for (int t = 2; t < count - 1; ++t)
+    if (weights[t] != weights[1]) return 0;
+  return count - 2;
 }
 
-// row[i] = sum over the window's source rows of weight * pixel byte i, for bytes of the columns source_first ..
-// source_end. What lies beyond them in the last vector is weighted too, and not used.
+// out = the weighted sum of `count` rows of 2 * kPairs * kLanes bytes; at(t) is where row t's bytes are.
+template <int kPairs, class At>
+inline void weigh_bytes(const float* weights, int count, int equal, const At& at, float* out) {
+  F32 sum[2 * kPairs] = {};
+  const auto add = [&](int t) {
+    const std::uint8_t* bytes = at(t);
+    const F32 weight = splat(weights[t]);
+    for (int u = 0; u < 2 * kPairs; ++u) sum[u] = fma(load_u8(bytes + u * kLanes), weight, sum[u]);
+  };
+  if (equal) {
+    // Rows of equal weight are added as integers first, which is exact, and three times as fast. 16 bits hold 257 rows.
+    for (int t = 1; t <= equal; t += 257) {
+      U16 total[kPairs] = {};
+      const int end = t + 257 <= equal ? t + 257 : equal + 1;
+      for (int k = t; k < end; ++k) {
+        const std::uint8_t* bytes = at(k);
+        for (int u = 0; u < kPairs; ++u) total[u] += load_u8_as_u16(bytes + 2 * u * kLanes);
+      }
+      for (int u = 0; u < kPairs; ++u) {
+        sum[2 * u] += low_as_f32(total[u]);
+        sum[2 * u + 1] += high_as_f32(total[u]);
+      }
+    }
+    for (F32& s : sum) s *= splat(weights[1]);
+    add(0);
+    add(count - 1);
+  } else {
+    for (int t = 0; t < count; ++t) add(t);
+  }
+  for (int u = 0; u < 2 * kPairs; ++u) store(out + u * kLanes, sum[u]);
+}
+
+// row[i] = sum over the window's source rows of weight * pixel byte i, for the bytes of columns source_first ..
+// source_end. What lies beyond them in the last vectors is weighted too, and not used.
 inline void weigh_rows(const Resample& r, Window window, float* row) {
   const std::ptrdiff_t stride = r.source.stride;
   const int bytes = (r.source_end - r.source_first) * r.source.channels;
-  const std::uint8_t* base =
+  const std::uint8_t* const base =
       r.source.data + window.first * stride + static_cast<std::ptrdiff_t>(r.source_first) * r.source.channels;
   const float* weights = r.y.weights + window.offset;
-  constexpr int kUnroll = 4;
-  const int sure = bytes - (r.source.channels - 3);  // the fourth byte of the last pixel may lie beyond the image
+  const int equal = equal_weights(weights, window.count);
+  constexpr int kPairs = 4, kPair = 2 * kLanes;
+  // The fourth byte of the last pixel may lie beyond the image.
+  const int sure = bytes - (r.source.channels - 3);
   int i = 0;
-  for (; i + kUnroll * kLanes <= sure; i += kUnroll * kLanes) {
-    F32 sum[kUnroll] = {};
-    for (int t = 0; t < window.count; ++t) {
-      const F32 weight = splat(weights[t]);
-      for (int u = 0; u < kUnroll; ++u) sum[u] = fma(load_u8(base + t * stride + i + u * kLanes), weight, sum[u]);
-    }
-    for (int u = 0; u < kUnroll; ++u) store(row + i + u * kLanes, sum[u]);
-  }
-  for (; i < bytes; i += kLanes) {
-    F32 sum = {};
-    for (int t = 0; t < window.count; ++t)
-      sum = fma(load_u8_before(base + t * stride + i, r.source.end), splat(weights[t]), sum);
-    store(row + i, sum);
+  for (; i + kPairs * kPair <= sure; i += kPairs * kPair)
+    weigh_bytes<kPairs>(
+        weights, window.count, equal, [=](int t) { return base + t * stride + i; }, row + i);
+  for (; i < bytes; i += kPair) {
+    std::uint8_t tail[kPair] = {};
+    const auto at = [&](int t) -> const std::uint8_t* {
+      const std::uint8_t* const p = base + t * stride + i;
+      if (r.source.end - p >= kPair) return p;
+      if (r.source.end > p) std::memcpy(tail, p, r.source.end - p);
+      return tail;
+    };
+    weigh_bytes<1>(weights, window.count, equal, at, row + i);
   }
 }
 

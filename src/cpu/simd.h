@@ -34,6 +34,7 @@ constexpr int kRegisters = 16;
 typedef float F32 __attribute__((vector_size(4 * kLanes)));
 typedef std::int32_t I32 __attribute__((vector_size(4 * kLanes)));
 typedef float F32x4 __attribute__((vector_size(16)));
+typedef std::uint16_t U16 __attribute__((vector_size(4 * kLanes)));  // 2 * kLanes of them
 
 template <class V = F32>
 inline V load(const float* p) {
@@ -108,6 +109,44 @@ inline F32 load_u8(const std::uint8_t* p) {
   return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(bytes)))));
 #else
 #error "no vectors for this processor"
+#endif
+}
+
+// 2 * kLanes unsigned bytes, widened.
+inline U16 load_u8_as_u16(const std::uint8_t* p) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<U16>(_mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+#elif defined(__AVX2__)
+  return reinterpret_cast<U16>(_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__SSE2__)
+  return reinterpret_cast<U16>(
+      _mm_unpacklo_epi8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)), _mm_setzero_si128()));
+#else
+  return reinterpret_cast<U16>(vmovl_u8(vld1_u8(p)));
+#endif
+}
+
+// The first and the second half of the lanes as floats.
+inline F32 low_as_f32(U16 v) {
+#if defined(__AVX512F__)
+  return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(reinterpret_cast<__m512i>(v))));
+#elif defined(__AVX2__)
+  return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(reinterpret_cast<__m256i>(v))));
+#elif defined(__SSE2__)
+  return _mm_cvtepi32_ps(_mm_unpacklo_epi16(reinterpret_cast<__m128i>(v), _mm_setzero_si128()));
+#else
+  return vcvtq_f32_u32(vmovl_u16(vget_low_u16(reinterpret_cast<uint16x8_t>(v))));
+#endif
+}
+inline F32 high_as_f32(U16 v) {
+#if defined(__AVX512F__)
+  return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(reinterpret_cast<__m512i>(v), 1)));
+#elif defined(__AVX2__)
+  return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(reinterpret_cast<__m256i>(v), 1)));
+#elif defined(__SSE2__)
+  return _mm_cvtepi32_ps(_mm_unpackhi_epi16(reinterpret_cast<__m128i>(v), _mm_setzero_si128()));
+#else
+  return vcvtq_f32_u32(vmovl_u16(vget_high_u16(reinterpret_cast<uint16x8_t>(v))));
 #endif
 }
 
