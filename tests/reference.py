@@ -10,6 +10,7 @@ corners inclusive, until the very end.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
@@ -43,12 +44,20 @@ class Conventions:
     resampling: Literal["area_or_bilinear", "cv2_inter_area", "adaptive_average"]
     # mtcnn resizes the image as uint8, so that levels are rounded: see `resize_as_opencv`. No package rounds its crops.
     rounds_levels: bool
+    # mtcnn (and FaceNet's detect_face.py before it) flips the map of offsets left to right where a single cell of a level
+    # is a face: a slip in carrying `if size(y, 1) == 1` over from MATLAB.
+    mirrors_lone_cell: bool
     # facenet-pytorch cuts crops to the image and stretches them; the others see black beyond the border.
     clips_crops: bool
     # The authors (and mtcnn) go on from squared boxes rounded by fix(); facenet-pytorch rounds only to cut a crop.
     fixes_boxes: bool
     # facenet-pytorch keeps boxes in float32 and divides by a float32 scale.
     single_precision: bool
+    # The order of boxes is by logit, ties in the order met. Packages order by float32 probability, which ties above a
+    # logit of about 14. facenet-pytorch breaks ties for the first met (torchvision's stable sort), in O-Net's NMS for the
+    # last (numpy.argsort read from its end). mtcnn breaks them as numpy's unstable sort happens to on that processor,
+    # which nobody can follow: by logit is as good a guess.
+    ranks_by_probability: bool
     # P-Net's and R-Net's NMS count the pixels of both corners (1) or take x2 - x1 for the width (0: torchvision's NMS).
     # O-Net's counts them in all packages.
     overlap_extra: int
@@ -61,9 +70,11 @@ CONVENTIONS = {
         level_size="ceiling",
         resampling="area_or_bilinear",
         rounds_levels=False,
+        mirrors_lone_cell=False,
         clips_crops=False,
         fixes_boxes=True,
         single_precision=False,
+        ranks_by_probability=False,
         overlap_extra=1,
         shifts_output=True,
     ),
@@ -71,9 +82,11 @@ CONVENTIONS = {
         level_size="truncate_plus_one",
         resampling="adaptive_average",
         rounds_levels=False,
+        mirrors_lone_cell=False,
         clips_crops=True,
         fixes_boxes=False,
         single_precision=True,
+        ranks_by_probability=True,
         overlap_extra=0,
         shifts_output=False,
     ),
@@ -81,9 +94,11 @@ CONVENTIONS = {
         level_size="ceiling",
         resampling="cv2_inter_area",
         rounds_levels=True,
+        mirrors_lone_cell=True,
         clips_crops=False,
         fixes_boxes=True,
         single_precision=False,
+        ranks_by_probability=False,
         overlap_extra=1,
         shifts_output=False,
     ),
@@ -446,17 +461,29 @@ def rounding(boxes: Array, real: Real) -> NDArray[np.float64]:
     return 4 * float(np.finfo(real).eps) * np.asarray(np.abs(boxes).max(axis=1, initial=1.0))
 
 
+def rank(logits: Array, conventions: Conventions) -> Array:
+    """What boxes are ordered by, the higher the better."""
+    if not conventions.ranks_by_probability:
+        return logits
+    exponential = np.exp(-np.maximum(logits, -80)).astype(np.float32)
+    return np.asarray(np.float32(1) / (np.float32(1) + exponential))
+
+
 def suppress(
-    candidates: Candidates, threshold: float, mode: str, extra: int, stage: str, decisions: Decisions
+    candidates: Candidates, threshold: float, mode: str, stage: str, conventions: Conventions, decisions: Decisions
 ) -> NDArray[np.int64]:
-    """Greedy non-maximum suppression: indices of what is kept, highest logit first, ties in the order met.
+    """Greedy non-maximum suppression: indices of what is kept, best first.
 
     A box is dropped if it overlaps a kept one by more than `threshold`: of their union, or (mode "min") of the smaller.
     """
-    boxes, logits = candidates.boxes, candidates.logits
+    boxes, logits, errors = candidates.boxes, candidates.logits, candidates.logit_errors
+    extra = 1 if stage == "onet" else conventions.overlap_extra
     sides = boxes[:, 2:] - boxes[:, :2] + extra
     areas = sides[:, 0] * sides[:, 1]
-    order = np.argsort(-logits, kind="stable")
+    ranks, lowest, highest = (rank(logits + error, conventions) for error in (0, -errors, errors))
+    order = np.argsort(-ranks, kind="stable")
+    if stage == "onet" and conventions.ranks_by_probability:
+        order = np.argsort(ranks, kind="stable")[::-1]
     kept = []
     while len(order):
         best, rest = order[0], order[1:]
@@ -478,11 +505,13 @@ def suppress(
         for i in np.flatnonzero(margin < bound):
             what = f"overlap {overlap[i]:.6f} with a better box"
             note(decisions, stage, "overlap", what, margin[i], bound[i], boxes[best], boxes[rest[i]])
-        lead = logits[best] - logits[rest]
-        bound_of_lead = candidates.logit_errors[best] + candidates.logit_errors[rest]
-        for i in np.flatnonzero((overlap > threshold - bound) & (lead > 0) & (lead < bound_of_lead)):
+        # Equal logits come from equal windows, whose tie is sure. So is one of ranks that no error can part.
+        sure = (logits[rest] == logits[best]) | ((lowest[rest] == highest[best]) & (lowest[best] == highest[rest]))
+        swaps = (overlap > threshold - bound) & (highest[rest] >= lowest[best]) & ~sure
+        for i in np.flatnonzero(swaps):
             what = f"which of two overlapping boxes is better, at logit {logits[best]:.5f}"
-            note(decisions, stage, "order", what, lead[i], bound_of_lead[i], boxes[best], boxes[rest[i]])
+            lead, bound_of_lead = logits[best] - logits[rest[i]], errors[best] + errors[rest[i]]
+            note(decisions, stage, "order", what, lead, bound_of_lead, boxes[best], boxes[rest[i]])
 
         order = rest[overlap <= threshold]
     return np.array(kept, dtype=np.int64)
@@ -495,12 +524,13 @@ def nms(
     mode: Literal["union", "min"] = "union",
     extra_pixel: Literal[0, 1] = 0,
 ) -> NDArray[np.int64]:
-    """Greedy NMS of boxes (n, 4) by scores (n,): indices of what is kept, highest score first."""
+    """Greedy NMS of boxes (n, 4) by scores (n,): indices of what is kept, highest score first, ties by index."""
+    conventions = dataclasses.replace(CONVENTIONS["reference"], overlap_extra=extra_pixel)
     n = len(boxes)
     zeros = np.zeros(n)
     boxes = np.asarray(boxes, np.float64).reshape(n, 4)
     candidates = Candidates(boxes, zeros, np.asarray(scores), zeros, np.zeros((n, 4)), np.zeros((n, 10)))
-    return suppress(candidates, threshold, mode, extra_pixel, "", [])
+    return suppress(candidates, threshold, mode, "", conventions, [])
 
 
 # --- The cascade -----------------------------------------------------------------------------------------------------
@@ -557,9 +587,10 @@ def propose(
         candidates = Candidates(windows, zeros, logits[met], errors[met], offsets[met], np.zeros((len(rows), 10)))
         candidates = judge(candidates, "pnet", threshold, decisions, inclusive=True)
         cells += len(candidates)
-        kept = suppress(candidates, nms_threshold, "union", conventions.overlap_extra, "pnet", decisions)
-        # Back to the order met, which decides ties in the suppression across levels.
-        parts.append(candidates[np.sort(kept)])
+        if conventions.mirrors_lone_cell and len(candidates) == 1:
+            row, column = (int(i[0]) for i in np.nonzero(logits == candidates.logits[0]))
+            candidates.offsets = offsets[row, -1 - column][None]
+        parts.append(candidates[suppress(candidates, nms_threshold, "union", "pnet", conventions, decisions)])
     return together(parts), cells
 
 
@@ -621,7 +652,6 @@ def detect(
     """The faces in an image, uint8 (height, width, 3) in RGB."""
     conventions = CONVENTIONS[profile]
     real = precision(conventions)
-    extra = conventions.overlap_extra
     decisions: Decisions = []
     result = Result(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)), close_decisions=decisions)
 
@@ -629,7 +659,7 @@ def detect(
     if not plan:
         return result
     faces, result.cells = propose(image, plan, thresholds[0], nms_thresholds[0], profile, decisions)
-    faces = faces[suppress(faces, nms_thresholds[1], "union", extra, "pnet", decisions)]
+    faces = faces[suppress(faces, nms_thresholds[1], "union", "pnet", conventions, decisions)]
     # Only here are widths x2 - x1: P-Net's offsets were trained so.
     faces, crops = squares(faces, 0, "pnet", conventions, decisions, image)
 
@@ -637,7 +667,7 @@ def detect(
     logits, faces.offsets = rnet(cut(image, crops, 24, conventions))
     faces.logits, faces.logit_errors = logits.round(LOGIT_DECIMALS), logit_errors(logits)
     faces = judge(faces, "rnet", thresholds[1], decisions)
-    faces = faces[suppress(faces, nms_thresholds[2], "union", extra, "rnet", decisions)]
+    faces = faces[suppress(faces, nms_thresholds[2], "union", "rnet", conventions, decisions)]
     faces, crops = squares(faces, 1, "rnet", conventions, decisions, image)
 
     result.onet = len(faces)
@@ -651,7 +681,7 @@ def detect(
     faces.box_errors = faces.box_errors + OFFSET_ERROR * sides.max(axis=1, initial=0)
     faces.boxes = regress(faces.boxes, faces.offsets, 1, real)
     faces.box_errors = faces.box_errors + rounding(faces.boxes, real)
-    faces = faces[suppress(faces, nms_thresholds[3], "min", 1, "onet", decisions)]
+    faces = faces[suppress(faces, nms_thresholds[3], "min", "onet", conventions, decisions)]
 
     result.boxes = faces.boxes - [1, 1, 0, 0] if conventions.shifts_output else faces.boxes
     result.scores = probability(faces.logits)

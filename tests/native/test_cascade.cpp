@@ -28,7 +28,7 @@ struct Size {
 }  // namespace
 
 TEST(cascade, sizes_and_thresholds) {
-  const Size sizes[] = {{12, 12}, {13, 12}, {12, 40}, {45, 31}, {64, 64}, {120, 12}};
+  const Size sizes[] = {{12, 12}, {13, 12}, {12, 40}, {45, 31}, {50, 44}, {120, 12}};
   const std::array<double, 3> thresholds[] = {{0.6, 0.7, 0.7}, {0.01, 0.01, 0.003}, {0, 0, 0}, {0, 1, 0}, {1, 1, 1}};
   std::vector<Picture> pictures;
   for (const Size& size : sizes) pictures.emplace_back(size.width, size.height, 7);
