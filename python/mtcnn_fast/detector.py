@@ -19,8 +19,8 @@ from mtcnn_fast.weights import load_weights
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Images a call of the core, which cannot be interrupted: Ctrl-C is answered between calls.
-_CHUNK = 16
+# Images of each thread in a call of the core. The call cannot be interrupted: Ctrl-C is answered between calls.
+_IMAGES_A_THREAD = 8
 
 _ALL_FACES = 2**31 - 1
 
@@ -131,12 +131,13 @@ class MTCNN:
             hint = "; detect takes one image" if is_pil(images) else ""
             raise TypeError(f"images is {described(images)}; wanted a list, a tuple or a 4-D uint8 array{hint}")
         selection = _selection(max_faces, clip)
-        bar = _progress_bar(len(images)) if flag("progress", progress) else nullcontext()
         views = [self._view(image, f"image {i}") for i, image in enumerate(images)]
+        bar = _progress_bar(len(views)) if flag("progress", progress) else nullcontext()
         found: list[Detections] = []
         with bar as shown:
-            for start in range(0, len(views), _CHUNK):
-                found += self._detect(views[start : start + _CHUNK], *selection)
+            chunk = _IMAGES_A_THREAD * self.num_threads
+            for start in range(0, len(views), chunk):
+                found += self._detect(views[start : start + chunk], *selection)
                 if shown is not None:
                     shown.update(len(found) - shown.n)
         return found

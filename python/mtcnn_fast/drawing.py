@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtcnn_fast.checks import described
+from mtcnn_fast.detections import Detections
 from mtcnn_fast.extra import require
 from mtcnn_fast.image import pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-from mtcnn_fast.detections import Detections
 
 # Green and magenta read the same in RGB and BGR; the fourth value is an opaque alpha.
 _BOX = (0, 255, 0, 255)

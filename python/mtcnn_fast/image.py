@@ -24,7 +24,7 @@ def checked_channel_order(order: object) -> str:
 
 def is_pil(image: object) -> bool:
     # By what it can do: PIL must not be imported for those who do not use it.
-    return hasattr(image, "getbands") and hasattr(image, "mode") and hasattr(image, "__array_interface__")
+    return hasattr(image, "getbands") and hasattr(image, "mode")
 
 
 def pixels(image: object, channel_order: str = "rgb", name: str = "image") -> tuple[NDArray[np.uint8], str]:
