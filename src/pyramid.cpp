@@ -41,8 +41,9 @@ std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Opti
 
 Filter resize_filter(Resampling resampling, int height, int width, int target_height, int target_width) {
   if (resampling == Resampling::adaptive_average) return Filter::adaptive_average;
-  if (target_height <= height && target_width <= width) return Filter::area;
-  return resampling == Resampling::cv2_inter_area ? Filter::bilinear_of_areas : Filter::bilinear;
+  const bool shrinks = target_height <= height && target_width <= width;
+  if (resampling == Resampling::cv2_inter_area) return shrinks ? Filter::cv2_area : Filter::bilinear_of_areas;
+  return shrinks ? Filter::area : Filter::bilinear;
 }
 
 void WindowTable::make(int source, int target, Filter filter) {
@@ -50,6 +51,8 @@ void WindowTable::make(int source, int target, Filter filter) {
   weights.clear();
   windows.reserve(target);
   const double per_unit = 1.0 / source;
+  // OpenCV ignores what an output covers no more than 1/1000 of (resize.cpp, computeResizeAreaTab).
+  const std::int64_t ignored = filter == Filter::cv2_area ? target / 1000 : 0;
   const auto whole = static_cast<float>(target * per_unit);  // the weight of a pixel that one output covers entirely
   for (std::int64_t i = 0; i < target; ++i) {
     const auto offset = static_cast<std::int32_t>(weights.size());
@@ -66,16 +69,19 @@ void WindowTable::make(int source, int target, Filter filter) {
       }
     };
     switch (filter) {
-      case Filter::area: {
+      case Filter::area:
+      case Filter::cv2_area: {
         // In units of 1 / target pixels output i covers begin .. end and source pixel j covers j * target .. + target:
         // whole numbers, so that no sliver of a pixel comes from rounding.
         const std::int64_t begin = i * source, end = begin + source;
-        first = static_cast<int>(begin / target);
-        std::int64_t pixel = first * static_cast<std::int64_t>(target);
+        std::int64_t pixel = begin / target * target;
         const auto weigh = [&](std::int64_t covered) { weights.push_back(static_cast<float>(covered * per_unit)); };
-        weigh(std::min(end, pixel + target) - begin);
+        std::int64_t covered = std::min(end, pixel + target) - begin;
+        if (covered > ignored) weigh(covered);
+        first = static_cast<int>(pixel / target) + (covered > ignored ? 0 : 1);
         for (pixel += target; pixel + target <= end; pixel += target) weights.push_back(whole);
-        if (pixel < end) weigh(end - pixel);
+        covered = end - pixel;
+        if (covered > ignored) weigh(covered);
         break;
       }
       case Filter::bilinear: {

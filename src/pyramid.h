@@ -16,7 +16,7 @@ namespace mtcnn_fast {
 std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Options& options,
                                                const Conventions& conventions);
 
-enum class Filter { area, bilinear, bilinear_of_areas, adaptive_average };
+enum class Filter { area, cv2_area, bilinear, bilinear_of_areas, adaptive_average };
 
 // The filter for resizing height x width to target_height x target_width.
 Filter resize_filter(Resampling resampling, int height, int width, int target_height, int target_width);

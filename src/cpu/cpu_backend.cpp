@@ -69,7 +69,8 @@ class CpuBackend final : public Backend {
     const Filter filter = resize_filter(conventions_.resampling, image.height, image.width, height, width);
     workspace->x.make(image.width, width, filter);
     workspace->y.make(image.height, height, filter);
-    const Resample resample = resampling(source.source, workspace->x, workspace->y, conventions_.rounds_levels, 1, 0);
+    const Resample resample = resampling(source.source, workspace->x, workspace->y,
+                                         level_rounding(image.height, image.width, height, width), 1, 0);
     kernels_.resample(resample, 0, height, out, workspace->floats(kernels_.resample_scratch(resample)));
   }
 
@@ -150,7 +151,8 @@ class CpuBackend final : public Backend {
       const Filter filter = resize_filter(conventions_.resampling, height, width, level.size.height, level.size.width);
       level.x.make(width, level.size.width, filter);
       level.y.make(height, level.size.height, filter);
-      level.resample = resampling(source, level.x, level.y, conventions_.rounds_levels, kScale, kBias);
+      level.resample = resampling(source, level.x, level.y,
+                                  level_rounding(height, width, level.size.height, level.size.width), kScale, kBias);
     });
     const float threshold = least_float_not_below(logit_of(options_.thresholds[0]));
     parallel_for(static_cast<int>(bands.size()), num_threads, [&](int b) {
@@ -292,18 +294,23 @@ class CpuBackend final : public Backend {
     y.make(height, side, filter);
     x.place(left, image.width);
     y.place(top, image.height);
-    return resampling(source, x, y, false, kScale, kBias);
+    return resampling(source, x, y, Rounding::none, kScale, kBias);
   }
 
-  static Resample resampling(const Source& source, const WindowTable& x, const WindowTable& y, bool round, float scale,
-                             float bias) {
+  Rounding level_rounding(int height, int width, int level_height, int level_width) const {
+    if (!conventions_.rounds_levels) return Rounding::none;
+    return height == 2 * level_height && width == 2 * level_width ? Rounding::opencv_halving : Rounding::opencv;
+  }
+
+  static Resample resampling(const Source& source, const WindowTable& x, const WindowTable& y, Rounding rounding,
+                             float scale, float bias) {
     return {.source = source,
             .x = x.axis(),
             .y = y.axis(),
             .width = static_cast<int>(x.windows.size()),
             .source_first = x.first(),
             .source_end = x.end(),
-            .round = round,
+            .rounding = rounding,
             .scale = scale,
             .bias = bias};
   }

@@ -27,13 +27,17 @@ struct Source {
   bool bgr;  // the first channel is blue; outputs are always RGB
 };
 
-// A separable resize: out = (sum of weighted pixels, rounded to an integer if asked) * scale + bias.
+// How a resized pixel becomes a whole number: not; as OpenCV's 8-bit INTER_AREA does, bit for bit, with its order of
+// operations; or as its special case of halving does, where ties go up.
+enum class Rounding { none, opencv, opencv_halving };
+
+// A separable resize: out = (sum of weighted pixels, rounded if asked) * scale + bias.
 struct Resample {
   Source source;
   Axis x, y;
   int width;                     // outputs in a row
   int source_first, source_end;  // columns that the windows of x cover
-  bool round;
+  Rounding rounding;
   float scale, bias;
 };
 

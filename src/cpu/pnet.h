@@ -134,7 +134,7 @@ inline void read_rows(const PnetBand& band, int y, int n, Plane input, int at, f
   for (int i = 0; i < n; ++i) {
     float* out = input.data + static_cast<std::ptrdiff_t>(at + i) * band.width;
     if (band.resample) {
-      resample_planar_row(*band.resample, y + i, {out, input.stride}, row);
+      resample_planar_row(*band.resample, y + i, out, input.stride, row);
     } else {
       const float* pixel = band.level + static_cast<std::ptrdiff_t>(y + i) * band.width * 3;
       for (int x = 0; x < band.width; ++x)

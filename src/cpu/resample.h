@@ -54,22 +54,21 @@ inline void weigh_bytes(const float* weights, int count, int equal, const At& at
   for (int u = 0; u < 2 * kPairs; ++u) store(out + u * kLanes, sum[u]);
 }
 
-// row[i] = sum over the window's source rows of weight * pixel byte i, for the bytes of columns source_first ..
-// source_end. What lies beyond them in the last vectors is weighted too, and not used.
-inline void weigh_rows(const Resample& r, Window window, float* row) {
+// row[i] = sum over `count` source rows from `first` on of weight * pixel byte i, for the bytes of columns source_first
+// .. source_end. What lies beyond them in the last vectors is weighted too, and not used.
+inline void weigh_rows(const Resample& r, int first, int count, const float* weights, float* row) {
   const std::ptrdiff_t stride = r.source.stride;
   const int bytes = (r.source_end - r.source_first) * r.source.channels;
   const std::uint8_t* const base =
-      r.source.data + window.first * stride + static_cast<std::ptrdiff_t>(r.source_first) * r.source.channels;
-  const float* weights = r.y.weights + window.offset;
-  const int equal = equal_weights(weights, window.count);
+      r.source.data + first * stride + static_cast<std::ptrdiff_t>(r.source_first) * r.source.channels;
+  const int equal = equal_weights(weights, count);
   constexpr int kPairs = 4, kPair = 2 * kLanes;
   // The fourth byte of the last pixel may lie beyond the image.
   const int sure = bytes - (r.source.channels - 3);
   int i = 0;
   for (; i + kPairs * kPair <= sure; i += kPairs * kPair)
     weigh_bytes<kPairs>(
-        weights, window.count, equal, [=](int t) { return base + t * stride + i; }, row + i);
+        weights, count, equal, [=](int t) { return base + t * stride + i; }, row + i);
   for (; i < bytes; i += kPair) {
     std::uint8_t tail[kPair] = {};
     const auto at = [&](int t) -> const std::uint8_t* {
@@ -78,7 +77,7 @@ inline void weigh_rows(const Resample& r, Window window, float* row) {
       if (r.source.end > p) std::memcpy(tail, p, r.source.end - p);
       return tail;
     };
-    weigh_bytes<1>(weights, window.count, equal, at, row + i);
+    weigh_bytes<1>(weights, count, equal, at, row + i);
   }
 }
 
@@ -92,6 +91,8 @@ inline F32x4 fma4(F32x4 a, F32x4 b, F32x4 c) {
 #endif
 }
 
+inline F32x4 scaled(const Resample& r, F32x4 pixel) { return fma4(pixel, splat<F32x4>(r.scale), splat<F32x4>(r.bias)); }
+
 // One output pixel (its channels in the source's order, a fourth lane of no meaning) from a weighted row.
 template <int kChannels>
 inline F32x4 weigh_columns(const Resample& r, int x, const float* row) {
@@ -100,64 +101,94 @@ inline F32x4 weigh_columns(const Resample& r, int x, const float* row) {
   const float* pixel = row + static_cast<std::ptrdiff_t>(window.first - r.source_first) * kChannels;
   F32x4 sum = {};
   for (int t = 0; t < window.count; ++t) sum = fma4(load<F32x4>(pixel + t * kChannels), splat<F32x4>(weights[t]), sum);
-  if (r.round) {
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, halves to even, as cvRound does.
-    const F32x4 magic = splat<F32x4>(12582912.0f);
-    sum = (sum + magic) - magic;
-  }
-  return fma4(sum, splat<F32x4>(r.scale), splat<F32x4>(r.bias));
+  return sum;
 }
 
-struct PlanarRow {
-  float* red;
-  std::ptrdiff_t plane;
-};
-
+// Output row y as sums of four floats a pixel, with OpenCV's float32 operations in OpenCV's order (resize.cpp,
+// ResizeArea): columns before rows, products rounded before they are added. That order decides ties of the rounding.
 template <int kChannels>
-inline void weigh_columns_planar(const Resample& r, const float* row, PlanarRow out) {
-  float* first = r.source.bgr ? out.red + 2 * out.plane : out.red;
-  float* second = out.red + out.plane;
-  float* third = r.source.bgr ? out.red : out.red + 2 * out.plane;
-  int x = 0;
-  for (; x + 4 <= r.width; x += 4) {
-    const F32x4 a = weigh_columns<kChannels>(r, x, row), b = weigh_columns<kChannels>(r, x + 1, row);
-    const F32x4 c = weigh_columns<kChannels>(r, x + 2, row), d = weigh_columns<kChannels>(r, x + 3, row);
-    store(first + x, F32x4{a[0], b[0], c[0], d[0]});
-    store(second + x, F32x4{a[1], b[1], c[1], d[1]});
-    store(third + x, F32x4{a[2], b[2], c[2], d[2]});
-  }
-  for (; x < r.width; ++x) {
-    const F32x4 a = weigh_columns<kChannels>(r, x, row);
-    first[x] = a[0], second[x] = a[1], third[x] = a[2];
-  }
-}
-
-template <int kChannels>
-inline void weigh_columns_interleaved(const Resample& r, const float* row, float* out) {
-  const int red = r.source.bgr ? 2 : 0;
-  for (int x = 0; x < r.width; ++x) {
-    const F32x4 a = weigh_columns<kChannels>(r, x, row);
-    out[3 * x + red] = a[0], out[3 * x + 1] = a[1], out[3 * x + 2 - red] = a[2];
+inline void sum_as_opencv(const Resample& r, int y, float* row, float* sums) {
+  const Window rows = r.y.windows[y];
+  constexpr float kOne = 1;
+  for (int t = 0; t < rows.count; ++t) {
+    weigh_rows(r, rows.first + t, 1, &kOne, row);
+    const F32x4 row_weight = splat<F32x4>(r.y.weights[rows.offset + t]);
+    for (int x = 0; x < r.width; ++x) {
+      const Window window = r.x.windows[x];
+      const float* weights = r.x.weights + window.offset;
+      const float* pixel = row + static_cast<std::ptrdiff_t>(window.first - r.source_first) * kChannels;
+      F32x4 sum = {};
+      for (int k = 0; k < window.count; ++k) sum += load<F32x4>(pixel + k * kChannels) * splat<F32x4>(weights[k]);
+      sum *= row_weight;
+      store(sums + 4 * x, t == 0 ? sum : load<F32x4>(sums + 4 * x) + sum);
+    }
   }
 }
 
-inline void resample_planar_row(const Resample& r, int y, PlanarRow out, float* row) {
-  weigh_rows(r, r.y.windows[y], row);
-  if (r.source.channels == 3) return weigh_columns_planar<3>(r, row, out);
-  weigh_columns_planar<4>(r, row, out);
+inline F32x4 rounded(Rounding rounding, F32x4 x) {
+  // Means of four pixels are multiples of 1/4: an eighth more sends ties up and nothing else over.
+  if (rounding == Rounding::opencv_halving) x += splat<F32x4>(0.125f);
+  // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, halves to even.
+  const F32x4 magic = splat<F32x4>(12582912.0f);
+  return (x + magic) - magic;
+}
+
+// Output row y: write(pixel) is called with a function from a column to its pixel.
+template <int kChannels, class Write>
+inline void resample_row(const Resample& r, int y, float* scratch, const Write& write) {
+  if (r.rounding == Rounding::none) {
+    const Window rows = r.y.windows[y];
+    weigh_rows(r, rows.first, rows.count, r.y.weights + rows.offset, scratch);
+    write([&](int x) { return scaled(r, weigh_columns<kChannels>(r, x, scratch)); });
+  } else {
+    float* const sums = scratch;
+    sum_as_opencv<kChannels>(r, y, scratch + 4 * r.width, sums);
+    write([&](int x) { return scaled(r, rounded(r.rounding, load<F32x4>(sums + 4 * x))); });
+  }
+}
+
+// Into red, green and blue planes that lie `plane` floats apart.
+inline void resample_planar_row(const Resample& r, int y, float* red, std::ptrdiff_t plane, float* scratch) {
+  float* const first = r.source.bgr ? red + 2 * plane : red;
+  float* const second = red + plane;
+  float* const third = r.source.bgr ? red : red + 2 * plane;
+  const auto write = [&](const auto& pixel) {
+    int x = 0;
+    for (; x + 4 <= r.width; x += 4) {
+      const F32x4 a = pixel(x), b = pixel(x + 1), c = pixel(x + 2), d = pixel(x + 3);
+      store(first + x, F32x4{a[0], b[0], c[0], d[0]});
+      store(second + x, F32x4{a[1], b[1], c[1], d[1]});
+      store(third + x, F32x4{a[2], b[2], c[2], d[2]});
+    }
+    for (; x < r.width; ++x) {
+      const F32x4 a = pixel(x);
+      first[x] = a[0], second[x] = a[1], third[x] = a[2];
+    }
+  };
+  if (r.source.channels == 3)
+    resample_row<3>(r, y, scratch, write);
+  else
+    resample_row<4>(r, y, scratch, write);
 }
 
 std::size_t resample_scratch(const Resample& r) {
-  return round_up(static_cast<std::size_t>(r.source_end - r.source_first) * r.source.channels + kSlack, 16);
+  const std::size_t row = static_cast<std::size_t>(r.source_end - r.source_first) * r.source.channels + kSlack;
+  return round_up(row + (r.rounding == Rounding::none ? 0 : 4 * static_cast<std::size_t>(r.width)), 16);
 }
 
 void resample(const Resample& r, int first_row, int end_row, float* out, float* scratch) {
+  const int red = r.source.bgr ? 2 : 0;
   for (int y = first_row; y < end_row; ++y, out += static_cast<std::ptrdiff_t>(r.width) * 3) {
-    weigh_rows(r, r.y.windows[y], scratch);
+    const auto write = [&](const auto& pixel) {
+      for (int x = 0; x < r.width; ++x) {
+        const F32x4 a = pixel(x);
+        out[3 * x + red] = a[0], out[3 * x + 1] = a[1], out[3 * x + 2 - red] = a[2];
+      }
+    };
     if (r.source.channels == 3)
-      weigh_columns_interleaved<3>(r, scratch, out);
+      resample_row<3>(r, y, scratch, write);
     else
-      weigh_columns_interleaved<4>(r, scratch, out);
+      resample_row<4>(r, y, scratch, write);
   }
 }
 
