@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Recall and precision of mtcnn_fast and facenet-pytorch, side by side, on photographs with ground truth.
+
+A face is found if a detection overlaps its box by the stated IoU, one to one, the highest scores first. On photos,
+which have no ground truth, the table gives the share of facenet-pytorch's faces that mtcnn_fast finds (recall) and the share
+of mtcnn_fast's that facenet-pytorch finds (precision). net_7876 labels one face a picture, tightly: an IoU of 0.4, and
+no precision. The boxes of WIDER FACE that are marked invalid count neither way.
+
+    python bench/accuracy.py --json accuracy.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from contestants import Detect, facenet_pytorch, mtcnn_fast
+from numpy.typing import NDArray
+from photographs import DATA, SETS, Photograph, load, read
+
+IOU = {"photos": 0.5, "wider_val_416": 0.5, "facemask": 0.5, "net_7876": 0.4}
+Boxes = NDArray[np.float64]
+
+
+def overlaps(box: Boxes, others: Boxes) -> Boxes:
+    """IoU (n,) of a box (4,) with boxes (n, 4)."""
+    inner = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0).prod(axis=1)
+    return np.asarray(inner / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - inner))
+
+
+def count(photograph: Photograph, boxes: Boxes, least_iou: float) -> tuple[int, int, int]:
+    """Faces that count, those of them that are found, and false detections; boxes highest score first."""
+    free = np.ones(len(photograph.faces), bool)
+    found = false = 0
+    for box in boxes:
+        iou = np.where(free, overlaps(box, photograph.faces), -1)
+        best = int(iou.argmax()) if len(iou) else -1
+        if best < 0 or iou[best] < least_iou:
+            false += 1
+            continue
+        free[best] = False
+        found += not photograph.ignored[best]
+    return int((~photograph.ignored).sum()), found, false
+
+
+def run(detect: Detect, photographs: list[Photograph]) -> list[Boxes]:
+    """Each photograph's boxes, highest score first."""
+    results = []
+    for photograph in photographs:
+        boxes, scores = detect(read(photograph.path))
+        results.append(boxes[np.argsort(-scores, kind="stable")].astype(np.float64))
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="sets of photographs (all)")
+    parser.add_argument("--limit", type=int, help="photographs of a set, at most (all)")
+    parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of each detector (%(default)s)")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
+    arguments = parser.parse_args()
+
+    detectors = {"mtcnn_fast": mtcnn_fast(arguments.threads, arguments.min_face_size)}
+    if importlib.util.find_spec("facenet_pytorch"):
+        detectors["facenet-pytorch"] = facenet_pytorch(arguments.threads, arguments.min_face_size)
+    rows: list[dict[str, Any]] = []
+    print("| photographs | IoU | detector | faces | recall | precision | false |")
+    print("|---|---:|---|---:|---:|---:|---:|")
+    for name in arguments.sets:
+        photographs = load(arguments.data, name, arguments.limit)
+        results = {detector: run(detect, photographs) for detector, detect in detectors.items()}
+        if name == "photos":
+            if "facenet-pytorch" not in results:
+                continue
+            theirs = results.pop("facenet-pytorch")
+            photographs = [
+                Photograph(photograph.path, boxes, np.zeros(len(boxes), bool))
+                for photograph, boxes in zip(photographs, theirs, strict=True)
+            ]
+        for detector, found in results.items():
+            counts = [count(p, boxes, IOU[name]) for p, boxes in zip(photographs, found, strict=True)]
+            faces, right, false = (sum(part) for part in zip(*counts, strict=True))
+            recall, precision = right / max(1, faces), right / max(1, right + false)
+            labelled_in_full = name != "net_7876"
+            row = {"set": name, "iou": IOU[name], "detector": detector, "faces": faces, "recall": round(recall, 4)}
+            if labelled_in_full:
+                row |= {"precision": round(precision, 4), "false": false}
+            rows.append(row)
+            tail = f"{precision:.4f} | {false}" if labelled_in_full else "- | -"
+            print(f"| {name} | {IOU[name]} | {detector} | {faces} | {recall:.4f} | {tail} |", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

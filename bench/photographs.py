@@ -1,0 +1,81 @@
+"""The labelled and unlabelled photographs that accuracy and agreement are measured on, and their ground truth."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+DATA = Path(__file__).parents[1].parent / "shared" / "data"
+SETS = ("photos", "wider_val_416", "facemask", "net_7876")
+
+
+@dataclass(frozen=True)
+class Photograph:
+    path: Path
+    faces: NDArray[np.float64]  # (n, 4) as x1, y1, x2, y2
+    # Faces that count neither as missed nor as found: WIDER FACE marks some boxes invalid.
+    ignored: NDArray[np.bool_]  # (n,)
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    """A picture as uint8 (height, width, 3) in RGB."""
+    image = cv2.imread(str(path))
+    if image is None:
+        raise OSError(f"{path} cannot be read as a picture")
+    return np.ascontiguousarray(image[:, :, ::-1]).astype(np.uint8, copy=False)
+
+
+def load(data: Path, name: str, limit: int | None = None) -> list[Photograph]:
+    """The test split of a set, or every nth of it so that no more than `limit` are left."""
+    photographs = {"photos": _photos, "wider_val_416": _wider, "facemask": _facemask, "net_7876": _net}[name](
+        data / name
+    )
+    return photographs[:: -(-len(photographs) // limit)] if limit else photographs
+
+
+def _photograph(path: Path, boxes: list[list[float]], ignored: list[bool] | None = None) -> Photograph:
+    faces = np.array(boxes, np.float64).reshape(-1, 4)
+    return Photograph(path, faces, np.array(ignored if ignored else [False] * len(faces), bool))
+
+
+def _photos(folder: Path) -> list[Photograph]:
+    return [_photograph(path, []) for path in sorted(folder.glob("*.jpg"))]
+
+
+def _wider(folder: Path) -> list[Photograph]:
+    chosen = set((folder / "test.txt").read_text().split())
+    lines = iter((folder / "gt_416.txt").read_text().splitlines())
+    photographs = []
+    for name in lines:
+        boxes, ignored = [], []
+        for _ in range(int(next(lines))):
+            x, y, w, h, *attributes = (float(value) for value in next(lines).split())
+            boxes.append([x, y, x + w, y + h])
+            ignored.append(attributes[3] == 1)
+        if name in chosen:
+            photographs.append(_photograph(folder / "images" / name, boxes, ignored))
+    return photographs
+
+
+def _facemask(folder: Path) -> list[Photograph]:
+    photographs = []
+    for name in (folder / "test.txt").read_text().split():
+        root = ElementTree.parse(folder / "annotations" / f"{Path(name).stem}.xml").getroot()
+        corners = ("xmin", "ymin", "xmax", "ymax")
+        boxes = [[float(box.findtext(corner, "nan")) for corner in corners] for box in root.iter("bndbox")]
+        photographs.append(_photograph(folder / "images" / name, boxes))
+    return photographs
+
+
+def _net(folder: Path) -> list[Photograph]:
+    photographs = []
+    for line in (folder / "test.txt").read_text().splitlines():
+        name, x1, x2, y1, y2 = line.split()[:5]
+        box = [float(x1), float(y1), float(x2), float(y2)]
+        photographs.append(_photograph(folder / name.replace("\\", "/"), [box]))
+    return photographs
