@@ -2,9 +2,9 @@
 """Recall and precision of mtcnn_fast and facenet-pytorch, side by side, on photographs with ground truth.
 
 A face is found if a detection overlaps its box by the stated IoU, one to one, the highest scores first. On photos,
-which have no ground truth, the table gives the share of facenet-pytorch's faces that mtcnn_fast finds (recall) and the share
-of mtcnn_fast's that facenet-pytorch finds (precision). net_7876 labels one face a picture, tightly: an IoU of 0.4, and
-no precision. The boxes of WIDER FACE that are marked invalid count neither way.
+which have no ground truth, the table gives the share of facenet-pytorch's faces that mtcnn_fast finds (recall) and the
+share of mtcnn_fast's that facenet-pytorch finds (precision). net_7876 labels one face a picture, tightly: an IoU of
+0.4, and no precision. The boxes of WIDER FACE that are marked invalid count neither way.
 
     python bench/accuracy.py --json accuracy.json
 """
