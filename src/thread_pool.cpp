@@ -50,7 +50,8 @@ class ThreadPool {
     helpers_.store(threads - 1, std::memory_order_relaxed);
     unfinished_.store(static_cast<std::uint32_t>(tasks), std::memory_order_relaxed);
     const std::uint32_t loop = loop_.load(std::memory_order_relaxed) + 1;
-    next_.store(static_cast<std::uint64_t>(loop) << 32, std::memory_order_release);
+    ticket_.store(static_cast<std::uint64_t>(loop) << 32 | static_cast<std::uint32_t>(tasks),
+                  std::memory_order_release);
     loop_.store(loop, std::memory_order_release);
     loop_.notify_all();
     work(loop);
@@ -82,22 +83,23 @@ class ThreadPool {
     }
   }
 
-  // Takes tasks of that loop until there is none left. The loop's number stands in the upper half of next_, so that a
-  // worker that comes late cannot take a task of a later loop with an earlier one's function.
+  // Takes tasks of that loop until there is none left. The ticket holds all that a claim depends on, the loop's number
+  // and its unclaimed tasks: a worker that comes late finds another number or no task, whatever the next loop has
+  // stored by then. What the claimed task needs besides stays as it is until the task has ended.
   void work(std::uint32_t loop) {
-    std::uint64_t ticket = next_.load(std::memory_order_acquire);
-    for (;;) {
-      if (ticket >> 32 != loop) return;
-      const int index = static_cast<int>(ticket & 0xffffffffu);
-      if (index >= tasks_.load(std::memory_order_relaxed)) return;
-      if (!next_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
+    std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
+    while (ticket >> 32 == loop) {
+      const auto unclaimed = static_cast<std::uint32_t>(ticket);
+      if (unclaimed == 0) return;
+      if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel)) continue;
+      --ticket;
+      const int index = tasks_.load(std::memory_order_relaxed) - static_cast<int>(unclaimed);
       try {
         task_.load(std::memory_order_relaxed)(context_.load(std::memory_order_relaxed), index);
       } catch (...) {
         const std::lock_guard lock(error_guard_);
         if (!error_) error_ = std::current_exception();
       }
-      ++ticket;
       if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_all();
     }
   }
@@ -107,7 +109,7 @@ class ThreadPool {
   std::atomic<void (*)(void*, int)> task_{nullptr};
   std::atomic<void*> context_{nullptr};
   std::atomic<int> tasks_{0}, helpers_{0};
-  std::atomic<std::uint64_t> next_{0};
+  std::atomic<std::uint64_t> ticket_{0};
   std::atomic<std::uint32_t> loop_{0}, unfinished_{0};
   std::mutex error_guard_;
   std::exception_ptr error_;

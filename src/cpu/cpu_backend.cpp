@@ -79,6 +79,7 @@ class CpuBackend final : public Backend {
       float *probability, *offsets;
       int width;
     } maps{probability_map, offsets, pnet_cells(width)};
+    if (pnet_cells(height) == 0 || maps.width == 0) return;
     const auto emit = [](void* context, const Cell* cells, int count) {
       const Maps& m = *static_cast<Maps*>(context);
       for (const Cell* cell = cells; cell != cells + count; ++cell) {

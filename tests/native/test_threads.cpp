@@ -15,13 +15,13 @@ using mtcnn_fast::parallel_for;
 namespace {
 
 // Every task runs once, whatever the counts: loops of changing length follow each other without a pause, so that
-// workers come late to one and early to the next.
+// workers, more than there are processors, come late to one and early to the next.
 bool loops_run_every_task_once(int loops) {
   std::vector<std::atomic<int>> runs(64);
   for (int loop = 0; loop < loops; ++loop) {
     const int tasks = loop * 7 % 41;
     for (auto& count : runs) count = 0;
-    parallel_for(tasks, 4, [&](int index) { ++runs.at(index); });
+    parallel_for(tasks, 8, [&](int index) { ++runs.at(index); });
     for (int i = 0; i < int(runs.size()); ++i)
       if (runs[i] != (i < tasks)) return false;
   }
