@@ -22,16 +22,26 @@ void keep_above(std::vector<Candidate>& candidates, double threshold) {
   std::erase_if(candidates, [logit](const Candidate& c) { return !(c.logit > logit); });
 }
 
-std::vector<Candidate> suppress(const std::vector<Candidate>& candidates, double threshold, Overlap kind,
-                                double extra) {
-  std::vector<BoxD> boxes;
-  std::vector<float> logits;
-  for (const Candidate& c : candidates) {
-    boxes.push_back(c.box);
-    logits.push_back(c.logit);
+std::vector<Candidate> Geometry::suppress(const std::vector<Candidate>& candidates, double threshold,
+                                          Stage stage) const {
+  const auto rank = [this](float logit) {
+    if (!conventions_.ranks_by_probability) return logit;
+    return 1 / (1 + static_cast<float>(std::exp(-std::max(static_cast<double>(logit), -80.0))));
+  };
+  const bool last_wins = conventions_.ranks_by_probability && stage == Stage::onet;
+  const std::size_t n = candidates.size();
+  const auto index = [&](std::size_t i) { return last_wins ? n - 1 - i : i; };
+  std::vector<BoxD> boxes(n);
+  std::vector<float> ranks(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    boxes[i] = candidates[index(i)].box;
+    ranks[i] = rank(candidates[index(i)].logit);
   }
+  const bool onet = stage == Stage::onet;
   std::vector<Candidate> kept;
-  for (const std::int64_t i : nms(boxes, logits, threshold, kind, extra)) kept.push_back(candidates[i]);
+  for (const std::int64_t i :
+       nms(boxes, ranks, threshold, onet ? Overlap::iom : Overlap::iou, onet ? 1 : conventions_.overlap_extra))
+    kept.push_back(candidates[index(static_cast<std::size_t>(i))]);
   return kept;
 }
 

@@ -29,13 +29,14 @@ float least_float_not_below(double x);
 // Drops candidates whose probability does not exceed the threshold.
 void keep_above(std::vector<Candidate>& candidates, double threshold);
 
-// Those that non-maximum suppression leaves, highest logit first.
-std::vector<Candidate> suppress(const std::vector<Candidate>& candidates, double threshold, Overlap kind, double extra);
-
 // The box arithmetic of one profile.
 class Geometry {
  public:
   explicit Geometry(const Conventions& conventions) : conventions_(conventions) {}
+
+  enum class Stage { pnet, rnet, onet };
+  // Those that non-maximum suppression leaves, best first.
+  std::vector<Candidate> suppress(const std::vector<Candidate>& candidates, double threshold, Stage stage) const;
 
   BoxD cell(int row, int column, double scale) const;
   // The window for the next network: regressed, squared and, where the profile does so, rounded. `extra` as in

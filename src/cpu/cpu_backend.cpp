@@ -157,36 +157,26 @@ class CpuBackend final : public Backend {
     });
     const float threshold = least_float_not_below(logit_of(options_.thresholds[0]));
     parallel_for(static_cast<int>(bands.size()), num_threads, [&](int b) {
-      const Level& level = pyramid[bands[b].level];
-      const PnetBand band{.resample = &level.resample,
-                          .level = nullptr,
-                          .height = level.size.height,
-                          .width = level.size.width,
-                          .first_row = bands[b].first_row,
-                          .end_row = bands[b].end_row,
-                          .threshold = threshold,
-                          .emit =
-                              [](void* context, const Cell* cells, int count) {
-                                auto& list = *static_cast<std::vector<Cell>*>(context);
-                                list.insert(list.end(), cells, cells + count);
-                              },
-                          .context = &bands[b].cells};
-      const auto workspace = workspaces_.borrow();
-      kernels_.pnet(networks_.pnet, band, workspace->floats(kernels_.pnet_scratch(band)));
+      bands[b].cells = cells_above(threshold, pyramid[bands[b].level], bands[b].first_row, bands[b].end_row);
     });
     seen.pnet_ms = watch.lap();
 
     std::vector<std::int64_t> found(pyramid.size());
     parallel_for(static_cast<int>(pyramid.size()), num_threads, [&](int k) {
-      std::vector<Candidate> cells;
-      for (const Band& band : bands)
-        if (band.level == k)
-          for (const Cell& cell : band.cells) {
-            cells.push_back({geometry_.cell(cell.row, cell.column, pyramid[k].size.scale), cell.logit, {}, {}});
-            std::copy(cell.offsets, cell.offsets + 4, cells.back().offsets);
-          }
-      found[k] = static_cast<std::int64_t>(cells.size());
-      pyramid[k].kept = suppress(cells, options_.nms_thresholds[0], Overlap::iou, conventions_.overlap_extra);
+      std::vector<Candidate> candidates;
+      for (const Band& band : bands) {
+        if (band.level != k) continue;
+        for (const Cell& cell : band.cells) {
+          candidates.push_back({geometry_.cell(cell.row, cell.column, pyramid[k].size.scale), cell.logit, {}, {}});
+          std::copy(cell.offsets, cell.offsets + 4, candidates.back().offsets);
+        }
+      }
+      found[k] = static_cast<std::int64_t>(candidates.size());
+      if (conventions_.mirrors_lone_cell && candidates.size() == 1) {
+        const Cell mirrored = mirrored_lone_cell(pyramid[k], bands, k);
+        std::copy(mirrored.offsets, mirrored.offsets + 4, candidates.front().offsets);
+      }
+      pyramid[k].kept = geometry_.suppress(candidates, options_.nms_thresholds[0], Geometry::Stage::pnet);
     });
     std::vector<Candidate> all;
     for (std::size_t k = 0; k < pyramid.size(); ++k) {
@@ -198,10 +188,42 @@ class CpuBackend final : public Backend {
                              found[k], static_cast<std::int64_t>(level.kept.size())});
     }
     std::vector<BoxD> boxes;
-    for (const Candidate& c : suppress(all, options_.nms_thresholds[1], Overlap::iou, conventions_.overlap_extra))
+    for (const Candidate& c : geometry_.suppress(all, options_.nms_thresholds[1], Geometry::Stage::pnet))
       boxes.push_back(geometry_.next_window(c, 0));
     seen.nms_ms += watch.lap();
     return boxes;
+  }
+
+  // The cells in those rows of a level's map whose logit is at least `threshold`, by row and column.
+  std::vector<Cell> cells_above(float threshold, const Level& level, int first_row, int end_row) const {
+    std::vector<Cell> cells;
+    const PnetBand band{.resample = &level.resample,
+                        .level = nullptr,
+                        .height = level.size.height,
+                        .width = level.size.width,
+                        .first_row = first_row,
+                        .end_row = end_row,
+                        .threshold = threshold,
+                        .emit =
+                            [](void* context, const Cell* found, int count) {
+                              auto& list = *static_cast<std::vector<Cell>*>(context);
+                              list.insert(list.end(), found, found + count);
+                            },
+                        .context = &cells};
+    const auto workspace = workspaces_.borrow();
+    kernels_.pnet(networks_.pnet, band, workspace->floats(kernels_.pnet_scratch(band)));
+    return cells;
+  }
+
+  // The cell that mirrors the only one of level k that passed.
+  Cell mirrored_lone_cell(const Level& level, const std::vector<Band>& bands, int k) const {
+    for (const Band& band : bands) {
+      if (band.level != k || band.cells.empty()) continue;
+      const Cell& cell = band.cells.front();
+      const std::vector<Cell> row = cells_above(-std::numeric_limits<float>::infinity(), level, cell.row, cell.row + 1);
+      return row[row.size() - 1 - static_cast<std::size_t>(cell.column)];
+    }
+    return {};
   }
 
   // Bands of about equal work, several a thread, largest levels first; a whole level each for one thread, because every
@@ -266,8 +288,7 @@ class CpuBackend final : public Backend {
     Stopwatch watch;
     keep_above(candidates, options_.thresholds[1]);
     std::vector<BoxD> boxes;
-    for (const Candidate& c :
-         suppress(candidates, options_.nms_thresholds[2], Overlap::iou, conventions_.overlap_extra))
+    for (const Candidate& c : geometry_.suppress(candidates, options_.nms_thresholds[2], Geometry::Stage::rnet))
       boxes.push_back(geometry_.next_window(c, 1));
     seen.nms_ms += watch.lap();
     return boxes;
@@ -278,7 +299,7 @@ class CpuBackend final : public Backend {
     keep_above(candidates, options_.thresholds[2]);
     for (Candidate& c : candidates) geometry_.finish(c);
     std::vector<Detection> faces;
-    for (const Candidate& c : suppress(candidates, options_.nms_thresholds[3], Overlap::iom, 1))
+    for (const Candidate& c : geometry_.suppress(candidates, options_.nms_thresholds[3], Geometry::Stage::onet))
       faces.push_back(geometry_.detection(c));
     seen.faces = static_cast<std::int64_t>(faces.size());
     seen.nms_ms += watch.lap();
