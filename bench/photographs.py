@@ -31,7 +31,7 @@ def read(path: Path) -> NDArray[np.uint8]:
 
 
 def load(data: Path, name: str, limit: int | None = None) -> list[Photograph]:
-    """The test split of a set, or every nth of it so that no more than `limit` are left."""
+    """A set (of net_7876 the test split), or every nth of it so that no more than `limit` are left."""
     photographs = {"photos": _photos, "wider_val_416": _wider, "facemask": _facemask, "net_7876": _net}[name](
         data / name
     )
@@ -48,7 +48,6 @@ def _photos(folder: Path) -> list[Photograph]:
 
 
 def _wider(folder: Path) -> list[Photograph]:
-    chosen = set((folder / "test.txt").read_text().split())
     lines = iter((folder / "gt_416.txt").read_text().splitlines())
     photographs = []
     for name in lines:
@@ -57,18 +56,17 @@ def _wider(folder: Path) -> list[Photograph]:
             x, y, w, h, *attributes = (float(value) for value in next(lines).split())
             boxes.append([x, y, x + w, y + h])
             ignored.append(attributes[3] == 1)
-        if name in chosen:
-            photographs.append(_photograph(folder / "images" / name, boxes, ignored))
+        photographs.append(_photograph(folder / "images" / name, boxes, ignored))
     return photographs
 
 
 def _facemask(folder: Path) -> list[Photograph]:
     photographs = []
-    for name in (folder / "test.txt").read_text().split():
-        root = ElementTree.parse(folder / "annotations" / f"{Path(name).stem}.xml").getroot()
+    for path in sorted((folder / "images").glob("*.jpg")):
+        root = ElementTree.parse(folder / "annotations" / f"{path.stem}.xml").getroot()
         corners = ("xmin", "ymin", "xmax", "ymax")
         boxes = [[float(box.findtext(corner, "nan")) for corner in corners] for box in root.iter("bndbox")]
-        photographs.append(_photograph(folder / "images" / name, boxes))
+        photographs.append(_photograph(path, boxes))
     return photographs
 
 

@@ -23,6 +23,7 @@ int level_side(int side, double scale, LevelSize rounding) {
 std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Options& options,
                                                const Conventions& conventions) {
   std::vector<Backend::LevelSize> levels;
+  if (std::min(height, width) < 12) return levels;  // not even one cell of P-Net at native scale
   double pixels = 0;
   double scale = 12.0 / options.min_face_size;
   for (; std::min(height, width) * scale >= 12 * (1 - kTolerance); scale *= options.scale_factor) {

@@ -239,7 +239,9 @@ def levels(
     profile: str = "reference",
 ) -> list[tuple[float, int, int]]:
     """The pyramid levels as (scale, height, width), largest first."""
-    planned = []
+    planned: list[tuple[float, int, int]] = []
+    if min(height, width) < 12:
+        return planned  # by definition, whatever the enlargement: not even one cell of P-Net at native scale
     scale = 12 / min_face_size
     while min(height, width) * scale >= 12 * (1 - TOLERANCE):
         if max_face_size is None or 12 / scale <= max_face_size * (1 + TOLERANCE):

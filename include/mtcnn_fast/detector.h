@@ -16,15 +16,15 @@ namespace mtcnn_fast {
 
 struct Options {
   double min_face_size = 20;                        // pixels, shorter side of the smallest face looked for; at least 4
-  std::optional<double> max_face_size;              // pixels; none: as large as the image
+  std::optional<double> max_face_size{};            // pixels; none: as large as the image
   double scale_factor = 0.709;                      // between pyramid levels, in (0, 0.99]
   std::array<double, 3> thresholds{0.6, 0.7, 0.7};  // face probability for P-Net, R-Net, O-Net, in [0, 1]
   std::array<double, 4> nms_thresholds{0.5, 0.7, 0.7, 0.7};  // per level, across levels, after R-Net, after O-Net
   std::string device = "auto";                               // "auto", "cpu", "cuda", "cuda:N"
   std::string profile = "reference";                         // "reference", "facenet-pytorch", "mtcnn"
   std::string precision = "fp32";
-  std::optional<Tensors> weights;  // none: the embedded networks; names and shapes as in docs/weights.md
-  std::optional<int> num_threads;  // none: MTCNN_FAST_NUM_THREADS, else the processors this process may use
+  std::optional<Tensors> weights{};  // none: the embedded networks; names and shapes as in docs/weights.md
+  std::optional<int> num_threads{};  // none: MTCNN_FAST_NUM_THREADS, else the processors this process may use
 };
 
 struct Selection {
