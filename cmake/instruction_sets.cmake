@@ -18,6 +18,7 @@ function(add_isa name)
   set_target_properties(kernels_${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
   target_sources(mtcnn_fast PRIVATE $<TARGET_OBJECTS:kernels_${name}>)
   set(isas ${isas} ${name} PARENT_SCOPE)
+  set(isa_flags_${name} ${ARGN} PARENT_SCOPE)
 endfunction()
 
 # Feature flags, not CPU names: GCC 12 knows no -march=znver4.

@@ -1,0 +1,206 @@
+// Every stage on every instruction set that this machine has, with its rate and its share of the multiply-add peak that
+// is measured in the same run. Inputs are random, of the sizes that a 1920x1080 frame gives.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <map>
+#include <memory>
+#include <new>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cpu/dispatch.h"
+#include "networks.h"
+#include "nms.h"
+#include "pyramid.h"
+#include "weights.h"
+
+namespace mtcnn_fast {
+
+#define MTCNN_FAST_DECLARE_LOOP(isa) double multiply_add_loop_##isa(long rounds);
+MTCNN_FAST_FOR_EACH_ISA(MTCNN_FAST_DECLARE_LOOP)
+#undef MTCNN_FAST_DECLARE_LOOP
+
+namespace {
+
+constexpr int kHeight = 1080, kWidth = 1920;
+
+double measure_peak(double (*loop)(long)) {
+  double best = 0;
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    const auto start = std::chrono::steady_clock::now();
+    const double operations = loop(1000000);
+    best = std::max(best, operations / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return best;
+}
+
+// Operations a second of one core with those kernels' vectors.
+double peak(const Kernels& kernels) {
+  static std::map<std::string_view, double> measured;
+#define MTCNN_FAST_MEASURE(isa)                                    \
+  if (kernels.name == std::string_view(#isa) && !measured[#isa]) { \
+    measured[#isa] = measure_peak(multiply_add_loop_##isa);        \
+  }
+  MTCNN_FAST_FOR_EACH_ISA(MTCNN_FAST_MEASURE)
+#undef MTCNN_FAST_MEASURE
+  return measured[kernels.name];
+}
+
+void report_operations(benchmark::State& state, const Kernels& kernels, double operations) {
+  const double total = operations * static_cast<double>(state.iterations());
+  state.counters["FLOP/s"] = benchmark::Counter(total, benchmark::Counter::kIsRate);
+  state.counters["of_peak"] = benchmark::Counter(total / peak(kernels), benchmark::Counter::kIsRate);
+}
+
+struct Free {
+  void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
+};
+using Floats = std::unique_ptr<float[], Free>;
+
+Floats random_floats(std::size_t count) {
+  Floats floats(static_cast<float*>(::operator new[](count * sizeof(float), std::align_val_t{64})));
+  std::mt19937 generator(1);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  std::generate_n(floats.get(), count, [&] { return uniform(generator); });
+  return floats;
+}
+
+const std::vector<std::uint8_t>& frame() {
+  static const std::vector<std::uint8_t> pixels = [] {
+    std::vector<std::uint8_t> random(std::size_t{3} * kHeight * kWidth);
+    std::mt19937 generator(2);
+    for (std::uint8_t& pixel : random) pixel = static_cast<std::uint8_t>(generator());
+    return random;
+  }();
+  return pixels;
+}
+
+Source source() { return {frame().data(), frame().data() + frame().size(), std::ptrdiff_t{3} * kWidth, 3, false}; }
+
+// The frame, or the crop of `side` pixels in its middle, to height x width.
+struct Resize {
+  WindowTable x, y;
+  Resample resample;
+  Resize(int source_height, int source_width, int height, int width) {
+    const Filter filter = resize_filter(Resampling::area_or_bilinear, source_height, source_width, height, width);
+    x.make(source_width, width, filter);
+    y.make(source_height, height, filter);
+    x.place((kWidth - source_width) / 2, kWidth);
+    y.place((kHeight - source_height) / 2, kHeight);
+    resample = {source(), x.axis(), y.axis(), width, x.first(), x.end(), Rounding::none, 1.0f / 128, -127.5f / 128};
+  }
+};
+
+void bench_level_resize(benchmark::State& state, const Kernels& kernels) {
+  const int height = static_cast<int>(state.range(0)), width = height * kWidth / kHeight;
+  const Resize resize(kHeight, kWidth, height, width);
+  const Floats scratch = random_floats(kernels.resample_scratch(resize.resample));
+  const Floats out = random_floats(std::size_t{3} * height * width);
+  for (auto _ : state) kernels.resample(resize.resample, 0, height, out.get(), scratch.get());
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * static_cast<std::int64_t>(frame().size()));
+}
+
+void bench_crop(benchmark::State& state, const Kernels& kernels) {
+  const int side = static_cast<int>(state.range(0));
+  const Floats out = random_floats(3 * kOnetSide * kOnetSide);
+  Floats scratch = random_floats(std::size_t{4} * kWidth);
+  for (auto _ : state) {
+    const Resize resize(side, side, kRnetSide, kRnetSide);
+    kernels.resample(resize.resample, 0, kRnetSide, out.get(), scratch.get());
+  }
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * 3 * side * side);
+}
+
+void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks) {
+  const int height = static_cast<int>(state.range(0)), width = height * kWidth / kHeight;
+  const Floats level = random_floats(std::size_t{3} * height * width);
+  const int rows = Backend::pnet_cells(height);
+  const PnetBand band{.resample = nullptr,
+                      .level = level.get(),
+                      .height = height,
+                      .width = width,
+                      .first_row = 0,
+                      .end_row = rows,
+                      .threshold = std::numeric_limits<float>::infinity(),
+                      .emit = [](void*, const Cell*, int) {},
+                      .context = nullptr};
+  const Floats scratch = random_floats(kernels.pnet_scratch(band));
+  for (auto _ : state) kernels.pnet(networks.pnet, band, scratch.get());
+  const double pooled = ((height - 1) / 2 - 2.0) * ((width - 1) / 2 - 2);
+  const double cells = static_cast<double>(rows) * Backend::pnet_cells(width);
+  report_operations(state, kernels,
+                    2 * ((height - 2.0) * (width - 2) * 270 + pooled * 1440 + cells * (16 * 9 * 32 + 32)));
+}
+
+void bench_refine(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks, bool onet) {
+  const int n = static_cast<int>(state.range(0)), side = onet ? kOnetSide : kRnetSide;
+  const Floats crops = random_floats(std::size_t{3} * n * side * side);
+  const Floats scratch = random_floats(kernels.refine_scratch());
+  float out[kMaxRefineBatch * kHeadOutputs];
+  for (auto _ : state) {
+    if (onet)
+      kernels.onet(networks.onet, crops.get(), n, out, scratch.get());
+    else
+      kernels.rnet(networks.rnet, crops.get(), n, out, scratch.get());
+  }
+  report_operations(state, kernels, 2 * n * (onet ? 12.910e6 : 1.531e6));
+}
+
+void bench_nms(benchmark::State& state) {
+  std::vector<BoxD> boxes(static_cast<std::size_t>(state.range(0)));
+  std::vector<float> scores(boxes.size());
+  std::mt19937 generator(3);
+  for (std::size_t i = 0; i < boxes.size(); ++i) {
+    const double x = generator() % 1900, y = generator() % 1060, side = 12 << generator() % 5;
+    boxes[i] = {x, y, x + side, y + side};
+    scores[i] = static_cast<float>(generator());
+  }
+  for (auto _ : state) benchmark::DoNotOptimize(nms(boxes, scores, 0.5, Overlap::iou, 1));
+  state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations()) * state.range(0));
+}
+
+void bench_cascade(benchmark::State& state, const std::string& isa) {
+#if defined(_WIN32)
+  _putenv_s("MTCNN_FAST_ISA", isa.c_str());
+#else
+  setenv("MTCNN_FAST_ISA", isa.c_str(), 1);
+#endif
+  const Detector detector({.min_face_size = 20, .num_threads = static_cast<int>(state.range(0))});
+  const ImageView image{.data = frame().data(), .width = kWidth, .height = kHeight};
+  for (auto _ : state) benchmark::DoNotOptimize(detector.detect(image));
+  const Inspection seen = detector.inspect(image);
+  state.counters["rnet"] = static_cast<double>(seen.rnet);
+  state.counters["onet"] = static_cast<double>(seen.onet);
+}
+
+void register_all() {
+  for (const Kernels* kernels : available_kernels()) {
+    const std::string isa = kernels->name;
+    const auto networks = std::make_shared<PackedNetworks>(embedded_weights(), *kernels);
+    const auto add = [&](const std::string& stage, auto run) {
+      return benchmark::RegisterBenchmark((stage + "/" + isa).c_str(), run);
+    };
+    add("level_resize", [kernels](auto& s) { bench_level_resize(s, *kernels); })->Arg(648)->Arg(231)->Arg(59);
+    add("pnet", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks); })->Arg(648)->Arg(231)->Arg(59);
+    add("crop", [kernels](auto& s) { bench_crop(s, *kernels); })->Arg(20)->Arg(60)->Arg(300);
+    add("rnet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, false); })->Arg(1)->Arg(24);
+    add("onet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, true); })->Arg(1)->Arg(24);
+    add("cascade_1080p_noise", [isa](auto& s) { bench_cascade(s, isa); })->Arg(1)->Arg(2)->UseRealTime();
+  }
+  benchmark::RegisterBenchmark("nms", bench_nms)->Arg(100)->Arg(1000)->Arg(10000);
+}
+
+}  // namespace
+}  // namespace mtcnn_fast
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  mtcnn_fast::register_all();
+  benchmark::RunSpecifiedBenchmarks();
+}
