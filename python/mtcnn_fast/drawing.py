@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Green and magenta read the same in RGB and BGR; the fourth value is an opaque alpha.
 _BOX = (0, 255, 0, 255)
 _LANDMARK = (255, 0, 255, 255)
+_OUTLINE = (0, 0, 0, 255)
 _GRAY = (255,)
 
 # OpenCV overflows on coordinates beyond 16 bits and a margin of its own.
@@ -36,8 +37,8 @@ def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
     canvas = np.array(array, order="C")
     box_color, landmark_color = (_GRAY, _GRAY) if canvas.ndim == 2 or canvas.shape[2] == 1 else (_BOX, _LANDMARK)
     side = max(canvas.shape[:2])
-    line = max(1, round(side / 500))
-    font_scale = max(0.35, side / 2000)
+    line = max(1, round(side / 400))
+    font_scale = max(0.4, side / 1500)
     for box, score, landmarks in zip(*faces.astuple(), strict=True):
         x1, y1, x2, y2 = _points(box)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), box_color, line)
@@ -45,7 +46,10 @@ def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
             cv2.circle(canvas, (x, y), line, landmark_color, cv2.FILLED)
         # Above the box, or just inside where the image ends.
         origin = (x1, y1 - 2 * line if y1 > 30 * font_scale else y1 + round(30 * font_scale))
-        cv2.putText(canvas, f"{score:.2f}", origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, box_color, line, cv2.LINE_AA)
+        # Twice, so that it can be read on any ground.
+        for color, thickness in ((_OUTLINE[: len(box_color)], line + 2), (box_color, line)):
+            font = (cv2.FONT_HERSHEY_SIMPLEX, font_scale, color, thickness, cv2.LINE_AA)
+            cv2.putText(canvas, f"{score:.2f}", origin, *font)
     return canvas
 
 
