@@ -91,6 +91,16 @@ def test_pnet_of_less_than_a_cell() -> None:
         assert offsets.ndim == 3
 
 
+def test_networks_do_not_hide_nan(isa: str) -> None:
+    for outputs in (
+        ops.pnet(np.full((20, 30, 3), np.nan)),
+        ops.rnet(np.full((2, 24, 24, 3), np.nan)),
+        ops.onet(np.full((2, 48, 48, 3), np.nan)),
+    ):
+        for output in outputs:
+            assert np.isnan(output).all()
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 17, 300])
 def test_refining_networks(isa: str, n: int) -> None:
     probability, offsets = ops.rnet(noise(n, 24, 24, 3))

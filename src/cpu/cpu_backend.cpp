@@ -79,10 +79,14 @@ class CpuBackend final : public Backend {
       float *probability, *offsets;
       int width;
     } maps{probability_map, offsets, pnet_cells(width)};
-    if (pnet_cells(height) == 0 || maps.width == 0) return;
-    const auto emit = [](void* context, const Cell* cells, int count) {
+    const std::ptrdiff_t cells = static_cast<std::ptrdiff_t>(pnet_cells(height)) * maps.width;
+    if (cells == 0) return;
+    // A level that holds NaN has cells that pass no threshold, not even -inf.
+    std::fill_n(probability_map, cells, std::numeric_limits<float>::quiet_NaN());
+    std::fill_n(offsets, 4 * cells, std::numeric_limits<float>::quiet_NaN());
+    const auto emit = [](void* context, const Cell* found, int count) {
       const Maps& m = *static_cast<Maps*>(context);
-      for (const Cell* cell = cells; cell != cells + count; ++cell) {
+      for (const Cell* cell = found; cell != found + count; ++cell) {
         const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(cell->row) * m.width + cell->column;
         m.probability[at] = probability(cell->logit);
         std::copy(cell->offsets, cell->offsets + 4, m.offsets + 4 * at);
