@@ -17,10 +17,10 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // One vector of faces an image, highest score first, uncut and complete. `inspections`, where not empty, has one
-  // entry an image and is filled in.
-  virtual std::vector<std::vector<Detection>> detect(std::span<const ImageView> images,
-                                                     std::span<Inspection> inspections) const = 0;
+  // Fills one vector of faces an image, highest score first, uncut and complete. `inspections`, where not empty, has
+  // one entry an image and is filled in; times are of all images that were worked on together.
+  virtual void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
+                      std::span<Inspection> inspections) const = 0;
 
   // Stage functions for tests, studies and pipelines. Arrays are dense, row-major float32; an image or level is
   // (height, width, 3) in RGB, crops are (n, side, side, 3), all normalised to (x - 127.5) / 128 unless said otherwise.

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "nms.h"
+#include "reuse.h"
 
 namespace mtcnn_fast {
 
@@ -22,8 +22,19 @@ void keep_above(std::vector<Candidate>& candidates, double threshold) {
   std::erase_if(candidates, [logit](const Candidate& c) { return !(c.logit > logit); });
 }
 
-std::vector<Candidate> Geometry::suppress(const std::vector<Candidate>& candidates, double threshold,
-                                          Stage stage) const {
+void Suppression::reserve(std::size_t candidates) {
+  nms.reserve(candidates);
+  make_room(boxes, candidates);
+  make_room(ranks, candidates);
+  make_room(kept, candidates);
+}
+
+std::size_t Suppression::bytes() const {
+  return nms.bytes() + boxes.capacity() * sizeof(BoxD) + ranks.capacity() * sizeof(float) +
+         kept.capacity() * sizeof(Candidate);
+}
+
+void Geometry::suppress(std::vector<Candidate>& candidates, double threshold, Stage stage, Suppression& work) const {
   const auto rank = [this](float logit) {
     if (!conventions_.ranks_by_probability) return logit;
     return 1 / (1 + static_cast<float>(std::exp(-std::max(static_cast<double>(logit), -80.0))));
@@ -31,18 +42,20 @@ std::vector<Candidate> Geometry::suppress(const std::vector<Candidate>& candidat
   const bool last_wins = conventions_.ranks_by_probability && stage == Stage::onet;
   const std::size_t n = candidates.size();
   const auto index = [&](std::size_t i) { return last_wins ? n - 1 - i : i; };
-  std::vector<BoxD> boxes(n);
-  std::vector<float> ranks(n);
+  work.reserve(n);
+  work.boxes.resize(n);
+  work.ranks.resize(n);
   for (std::size_t i = 0; i < n; ++i) {
-    boxes[i] = candidates[index(i)].box;
-    ranks[i] = rank(candidates[index(i)].logit);
+    work.boxes[i] = candidates[index(i)].box;
+    work.ranks[i] = rank(candidates[index(i)].logit);
   }
   const bool onet = stage == Stage::onet;
-  std::vector<Candidate> kept;
-  for (const std::int64_t i :
-       nms(boxes, ranks, threshold, onet ? Overlap::iom : Overlap::iou, onet ? 1 : conventions_.overlap_extra))
-    kept.push_back(candidates[index(static_cast<std::size_t>(i))]);
-  return kept;
+  work.kept.clear();
+  for (const std::int32_t i : work.nms(work.boxes, work.ranks, threshold, onet ? Overlap::iom : Overlap::iou,
+                                       onet ? 1 : conventions_.overlap_extra))
+    work.kept.push_back(candidates[index(static_cast<std::size_t>(i))]);
+  // Copied, not exchanged: each list keeps the memory that its own part in the cascade needs.
+  candidates.assign(work.kept.begin(), work.kept.end());
 }
 
 BoxD Geometry::cell(int row, int column, double scale) const {

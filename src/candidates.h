@@ -7,6 +7,7 @@
 
 #include "boxes.h"
 #include "conventions.h"
+#include "nms.h"
 
 namespace mtcnn_fast {
 
@@ -29,14 +30,26 @@ float least_float_not_below(double x);
 // Drops candidates whose probability does not exceed the threshold.
 void keep_above(std::vector<Candidate>& candidates, double threshold);
 
+// What Geometry::suppress works in, kept from one call to the next.
+struct Suppression {
+  Nms nms;
+  std::vector<BoxD> boxes;
+  std::vector<float> ranks;
+  std::vector<Candidate> kept;
+
+  // Makes room for that many candidates.
+  void reserve(std::size_t candidates);
+  std::size_t bytes() const;
+};
+
 // The box arithmetic of one profile.
 class Geometry {
  public:
   explicit Geometry(const Conventions& conventions) : conventions_(conventions) {}
 
   enum class Stage { pnet, rnet, onet };
-  // Those that non-maximum suppression leaves, best first.
-  std::vector<Candidate> suppress(const std::vector<Candidate>& candidates, double threshold, Stage stage) const;
+  // Reduces a list to what non-maximum suppression leaves, best first.
+  void suppress(std::vector<Candidate>& candidates, double threshold, Stage stage, Suppression& work) const;
 
   BoxD cell(int row, int column, double scale) const;
   // The window for the next network: regressed, squared and, where the profile does so, rounded. `extra` as in

@@ -97,22 +97,31 @@ Detector::Detector(const Options& options) {
 }
 
 std::vector<Detection> Detector::detect(const ImageView& image, const Selection& selection) const {
-  return std::move(detect(std::span(&image, 1), selection).front());
+  std::vector<Detection> faces;
+  detect_into(std::span(&image, 1), std::span(&faces, 1), selection);
+  return faces;
 }
 
 std::vector<std::vector<Detection>> Detector::detect(std::span<const ImageView> images,
                                                      const Selection& selection) const {
+  std::vector<std::vector<Detection>> faces(images.size());
+  detect_into(images, faces, selection);
+  return faces;
+}
+
+void Detector::detect_into(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
+                           const Selection& selection) const {
   for (const ImageView& image : images) check_image(image);
   if (selection.max_faces < 0) refuse("max_faces is ", selection.max_faces, ", wanted at least 0");
-  std::vector<std::vector<Detection>> faces = backend_->detect(images, {});
+  backend_->detect(images, faces, {});
   for (std::size_t i = 0; i < images.size(); ++i) select(faces[i], images[i], selection);
-  return faces;
 }
 
 Inspection Detector::inspect(const ImageView& image) const {
   check_image(image);
+  std::vector<Detection> faces;
   Inspection inspection;
-  backend_->detect(std::span(&image, 1), std::span(&inspection, 1));
+  backend_->detect(std::span(&image, 1), std::span(&faces, 1), std::span(&inspection, 1));
   return inspection;
 }
 

@@ -89,7 +89,8 @@ class KeptBoxes {
     // Few boxes far apart need no more squares than a few times their number.
     void divide(double side) {
       const double width = right - left, height = bottom - top;
-      if (!(width < std::numeric_limits<double>::max() && height < std::numeric_limits<double>::max())) return;
+      const auto finite = [](double x) { return x >= 0 && x <= std::numeric_limits<double>::max(); };
+      if (!finite(width) || !finite(height)) return;
       const double most = 4.0 * static_cast<double>(boxes) + kSpareSquares;
       while ((std::floor(width / side) + 1) * (std::floor(height / side) + 1) > most) side *= 2;
       per_pixel = 1 / side;

@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "reuse.h"
+
 namespace mtcnn_fast {
 namespace {
 
@@ -48,9 +50,9 @@ Filter resize_filter(Resampling resampling, int height, int width, int target_he
 }
 
 void WindowTable::make(int source, int target, Filter filter) {
+  reserve(source, target);
   windows.clear();
   weights.clear();
-  windows.reserve(target);
   const double per_unit = 1.0 / source;
   // OpenCV ignores what an output covers no more than 1/1000 of (resize.cpp, computeResizeAreaTab).
   const std::int64_t ignored = filter == Filter::cv2_area ? target / 1000 : 0;
@@ -109,6 +111,12 @@ void WindowTable::make(int source, int target, Filter filter) {
     }
     windows.push_back({first, static_cast<std::int32_t>(weights.size()) - offset, offset});
   }
+}
+
+void WindowTable::reserve(int source, int target) {
+  make_room(windows, static_cast<std::size_t>(target));
+  // Every source pixel has a weight in each window that it lies in; windows share no more than their ends.
+  make_room(weights, static_cast<std::size_t>(source) + 2 * static_cast<std::size_t>(target));
 }
 
 void WindowTable::place(int offset, int size) {

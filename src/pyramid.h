@@ -28,6 +28,9 @@ struct WindowTable {
 
   // Fills the table for `source` pixels resized to `target`. Weights sum to 1.
   void make(int source, int target, Filter filter);
+  // Makes room for the tables of up to `source` pixels resized to up to `target`.
+  void reserve(int source, int target);
+  std::size_t bytes() const { return windows.capacity() * sizeof(Window) + weights.capacity() * sizeof(float); }
   // Moves the source by `offset` pixels and drops what then lies outside 0 .. size - 1: black there adds nothing.
   void place(int offset, int size);
 

@@ -40,7 +40,7 @@ void wait_for_change(const std::atomic<std::uint32_t>& value, std::uint32_t old)
 class ThreadPool {
  public:
   // False if another loop is running; nothing was done then.
-  bool run(int tasks, int threads, void (*task)(void*, int), void* context) {
+  bool run(int tasks, int threads, void (*task)(void*, int, int), void* context) {
     const std::unique_lock lock(owner_, std::try_to_lock);
     if (!lock.owns_lock()) return false;
     start_workers(threads - 1);
@@ -54,7 +54,7 @@ class ThreadPool {
                   std::memory_order_release);
     loop_.store(loop, std::memory_order_release);
     loop_.notify_all();
-    work(loop);
+    work(loop, 0);
     // Finished tasks count, not workers that reported: one that the system has put aside would cost a time slice.
     for (std::uint32_t left; (left = unfinished_.load(std::memory_order_acquire)) != 0;)
       wait_for_change(unfinished_, left);
@@ -79,14 +79,14 @@ class ThreadPool {
     for (;;) {
       wait_for_change(loop_, seen);
       seen = loop_.load(std::memory_order_acquire);
-      if (index < helpers_.load(std::memory_order_relaxed)) work(seen);
+      if (index < helpers_.load(std::memory_order_relaxed)) work(seen, index + 1);
     }
   }
 
   // Takes tasks of that loop until there is none left. The ticket holds all that a claim depends on, the loop's number
   // and its unclaimed tasks: a worker that comes late finds another number or no task, whatever the next loop has
   // stored by then. What the claimed task needs besides stays as it is until the task has ended.
-  void work(std::uint32_t loop) {
+  void work(std::uint32_t loop, int thread) {
     std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
     while (ticket >> 32 == loop) {
       const auto unclaimed = static_cast<std::uint32_t>(ticket);
@@ -95,7 +95,7 @@ class ThreadPool {
       --ticket;
       const int index = tasks_.load(std::memory_order_relaxed) - static_cast<int>(unclaimed);
       try {
-        task_.load(std::memory_order_relaxed)(context_.load(std::memory_order_relaxed), index);
+        task_.load(std::memory_order_relaxed)(context_.load(std::memory_order_relaxed), index, thread);
       } catch (...) {
         const std::lock_guard lock(error_guard_);
         if (!error_) error_ = std::current_exception();
@@ -106,7 +106,7 @@ class ThreadPool {
 
   std::mutex owner_;
   int workers_ = 0;
-  std::atomic<void (*)(void*, int)> task_{nullptr};
+  std::atomic<void (*)(void*, int, int)> task_{nullptr};
   std::atomic<void*> context_{nullptr};
   std::atomic<int> tasks_{0}, helpers_{0};
   std::atomic<std::uint64_t> ticket_{0};
@@ -136,23 +136,23 @@ thread_local bool inside_task = false;
 
 }  // namespace
 
-void detail::parallel_for(int tasks, int threads, void (*task)(void*, int), void* context) {
+void detail::parallel_for(int tasks, int threads, void (*task)(void*, int, int), void* context) {
   struct Call {
-    void (*task)(void*, int);
+    void (*task)(void*, int, int);
     void* context;
   } call{task, context};
   if (threads > tasks) threads = tasks;
   if (threads > 1 && !inside_task) {
-    const auto marked = [](void* c, int index) {
+    const auto marked = [](void* c, int index, int thread) {
       inside_task = true;
       struct Reset {
         ~Reset() { inside_task = false; }
       } reset;
-      static_cast<Call*>(c)->task(static_cast<Call*>(c)->context, index);
+      static_cast<Call*>(c)->task(static_cast<Call*>(c)->context, index, thread);
     };
     if (pool().run(tasks, threads, marked, &call)) return;
   }
-  for (int i = 0; i < tasks; ++i) task(context, i);
+  for (int i = 0; i < tasks; ++i) task(context, i, 0);
 }
 
 int available_processors() {

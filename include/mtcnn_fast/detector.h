@@ -61,6 +61,9 @@ class Detector {
   const Backend& backend() const { return *backend_; }
 
  private:
+  void detect_into(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
+                   const Selection& selection) const;
+
   std::shared_ptr<const Backend> backend_;
 };
 

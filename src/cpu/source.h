@@ -11,10 +11,10 @@
 namespace mtcnn_fast {
 
 // Rows in any order and distance, RGB, BGR and what has a fourth channel are read where they lie. Gray, mirrored and
-// transposed images are copied, once, to three channels.
+// transposed images are copied, once, to three channels, in memory that the next image uses again.
 class SourceImage {
  public:
-  explicit SourceImage(const ImageView& image) {
+  void read(const ImageView& image) {
     const std::ptrdiff_t pixel = image.pixel_stride ? image.pixel_stride : channels(image.format);
     const std::ptrdiff_t stride = image.stride ? image.stride : pixel * image.width;
     const bool reversed = image.channel_stride == -1;
@@ -27,7 +27,11 @@ class SourceImage {
     }
     const std::ptrdiff_t channel = image.format == PixelFormat::gray ? 0 : image.channel_stride;
     const std::ptrdiff_t packed_stride = std::ptrdiff_t{3} * image.width;
-    copy_.reset(new std::uint8_t[static_cast<std::size_t>(packed_stride) * image.height]);
+    const std::size_t bytes = static_cast<std::size_t>(packed_stride) * image.height;
+    if (bytes > bytes_) {
+      copy_.reset(new std::uint8_t[bytes]);
+      bytes_ = bytes;
+    }
     std::uint8_t* out = copy_.get();
     for (int y = 0; y < image.height; ++y) {
       const std::uint8_t* in = image.data + y * stride;
@@ -41,6 +45,7 @@ class SourceImage {
   }
 
   Source source;
+  std::size_t bytes() const { return bytes_; }
 
  private:
   static Source describe(const std::uint8_t* data, const ImageView& image, std::ptrdiff_t stride, int pixel, bool bgr) {
@@ -50,6 +55,7 @@ class SourceImage {
   }
 
   std::unique_ptr<std::uint8_t[]> copy_;
+  std::size_t bytes_ = 0;
 };
 
 }  // namespace mtcnn_fast

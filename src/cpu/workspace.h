@@ -1,21 +1,26 @@
-// Memory that a task works in, borrowed from a list, so that a steady stream of images allocates none.
+// Memory that a call works in, borrowed from a list, so that a steady stream of images allocates none.
 #pragma once
 
+#include <array>
+#include <atomic>
+#include <cstddef>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <utility>
 #include <vector>
 
-#include "../pyramid.h"
+#include "../candidates.h"
+#include "../reuse.h"
+#include "kernels.h"
+#include "plan.h"
+#include "source.h"
 
 namespace mtcnn_fast {
 
-struct Workspace {
-  WindowTable x, y;
-
-  // At least that many floats, 64-byte aligned, of no particular value; valid until the next call.
-  float* floats(std::size_t count) {
+class Floats {
+ public:
+  // At least that many, 64-byte aligned, of no particular value; valid until the next call.
+  float* get(std::size_t count) {
     if (count > size_) {
       memory_.reset();
       size_ = 0;
@@ -24,7 +29,7 @@ struct Workspace {
     }
     return memory_.get();
   }
-  std::size_t size() const { return size_; }
+  std::size_t bytes() const { return size_ * sizeof(float); }
 
  private:
   struct Free {
@@ -34,15 +39,85 @@ struct Workspace {
   std::size_t size_ = 0;
 };
 
+// What the tasks of one thread use, one after the other. Which task comes to which thread is chance: room is made for
+// the largest before a loop starts. Its lists grow at every push: no two threads' share a cache line.
+struct alignas(64) ThreadWork {
+  Floats floats;
+  Resize resize;
+  Suppression suppression;
+};
+
+struct ImageWork {
+  int height = 0, width = 0;
+  SourceImage source;
+  PyramidPlan plan;
+  std::vector<Candidate> candidates;
+  std::vector<BoxD> boxes;  // the windows that the next network looks at
+};
+
+// Rows of one level of one image, and the cells in them that passed P-Net.
+struct Band {
+  int image, level, first_row, end_row;
+  double work;
+  std::vector<Cell> cells;
+};
+struct LevelBands {
+  int image, level, first, end;  // bands
+};
+// A window on its way through R-Net or O-Net.
+struct Crop {
+  int image;
+  Candidate* candidate;
+  BoxD window;
+};
+
+// All that one call needs. What it holds is what the largest of its images so far needed; a 1920x1080 photograph with a
+// thousand candidates at min_face_size 20 leaves 2 MB and another 1 MB a thread.
+struct Workspace {
+  explicit Workspace(int threads) : threads(static_cast<std::size_t>(threads)) {}
+
+  std::vector<ThreadWork> threads;
+  Recycled<ImageWork> images;
+  Recycled<Band> bands;
+  std::vector<int> order;  // of the bands
+  std::vector<LevelBands> levels;
+  std::vector<Crop> crops;
+
+  std::size_t bytes() const {
+    std::size_t bytes = order.capacity() * sizeof(int) + levels.capacity() * sizeof(LevelBands) +
+                        crops.capacity() * sizeof(Crop) + bands.items().capacity() * sizeof(Band);
+    for (const ThreadWork& thread : threads)
+      bytes += sizeof thread + thread.floats.bytes() + thread.resize.x.bytes() + thread.resize.y.bytes() +
+               thread.suppression.bytes();
+    for (const ImageWork& image : images.items())
+      bytes += sizeof image + image.source.bytes() + image.plan.bytes() +
+               image.candidates.capacity() * sizeof(Candidate) + image.boxes.capacity() * sizeof(BoxD);
+    for (const Band& band : bands.items()) bytes += band.cells.capacity() * sizeof(Cell);
+    return bytes;
+  }
+};
+
+// Keeps as many workspaces as calls were in progress at a time, up to 16, and of each up to 32 MB and 4 MB a thread:
+// one that has grown beyond, by an image or thresholds out of the common, is freed when its call ends. No lock, but one
+// slot a workspace: a thread never waits here, nor does a child that was forked while another thread was here.
 class Workspaces {
  public:
+  explicit Workspaces(int threads) : threads_(threads) {}
+  ~Workspaces() {
+    for (auto& slot : slots_) delete slot.load();
+  }
+  Workspaces(const Workspaces&) = delete;
+  Workspaces& operator=(const Workspaces&) = delete;
+
   class Loan {
    public:
     Loan(Workspaces& owner, std::unique_ptr<Workspace> workspace) : owner_(owner), workspace_(std::move(workspace)) {}
     ~Loan() { owner_.give_back(std::move(workspace_)); }
     Loan(const Loan&) = delete;
     Loan& operator=(const Loan&) = delete;
-    Workspace* operator->() const { return workspace_.get(); }
+    Workspace& operator*() const { return *workspace_; }
+    // For what one thread does alone.
+    ThreadWork* operator->() const { return &workspace_->threads.front(); }
 
    private:
     Workspaces& owner_;
@@ -50,32 +125,29 @@ class Workspaces {
   };
 
   Loan borrow() {
-    std::unique_ptr<Workspace> workspace;
-    // A child forked while another thread held the lock never gets it: it makes new ones instead of waiting.
-    if (const std::unique_lock lock(guard_, std::try_to_lock); lock.owns_lock() && !free_.empty()) {
-      workspace = std::move(free_.back());
-      free_.pop_back();
-    }
-    if (!workspace) workspace = std::make_unique<Workspace>();
-    return Loan(*this, std::move(workspace));
+    for (auto& slot : slots_)
+      if (slot.load(std::memory_order_relaxed))
+        if (Workspace* kept = slot.exchange(nullptr, std::memory_order_acquire))
+          return Loan(*this, std::unique_ptr<Workspace>(kept));
+    return Loan(*this, std::make_unique<Workspace>(threads_));
   }
 
  private:
-  // What is kept is bounded: as many as there are likely to be tasks at a time, none larger than an 8K frame needs.
-  static constexpr std::size_t kMostKept = 32, kLargestKept = std::size_t{4} << 20;
+  static constexpr std::size_t kMostKept = 16, kLargestKept = std::size_t{32} << 20, kPerThread = std::size_t{4} << 20;
 
   void give_back(std::unique_ptr<Workspace> workspace) noexcept {
-    const std::unique_lock lock(guard_, std::try_to_lock);
-    if (!lock.owns_lock() || free_.size() == free_.capacity() || workspace->size() > kLargestKept) return;
-    free_.push_back(std::move(workspace));
+    if (workspace->bytes() > kLargestKept + kPerThread * workspace->threads.size()) return;
+    for (auto& slot : slots_) {
+      Workspace* none = nullptr;
+      if (slot.compare_exchange_strong(none, workspace.get(), std::memory_order_release, std::memory_order_relaxed)) {
+        static_cast<void>(workspace.release());
+        return;
+      }
+    }
   }
 
-  std::mutex guard_;
-  std::vector<std::unique_ptr<Workspace>> free_ = [] {
-    std::vector<std::unique_ptr<Workspace>> list;
-    list.reserve(kMostKept);
-    return list;
-  }();
+  int threads_;
+  std::array<std::atomic<Workspace*>, kMostKept> slots_{};
 };
 
 }  // namespace mtcnn_fast

@@ -2,6 +2,7 @@
 #include "nms.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <random>
 
@@ -63,6 +64,36 @@ TEST(nms, ties_keep_their_order) {
 }
 
 TEST(nms, nothing) { CHECK(mtcnn_fast::nms({}, {}, 0.5, Overlap::iou, 0).empty()); }
+
+// Networks that were never trained send boxes anywhere.
+TEST(nms, boxes_that_are_not_finite) {
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  const std::vector<BoxD> boxes{{nan, nan, nan, nan}, {-inf, 0, inf, 10},  {0, 0, 10, 10},       {inf, inf, inf, inf},
+                                {1, 0, 11, 10},       {nan, 0, 10, 1e300}, {-1e308, 0, 1e308, 4}};
+  const std::vector<float> scores{0.1f, 0.2f, 0.9f, 0.4f, 0.5f, 0.6f, 0.7f};
+  for (const Overlap kind : {Overlap::iou, Overlap::iom})
+    CHECK(mtcnn_fast::nms(boxes, scores, 0.5, kind, 1).front() == 2);
+  for (std::size_t i = 0; i < boxes.size(); ++i)
+    CHECK(
+        mtcnn_fast::nms(std::span(boxes).subspan(i, 1), std::span(scores).subspan(i, 1), 0.5, Overlap::iou, 0).size() ==
+        1);
+}
+
+// Scores that are negative, tie as 0 and -0 do, or are as many as are sorted by digits.
+TEST(nms, scores_of_any_sign) {
+  const std::vector<BoxD> apart{{0, 0, 9, 9}, {20, 0, 29, 9}, {40, 0, 49, 9}, {60, 0, 69, 9}, {80, 0, 89, 9}};
+  CHECK((mtcnn_fast::nms(apart, std::vector<float>{-0.0f, -2, 0.0f, 3, -1}, 0.5, Overlap::iou, 0) ==
+         std::vector<std::int64_t>{3, 0, 2, 4, 1}));
+  std::mt19937 random(7);
+  std::vector<BoxD> boxes;
+  std::vector<float> scores;
+  for (int i = 0; i < 2000; ++i) {
+    const double x = random() % 400, y = random() % 400, side = 12 << random() % 4;
+    boxes.push_back({x, y, x + side, y + side});
+    scores.push_back(static_cast<float>(static_cast<int>(random() % 1000) - 500) / 50);
+  }
+  compare(boxes, scores);
+}
 
 TEST(nms, random_boxes) {
   std::mt19937 random(6);

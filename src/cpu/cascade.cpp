@@ -1,0 +1,349 @@
+#include "cascade.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "../thread_pool.h"
+
+namespace mtcnn_fast {
+namespace {
+
+// Work is counted in multiply-adds, about 80 of which an AVX-512 core does in a nanosecond: of P-Net a pixel of a
+// level, of R-Net and O-Net a crop. Suppression takes about as long as so many a candidate, a copy of the image as so
+// many a pixel.
+constexpr double kPnetWork = 1800, kRnetWork = 1.531e6, kOnetWork = 12.910e6, kSuppressionWork = 10e3,
+                 kReadingWork = 80;
+// A thread is woken for no less than about 0.1 ms of work: waking takes some 5 to 50 microseconds.
+constexpr double kLeastWork = 10e6;
+
+double network_work(int side) { return side == kRnetSide ? kRnetWork : kOnetWork; }
+
+}  // namespace
+
+double Cascade::Stopwatch::lap() {
+  const auto now = std::chrono::steady_clock::now();
+  const double ms = std::chrono::duration<double, std::milli>(now - last_).count();
+  last_ = now;
+  return ms;
+}
+
+void run_network(const Model& model, int side, const float* crops, int n, float* heads, float* scratch) {
+  if (side == kRnetSide)
+    model.kernels.rnet(model.networks.rnet, crops, n, heads, scratch);
+  else
+    model.kernels.onet(model.networks.onet, crops, n, heads, scratch);
+}
+
+std::size_t images_together(const Model& model, std::span<const ImageView> images) {
+  constexpr std::size_t kMost = 64;
+  constexpr double kEnough = 256e6;  // a thread: beside 3 ms the steps' ends do not count
+  // Pixels of levels at a scale factor of 0.709, and reading the image for them.
+  const double scale = 12 / model.options.min_face_size, per_pixel = 2 * kPnetWork * scale * scale + 300;
+  const auto threads = static_cast<std::size_t>(model.threads);
+  double work = 0;
+  std::size_t count = 0;
+  while (count < std::min(images.size(), kMost) && (count < threads || work < kEnough * model.threads)) {
+    work += per_pixel * images[count].height * images[count].width;
+    ++count;
+  }
+  return count;
+}
+
+Cascade::Cascade(const Model& model, Workspace& workspace, std::span<const ImageView> images)
+    : model_(model), work_(workspace), views_(images) {}
+
+void Cascade::run(std::span<std::vector<Detection>> faces, std::span<Inspection> inspections) {
+  seen_ = inspections;
+  double Inspection::*const times[] = {&Inspection::pnet_ms, &Inspection::nms_ms,  &Inspection::rnet_ms,
+                                       &Inspection::nms_ms,  &Inspection::onet_ms, &Inspection::nms_ms};
+  auto time = std::begin(times);
+  Stopwatch watch, total;
+  const auto lap = [&] {
+    const double ms = watch.lap();
+    for (Inspection& seen : seen_) seen.*(*time) += ms;
+    ++time;
+  };
+  begin();
+  split();
+  pnet();
+  lap();
+  after_pnet();
+  lap();
+  refine(kRnetSide);
+  lap();
+  after_rnet();
+  lap();
+  refine(kOnetSide);
+  lap();
+  after_onet(faces);
+  lap();
+  const double ms = total.lap();
+  for (Inspection& seen : seen_) seen.total_ms = ms;
+}
+
+void Cascade::begin() {
+  work_.images.clear();
+  double pixels = 0;
+  for (const ImageView& view : views_) {
+    work_.images.add();
+    pixels += static_cast<double>(view.height) * view.width;
+  }
+  parallel_for(static_cast<int>(views_.size()), threads_for(kReadingWork * pixels), [&](int i) {
+    ImageWork& image = work_.images[i];
+    image.height = views_[i].height, image.width = views_[i].width;
+    image.source.read(views_[i]);
+    image.plan.make(image.source.source, image.height, image.width, model_.options, model_.conventions);
+  });
+}
+
+// Bands of about equal work, several a thread; a whole level each for one thread, because every band computes a few
+// rows of its neighbour's once more.
+void Cascade::split() {
+  constexpr int kBandsPerThread = 6, kLeastRows = 16;
+  const auto work_of = [](const PyramidPlan::Level& level) {
+    return kPnetWork * static_cast<double>(level.size.height) * level.size.width;
+  };
+  double total = 0;
+  for (const ImageWork& image : work_.images)
+    for (const PyramidPlan::Level& level : image.plan.levels) total += work_of(level);
+  const int threads = threads_for(total);
+  work_.bands.clear();
+  work_.levels.clear();
+  for (int i = 0; i < static_cast<int>(work_.images.size()); ++i) {
+    const auto& levels = work_.images[i].plan.levels;
+    for (int k = 0; k < static_cast<int>(levels.size()); ++k) {
+      const int rows = Backend::pnet_cells(levels[k].size.height);
+      const double work = work_of(levels[k]);
+      const int wanted = threads > 1 ? static_cast<int>(std::ceil(work / total * kBandsPerThread * threads)) : 1;
+      const int count = std::clamp(rows / kLeastRows, 1, wanted), first = static_cast<int>(work_.bands.size());
+      for (int b = 0; b < count; ++b) {
+        Band& band = work_.bands.add();
+        band.image = i, band.level = k;
+        band.first_row = static_cast<int>(std::int64_t{rows} * b / count);
+        band.end_row = static_cast<int>(std::int64_t{rows} * (b + 1) / count);
+        band.work = work / count;
+        band.cells.clear();
+      }
+      work_.levels.push_back({i, k, first, first + count});
+    }
+  }
+  work_.order.resize(work_.bands.size());
+  std::iota(work_.order.begin(), work_.order.end(), 0);
+  std::sort(work_.order.begin(), work_.order.end(), [this](int a, int b) {
+    return work_.bands[a].work != work_.bands[b].work ? work_.bands[a].work > work_.bands[b].work : a < b;
+  });
+}
+
+// The cells of P-Net's maps whose logit reaches the threshold.
+void Cascade::pnet() {
+  const float threshold = least_float_not_below(logit_of(model_.options.thresholds[0]));
+  std::size_t scratch = 0;
+  double total = 0;
+  for (const Band& band : work_.bands) {
+    scratch = std::max(scratch, model_.kernels.pnet_scratch(describe(band, threshold)));
+    total += band.work;
+  }
+  const int threads = threads_for(total);
+  for (int t = 0; t < threads; ++t) work_.threads[t].floats.get(scratch);
+  parallel_for(static_cast<int>(work_.bands.size()), threads, [&](int i, int thread) {
+    Band& band = work_.bands[work_.order[i]];
+    PnetBand task = describe(band, threshold);
+    task.context = &band.cells;
+    task.emit = [](void* context, const Cell* found, int count) {
+      auto& list = *static_cast<std::vector<Cell>*>(context);
+      list.insert(list.end(), found, found + count);
+    };
+    model_.kernels.pnet(model_.networks.pnet, task, work_.threads[thread].floats.get(scratch));
+  });
+}
+
+PnetBand Cascade::describe(const Band& band, float threshold) const {
+  const PyramidPlan::Level& level = work_.images[band.image].plan.levels[band.level];
+  return {.resample = &level.resample,
+          .level = nullptr,
+          .height = level.size.height,
+          .width = level.size.width,
+          .first_row = band.first_row,
+          .end_row = band.end_row,
+          .threshold = threshold,
+          .emit = nullptr,
+          .context = nullptr};
+}
+
+// NMS in and across levels, regression: the windows that R-Net will look at.
+void Cascade::after_pnet() {
+  std::size_t cells = 0, most = 0;
+  for (const LevelBands& bands : work_.levels) {
+    std::size_t here = 0;
+    for (int b = bands.first; b < bands.end; ++b) here += work_.bands[b].cells.size();
+    make_room(work_.images[bands.image].plan.levels[bands.level].candidates, here);
+    cells += here;
+    most = std::max(most, here);
+  }
+  const int threads = threads_for(kSuppressionWork * static_cast<double>(cells));
+  for (int t = 0; t < threads; ++t) work_.threads[t].suppression.reserve(most);
+  parallel_for(static_cast<int>(work_.levels.size()), threads,
+               [&](int i, int thread) { collect(work_.levels[i], work_.threads[thread]); });
+
+  for (std::size_t i = 0; i < work_.images.size(); ++i) {
+    ImageWork& image = work_.images[i];
+    image.candidates.clear();
+    for (const PyramidPlan::Level& level : image.plan.levels)
+      image.candidates.insert(image.candidates.end(), level.candidates.begin(), level.candidates.end());
+  }
+  for_each_image([&](int i, ThreadWork& work) {
+    ImageWork& image = work_.images[i];
+    model_.geometry.suppress(image.candidates, model_.options.nms_thresholds[1], Geometry::Stage::pnet,
+                             work.suppression);
+    image.boxes.clear();
+    for (const Candidate& c : image.candidates) image.boxes.push_back(model_.geometry.next_window(c, 0));
+  });
+}
+
+// The candidates of one level, in order of row and column, and what NMS leaves of them.
+void Cascade::collect(const LevelBands& bands, ThreadWork& work) {
+  PyramidPlan::Level& level = work_.images[bands.image].plan.levels[bands.level];
+  for (int b = bands.first; b < bands.end; ++b)
+    for (const Cell& cell : work_.bands[b].cells) {
+      level.candidates.push_back({model_.geometry.cell(cell.row, cell.column, level.size.scale), cell.logit, {}, {}});
+      std::copy(cell.offsets, cell.offsets + 4, level.candidates.back().offsets);
+    }
+  const auto found = static_cast<std::int64_t>(level.candidates.size());
+  if (model_.conventions.mirrors_lone_cell && found == 1) mirror_lone_cell(bands, work);
+  model_.geometry.suppress(level.candidates, model_.options.nms_thresholds[0], Geometry::Stage::pnet, work.suppression);
+  level.seen = {
+      level.size.scale,
+      level.size.height,
+      level.size.width,
+      static_cast<std::int64_t>(Backend::pnet_cells(level.size.height)) * Backend::pnet_cells(level.size.width),
+      found,
+      static_cast<std::int64_t>(level.candidates.size())};
+}
+
+// Gives the only candidate of a level the offsets of the cell that mirrors it.
+void Cascade::mirror_lone_cell(const LevelBands& bands, ThreadWork& work) {
+  PyramidPlan::Level& level = work_.images[bands.image].plan.levels[bands.level];
+  for (int b = bands.first; b < bands.end; ++b) {
+    if (work_.bands[b].cells.empty()) continue;
+    const Cell& lone = work_.bands[b].cells.front();
+    struct Mirror {
+      int column;
+      float* offsets;
+    } mirror{Backend::pnet_cells(level.size.width) - 1 - lone.column, level.candidates.front().offsets};
+    PnetBand row = describe(work_.bands[b], -std::numeric_limits<float>::infinity());
+    row.first_row = lone.row, row.end_row = lone.row + 1;
+    row.context = &mirror;
+    row.emit = [](void* context, const Cell* found, int count) {
+      const Mirror& m = *static_cast<Mirror*>(context);
+      for (const Cell* cell = found; cell != found + count; ++cell)
+        if (cell->column == m.column) std::copy(cell->offsets, cell->offsets + 4, m.offsets);
+    };
+    model_.kernels.pnet(model_.networks.pnet, row, work.floats.get(model_.kernels.pnet_scratch(row)));
+  }
+}
+
+// Crops of the images through R-Net or O-Net. Windows without a pixel are dropped.
+void Cascade::refine(int side) {
+  work_.crops.clear();
+  int largest = 0;
+  std::size_t longest_row = 0;
+  for (int i = 0; i < static_cast<int>(work_.images.size()); ++i) {
+    ImageWork& image = work_.images[i];
+    image.candidates.clear();
+    for (const BoxD& box : image.boxes)
+      if (model_.geometry.has_pixels(box, image.height, image.width)) image.candidates.push_back({box, 0, {}, {}});
+    for (Candidate& candidate : image.candidates) {
+      const BoxD window = model_.geometry.crop_window(candidate.box, image.height, image.width);
+      largest = std::max({largest, static_cast<int>(window.x2 - window.x1), static_cast<int>(window.y2 - window.y1)});
+      work_.crops.push_back({i, &candidate, window});
+    }
+    longest_row = std::max(longest_row, static_cast<std::size_t>(image.width) * image.source.source.channels);
+    if (!seen_.empty()) (side == kRnetSide ? seen_[i].rnet : seen_[i].onet) = std::ssize(image.candidates);
+  }
+  // Batches of equal size, as many for each thread.
+  const int n = static_cast<int>(work_.crops.size());
+  const int threads = std::min(threads_for(network_work(side) * n), std::max(n, 1));
+  const int batches = (n + kMaxRefineBatch * threads - 1) / (kMaxRefineBatch * threads) * threads;
+  const std::size_t crops = static_cast<std::size_t>(side) * side * 3 * kMaxRefineBatch;
+  for (int t = 0; t < threads; ++t) {
+    work_.threads[t].floats.get(crops + model_.kernels.refine_scratch() + longest_row + 128);
+    work_.threads[t].resize.x.reserve(largest + 1, side);
+    work_.threads[t].resize.y.reserve(largest + 1, side);
+  }
+  parallel_for(batches, threads, [&](int b, int thread) {
+    const auto first = std::int64_t{n} * b / batches, end = std::int64_t{n} * (b + 1) / batches;
+    refine_batch(side, std::span(work_.crops).subspan(first, end - first), work_.threads[thread]);
+  });
+}
+
+void Cascade::refine_batch(int side, std::span<const Crop> crops, ThreadWork& work) {
+  const std::size_t floats = static_cast<std::size_t>(side) * side * 3;
+  float* const pixels = work.floats.get(0);
+  float* const scratch = pixels + floats * kMaxRefineBatch;
+  for (std::size_t i = 0; i < crops.size(); ++i) {
+    const ImageWork& image = work_.images[crops[i].image];
+    const Resample resample =
+        work.resize.crop(image.source.source, image.height, image.width, crops[i].window, side, model_.conventions);
+    model_.kernels.resample(resample, 0, side, pixels + i * floats, scratch + model_.kernels.refine_scratch());
+  }
+  float heads[kMaxRefineBatch * kHeadOutputs];
+  run_network(model_, side, pixels, static_cast<int>(crops.size()), heads, scratch);
+  for (std::size_t i = 0; i < crops.size(); ++i) {
+    const float* head = heads + i * kHeadOutputs;
+    Candidate& candidate = *crops[i].candidate;
+    candidate.logit = head[0];
+    std::copy(head + 1, head + 5, candidate.offsets);
+    std::copy(head + 5, head + 15, candidate.landmarks);
+  }
+}
+
+void Cascade::after_rnet() {
+  for_each_image([&](int i, ThreadWork& work) {
+    ImageWork& image = work_.images[i];
+    keep_above(image.candidates, model_.options.thresholds[1]);
+    model_.geometry.suppress(image.candidates, model_.options.nms_thresholds[2], Geometry::Stage::rnet,
+                             work.suppression);
+    image.boxes.clear();
+    for (const Candidate& c : image.candidates) image.boxes.push_back(model_.geometry.next_window(c, 1));
+  });
+}
+
+void Cascade::after_onet(std::span<std::vector<Detection>> faces) {
+  for_each_image([&](int i, ThreadWork& work) {
+    ImageWork& image = work_.images[i];
+    keep_above(image.candidates, model_.options.thresholds[2]);
+    for (Candidate& c : image.candidates) model_.geometry.finish(c);
+    model_.geometry.suppress(image.candidates, model_.options.nms_thresholds[3], Geometry::Stage::onet,
+                             work.suppression);
+    faces[i].reserve(image.candidates.size());
+    for (const Candidate& c : image.candidates) faces[i].push_back(model_.geometry.detection(c));
+  });
+  for (std::size_t i = 0; i < seen_.size(); ++i) {
+    seen_[i].faces = std::ssize(faces[i]);
+    for (const PyramidPlan::Level& level : work_.images[i].plan.levels) {
+      seen_[i].levels.push_back(level.seen);
+      seen_[i].cells += level.seen.candidates;
+    }
+  }
+}
+
+int Cascade::threads_for(double work) const {
+  return static_cast<int>(std::clamp(work / kLeastWork, 1.0, static_cast<double>(model_.threads)));
+}
+
+// f(image, what the thread works in), with room for the suppression of the image's candidates.
+template <class F>
+void Cascade::for_each_image(const F& f) {
+  std::size_t all = 0, most = 0;
+  for (const ImageWork& image : work_.images) {
+    all += image.candidates.size();
+    most = std::max(most, image.candidates.size());
+  }
+  const int threads = threads_for(kSuppressionWork * static_cast<double>(all));
+  for (int t = 0; t < threads; ++t) work_.threads[t].suppression.reserve(most);
+  parallel_for(static_cast<int>(work_.images.size()), threads, [&](int i, int t) { f(i, work_.threads[t]); });
+}
+
+}  // namespace mtcnn_fast

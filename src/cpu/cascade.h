@@ -1,0 +1,74 @@
+// The cascade on the CPU: image -> pyramid -> P-Net -> candidates -> NMS -> crops -> R-Net -> NMS -> crops -> O-Net ->
+// NMS -> detections.
+#pragma once
+
+#include <chrono>
+#include <span>
+#include <vector>
+
+#include "../backend.h"
+#include "../candidates.h"
+#include "../networks.h"
+#include "kernels.h"
+#include "workspace.h"
+
+namespace mtcnn_fast {
+
+// What a detector is made of; never changes.
+struct Model {
+  Options options;
+  const Conventions& conventions;
+  Geometry geometry;
+  const Kernels& kernels;
+  PackedNetworks networks;
+  int threads;
+};
+
+void run_network(const Model& model, int side, const float* crops, int n, float* heads, float* scratch);
+
+// How many of the images, from the first on, one Cascade should take: enough to give all threads work at every step,
+// few enough to stay in the caches.
+std::size_t images_together(const Model& model, std::span<const ImageView> images);
+
+// Takes some images through the cascade together. Each step is one loop over the tasks of all of them, largest first,
+// so that one image is spread over the threads as well as many, of equal or unequal size.
+class Cascade {
+ public:
+  Cascade(const Model& model, Workspace& workspace, std::span<const ImageView> images);
+
+  void run(std::span<std::vector<Detection>> faces, std::span<Inspection> inspections);
+
+ private:
+  class Stopwatch {
+   public:
+    double lap();
+
+   private:
+    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+  };
+
+  // Their order is the order of a picture's way through the cascade.
+  void begin();
+  void split();
+  void pnet();
+  void after_pnet();
+  void refine(int side);
+  void after_rnet();
+  void after_onet(std::span<std::vector<Detection>> faces);
+
+  PnetBand describe(const Band& band, float threshold) const;
+  void collect(const LevelBands& bands, ThreadWork& work);
+  void mirror_lone_cell(const LevelBands& bands, ThreadWork& work);
+  void refine_batch(int side, std::span<const Crop> crops, ThreadWork& work);
+
+  int threads_for(double work) const;
+  template <class F>
+  void for_each_image(const F& f);
+
+  const Model& model_;
+  Workspace& work_;
+  std::span<const ImageView> views_;
+  std::span<Inspection> seen_;  // empty where nobody watches
+};
+
+}  // namespace mtcnn_fast

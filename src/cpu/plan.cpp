@@ -1,0 +1,65 @@
+#include "plan.h"
+
+namespace mtcnn_fast {
+
+Resample Resize::whole(const Source& source, int height, int width, int target_height, int target_width,
+                       const Conventions& conventions, float scale, float bias) {
+  const Filter filter = resize_filter(conventions.resampling, height, width, target_height, target_width);
+  x.make(width, target_width, filter);
+  y.make(height, target_height, filter);
+  Rounding rounding = Rounding::none;
+  if (conventions.rounds_levels)
+    rounding = height == 2 * target_height && width == 2 * target_width ? Rounding::opencv_halving : Rounding::opencv;
+  return describe(source, rounding, scale, bias);
+}
+
+Resample Resize::crop(const Source& source, int height, int width, const BoxD& window, int side,
+                      const Conventions& conventions) {
+  const int left = static_cast<int>(window.x1) - 1, top = static_cast<int>(window.y1) - 1;
+  const int window_width = static_cast<int>(window.x2) - left, window_height = static_cast<int>(window.y2) - top;
+  const Filter filter = resize_filter(conventions.resampling, window_height, window_width, side, side);
+  x.make(window_width, side, filter);
+  y.make(window_height, side, filter);
+  x.place(left, width);
+  y.place(top, height);
+  return describe(source, Rounding::none, kScale, kBias);
+}
+
+Resample Resize::describe(const Source& source, Rounding rounding, float scale, float bias) const {
+  return {.source = source,
+          .x = x.axis(),
+          .y = y.axis(),
+          .width = static_cast<int>(x.windows.size()),
+          .source_first = x.first(),
+          .source_end = x.end(),
+          .rounding = rounding,
+          .scale = scale,
+          .bias = bias};
+}
+
+void PyramidPlan::make(const Source& source, int height, int width, const Options& options,
+                       const Conventions& conventions) {
+  if (height != height_ || width != width_) {
+    height_ = width_ = 0;  // no plan, should one of these throw
+    levels.clear();
+    for (const Backend::LevelSize& size : pyramid_levels(height, width, options, conventions)) {
+      Level& level = levels.add();
+      level.size = size;
+      level.resample = level.resize.whole(source, height, width, size.height, size.width, conventions, kScale, kBias);
+    }
+    height_ = height, width_ = width;
+  }
+  for (Level& level : levels) {
+    level.resample.source = source;
+    level.candidates.clear();
+  }
+}
+
+std::size_t PyramidPlan::bytes() const {
+  std::size_t bytes = levels.items().capacity() * sizeof(Level);
+  for (const Level& level : levels.items())
+    bytes += level.resize.x.bytes() + level.resize.y.bytes() + level.candidates.capacity() * sizeof(Candidate);
+  return bytes;
+}
+
+}  // namespace mtcnn_fast

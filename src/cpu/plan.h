@@ -1,0 +1,51 @@
+// How an image is resized: its pyramid levels, and the crops for R-Net and O-Net.
+#pragma once
+
+#include "../backend.h"
+#include "../candidates.h"
+#include "../conventions.h"
+#include "../pyramid.h"
+#include "../reuse.h"
+#include "kernels.h"
+
+namespace mtcnn_fast {
+
+// (x - 127.5) / 128: exact in one multiply-add, since a power of two commutes with rounding.
+inline constexpr float kScale = 1.0f / 128, kBias = -127.5f / 128;
+
+// One resize with its tables.
+struct Resize {
+  WindowTable x, y;
+
+  Resample whole(const Source& source, int height, int width, int target_height, int target_width,
+                 const Conventions& conventions, float scale, float bias);
+  // The window of an image of height x width that a network of that side looks at.
+  Resample crop(const Source& source, int height, int width, const BoxD& window, int side,
+                const Conventions& conventions);
+
+ private:
+  Resample describe(const Source& source, Rounding rounding, float scale, float bias) const;
+};
+
+// The levels of images of one size, kept for the next image: in a video that is all of them.
+class PyramidPlan {
+ public:
+  struct Level {
+    Backend::LevelSize size;
+    Resize resize;
+    Resample resample;
+    std::vector<Candidate> candidates;
+    Inspection::Level seen;
+  };
+
+  // Levels for that image, without candidates. Throws as pyramid_levels() does.
+  void make(const Source& source, int height, int width, const Options& options, const Conventions& conventions);
+
+  Recycled<Level> levels;
+  std::size_t bytes() const;
+
+ private:
+  int height_ = 0, width_ = 0;
+};
+
+}  // namespace mtcnn_fast

@@ -1,0 +1,129 @@
+// What is allocated: in the steady state nothing but the results; what is kept has bounds.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "common.h"
+#include "cpu/workspace.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MTCNN_FAST_COUNTS 0  // the sanitizers have operators of their own
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define MTCNN_FAST_COUNTS 0
+#endif
+#endif
+#ifndef MTCNN_FAST_COUNTS
+#define MTCNN_FAST_COUNTS 1
+#endif
+
+using mtcnn_fast::Detection;
+using mtcnn_fast::Detector;
+using mtcnn_fast::ImageView;
+
+#if MTCNN_FAST_COUNTS
+namespace {
+
+std::atomic<long> allocations{0};
+
+void* allocate(std::size_t size, std::size_t alignment) {
+  ++allocations;
+  // aligned_alloc wants a multiple of the alignment.
+  if (void* p = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)) return p;
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+// The other forms call these.
+void* operator new(std::size_t size) { return allocate(size ? size : 1, alignof(std::max_align_t)); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return allocate(size ? size : 1, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace {
+
+// Allocations of 5 calls, beyond the lists of faces that they return, after two calls that may allocate.
+template <class Detect>
+long beyond_the_results(const Detect& detect) {
+  long lists = 0;
+  for (int call = 0; call < 2; ++call) lists = detect();
+  const long before = allocations;
+  for (int call = 0; call < 5; ++call) detect();
+  return allocations - before - 5 * lists;
+}
+
+}  // namespace
+
+TEST(memory, a_steady_stream_allocates_its_results_alone) {
+  const Picture picture(100, 80, 3), other(100, 80, 4);
+  const ImageView gray{.data = picture.pixels.data(),
+                       .width = 100,
+                       .height = 80,
+                       .stride = 300,
+                       .format = mtcnn_fast::PixelFormat::gray};
+  for (const char* profile : {"reference", "facenet-pytorch", "mtcnn"})
+    for (const int threads : {1, 2}) {
+      check::context = std::string(profile) + ", " + std::to_string(threads) + " threads";
+      mtcnn_fast::Options options = lenient();
+      options.profile = profile;
+      options.num_threads = threads;
+      const Detector detector(options);
+      for (const ImageView& image : {picture.view(), gray})
+        CHECK(beyond_the_results([&] { return detector.detect(image).empty() ? 0 : 1; }) == 0);
+      const ImageView batch[] = {picture.view(), gray, other.view(), picture.view(), other.view()};
+      const auto detect_batch = [&] {
+        const auto faces = detector.detect(batch);
+        return 1 + std::count_if(faces.begin(), faces.end(), [](const auto& list) { return !list.empty(); });
+      };
+      CHECK(beyond_the_results(detect_batch) == 0);
+    }
+}
+
+// The same frames again and again, though their candidates differ in number.
+TEST(memory, a_video_settles) {
+  std::vector<Picture> frames;
+  for (unsigned seed = 0; seed < 6; ++seed) frames.emplace_back(90, 80, seed);
+  for (const int threads : {1, 2}) {
+    mtcnn_fast::Options options = lenient();
+    options.num_threads = threads;
+    const Detector detector(options);
+    CHECK(beyond_the_results([&] {
+            long lists = 0;
+            for (const Picture& frame : frames) lists += !detector.detect(frame.view()).empty();
+            return lists;
+          }) == 0);
+  }
+}
+#endif
+
+TEST(memory, what_is_kept_is_bounded) {
+  mtcnn_fast::Workspaces workspaces(2);
+  const auto kept = [&] {
+    const auto loan = workspaces.borrow();
+    return (*loan).bytes();
+  };
+  const std::size_t empty = kept();
+  { workspaces.borrow()->floats.get(9 << 20); }  // 36 of 40 MB
+  CHECK(kept() > std::size_t{36} << 20);
+  { workspaces.borrow()->floats.get(11 << 20); }
+  CHECK(kept() == empty);
+
+  // Forty calls at once, each with a megabyte: sixteen are remembered.
+  using Loans = std::vector<std::unique_ptr<mtcnn_fast::Workspaces::Loan>>;
+  const auto borrow_forty = [&] {
+    Loans loans;
+    for (int i = 0; i < 40; ++i)
+      loans.push_back(
+          std::unique_ptr<mtcnn_fast::Workspaces::Loan>(new mtcnn_fast::Workspaces::Loan(workspaces.borrow())));
+    return loans;
+  };
+  for (auto& loan : borrow_forty()) (*loan)->floats.get(1 << 18);
+  int remembered = 0;
+  for (auto& loan : borrow_forty()) remembered += (**loan).bytes() > empty;
+  CHECK(remembered == 16);
+}
