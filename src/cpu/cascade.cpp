@@ -11,12 +11,13 @@ namespace mtcnn_fast {
 namespace {
 
 // Work is counted in multiply-adds, about 80 of which an AVX-512 core does in a nanosecond: of P-Net a pixel of a
-// level, of R-Net and O-Net a crop. Suppression takes about as long as so many a candidate, a copy of the image as so
-// many a pixel.
-constexpr double kPnetWork = 1800, kRnetWork = 1.531e6, kOnetWork = 12.910e6, kSuppressionWork = 10e3,
-                 kReadingWork = 80;
-// A thread is woken for no less than about 0.1 ms of work: waking takes some 5 to 50 microseconds.
-constexpr double kLeastWork = 10e6;
+// level, of R-Net and O-Net a crop. What else takes time is counted as so many: reading a pixel of the image for a
+// level, copying one, suppressing a candidate.
+constexpr double kPnetWork = 1800, kRnetWork = 1.531e6, kOnetWork = 12.910e6;
+constexpr double kReadingWork = 30, kCopyingWork = 80, kSuppressionWork = 10e3;
+// A thread is woken for no less than about 0.05 ms of work. Measured: waking costs the caller a microsecond, and the
+// woken thread needs some tens to come.
+constexpr double kLeastWork = 4e6;
 
 double network_work(int side) { return side == kRnetSide ? kRnetWork : kOnetWork; }
 
@@ -39,8 +40,8 @@ void run_network(const Model& model, int side, const float* crops, int n, float*
 std::size_t images_together(const Model& model, std::span<const ImageView> images) {
   constexpr std::size_t kMost = 64;
   constexpr double kEnough = 256e6;  // a thread: beside 3 ms the steps' ends do not count
-  // Pixels of levels at a scale factor of 0.709, and reading the image for them.
-  const double scale = 12 / model.options.min_face_size, per_pixel = 2 * kPnetWork * scale * scale + 300;
+  // At a scale factor of 0.709 the levels together are twice the first, and about ten.
+  const double scale = 12 / model.options.min_face_size, per_pixel = 2 * kPnetWork * scale * scale + 10 * kReadingWork;
   const auto threads = static_cast<std::size_t>(model.threads);
   double work = 0;
   std::size_t count = 0;
@@ -90,7 +91,7 @@ void Cascade::begin() {
     work_.images.add();
     pixels += static_cast<double>(view.height) * view.width;
   }
-  parallel_for(static_cast<int>(views_.size()), threads_for(kReadingWork * pixels), [&](int i) {
+  parallel_for(static_cast<int>(views_.size()), threads_for(kCopyingWork * pixels), [&](int i) {
     ImageWork& image = work_.images[i];
     image.height = views_[i].height, image.width = views_[i].width;
     image.source.read(views_[i]);
@@ -98,16 +99,16 @@ void Cascade::begin() {
   });
 }
 
-// Bands of about equal work, several a thread; a whole level each for one thread, because every band computes a few
-// rows of its neighbour's once more.
+// Bands of about equal work, several a thread (the pyramid's small levels even out what remains); a whole level each
+// for one thread, because every band computes a few rows of its neighbour's once more.
 void Cascade::split() {
-  constexpr int kBandsPerThread = 6, kLeastRows = 16;
-  const auto work_of = [](const PyramidPlan::Level& level) {
-    return kPnetWork * static_cast<double>(level.size.height) * level.size.width;
+  constexpr int kBandsPerThread = 4, kLeastRows = 16;
+  const auto work_of = [](const ImageWork& image, const PyramidPlan::Level& level) {
+    return kPnetWork * level.size.height * level.size.width + kReadingWork * image.height * image.width;
   };
   double total = 0;
   for (const ImageWork& image : work_.images)
-    for (const PyramidPlan::Level& level : image.plan.levels) total += work_of(level);
+    for (const PyramidPlan::Level& level : image.plan.levels) total += work_of(image, level);
   const int threads = threads_for(total);
   work_.bands.clear();
   work_.levels.clear();
@@ -115,7 +116,7 @@ void Cascade::split() {
     const auto& levels = work_.images[i].plan.levels;
     for (int k = 0; k < static_cast<int>(levels.size()); ++k) {
       const int rows = Backend::pnet_cells(levels[k].size.height);
-      const double work = work_of(levels[k]);
+      const double work = work_of(work_.images[i], levels[k]);
       const int wanted = threads > 1 ? static_cast<int>(std::ceil(work / total * kBandsPerThread * threads)) : 1;
       const int count = std::clamp(rows / kLeastRows, 1, wanted), first = static_cast<int>(work_.bands.size());
       for (int b = 0; b < count; ++b) {
@@ -262,10 +263,13 @@ void Cascade::refine(int side) {
     longest_row = std::max(longest_row, static_cast<std::size_t>(image.width) * image.source.source.channels);
     if (!seen_.empty()) (side == kRnetSide ? seen_[i].rnet : seen_[i].onet) = std::ssize(image.candidates);
   }
-  // Batches of equal size, as many for each thread.
+  // Batches of equal size, as many for each thread. Smaller ones than the largest even out what disturbs a thread; from
+  // 8 crops on, reading the weights for each batch does not count.
   const int n = static_cast<int>(work_.crops.size());
   const int threads = std::min(threads_for(network_work(side) * n), std::max(n, 1));
-  const int batches = (n + kMaxRefineBatch * threads - 1) / (kMaxRefineBatch * threads) * threads;
+  const int least = (n + kMaxRefineBatch - 1) / kMaxRefineBatch;
+  const int wanted = threads > 1 ? std::max(least, std::min(4 * threads, n / 8)) : least;
+  const int batches = (wanted + threads - 1) / threads * threads;
   const std::size_t crops = static_cast<std::size_t>(side) * side * 3 * kMaxRefineBatch;
   for (int t = 0; t < threads; ++t) {
     work_.threads[t].floats.get(crops + model_.kernels.refine_scratch() + longest_row + 128);
