@@ -1,0 +1,167 @@
+"""What precision="fast" changes and what it is worth, beside precision="fp32", on one set of photographs after another.
+
+Agreement: faces of either that have a partner in the other (IoU 0.5 and 0.98, one to one), and the largest differences
+of partners. Accuracy: recall and precision of both where the faces are labelled. Speed: both detectors take turns on
+every photograph; the ratio of the sums, one thread unless said otherwise.
+
+    python bench/precision.py --json precision.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accuracy import IOU, count
+from photographs import DATA, SETS, Boxes, Photograph, load, pairs, read
+from work import cpu_model
+
+import mtcnn_fast
+
+LOOSE, TIGHT = 0.5, 0.98
+# The labels of this set are of one face a picture: what else is found is not wrong.
+ONE_FACE_LABELLED = "net_7876"
+
+
+@dataclass
+class Found:
+    """What one detector found, highest scores first, and how long it took."""
+
+    faces: list[mtcnn_fast.Detections] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def boxes(self, i: int) -> Boxes:
+        return self.faces[i].boxes.astype(np.float64)
+
+
+def run(detectors: list[mtcnn_fast.MTCNN], photographs: list[Photograph], repeats: int) -> list[Found]:
+    """Each detector on each photograph, by turns; the time is the shortest of the repeats."""
+    results = [Found() for _ in detectors]
+    for photograph in photographs:
+        image = read(photograph.path)
+        best = [float("inf")] * len(detectors)
+        for attempt in range(repeats):
+            for k, detector in enumerate(detectors):
+                start = time.perf_counter()
+                faces = detector.detect(image)
+                best[k] = min(best[k], time.perf_counter() - start)
+                if attempt == 0:
+                    results[k].faces.append(faces)
+        for result, seconds in zip(results, best, strict=True):
+            result.seconds += seconds
+    return results
+
+
+def agreement(full: Found, fast: Found) -> dict[str, Any]:
+    """Of all faces of both, how many have partners; the largest differences of partners at an IoU of LOOSE."""
+    faces = loose = tight = 0
+    score = box = landmark = 0.0
+    for i, (a, b) in enumerate(zip(full.faces, fast.faces, strict=True)):
+        partners = pairs(full.boxes(i), fast.boxes(i), LOOSE)
+        faces += len(a) + len(b)
+        loose += 2 * len(partners)
+        tight += 2 * len(pairs(full.boxes(i), fast.boxes(i), TIGHT))
+        if partners:
+            mine, theirs = (list(side) for side in zip(*partners, strict=True))
+            score = max(score, float(np.abs(a.scores[mine] - b.scores[theirs]).max()))
+            box = max(box, float(np.abs(a.boxes[mine] - b.boxes[theirs]).max()))
+            landmark = max(landmark, float(np.abs(a.landmarks[mine] - b.landmarks[theirs]).max()))
+    return {
+        "faces": sum(map(len, full.faces)),
+        "faces_fast": sum(map(len, fast.faces)),
+        f"matched_{LOOSE}": loose / max(1, faces),
+        f"matched_{TIGHT}": tight / max(1, faces),
+        "largest_score_difference": score,
+        "largest_box_difference": box,
+        "largest_landmark_difference": landmark,
+    }
+
+
+def accuracy(name: str, photographs: list[Photograph], found: Found) -> dict[str, float]:
+    """Recall, and precision where every face is labelled; nothing where none is."""
+    counts = [count(photograph, found.boxes(i), IOU[name]) for i, photograph in enumerate(photographs)]
+    faces, right, false = (sum(part) for part in zip(*counts, strict=True))
+    if not faces:
+        return {}
+    recall = {"recall": right / faces}
+    return recall if name == ONE_FACE_LABELLED else recall | {"precision": right / max(1, right + false)}
+
+
+def compared(name: str, photographs: list[Photograph], full: Found, fast: Found) -> dict[str, Any]:
+    return {
+        "set": name,
+        "photographs": len(photographs),
+        **agreement(full, fast),
+        "accuracy": accuracy(name, photographs, full),
+        "accuracy_fast": accuracy(name, photographs, fast),
+        "milliseconds": full.seconds * 1e3 / len(photographs),
+        "milliseconds_fast": fast.seconds * 1e3 / len(photographs),
+        "times_faster": full.seconds / fast.seconds,
+    }
+
+
+def row_text(row: dict[str, Any]) -> str:
+    def both(key: str) -> str:
+        values = [row[side].get(key) for side in ("accuracy", "accuracy_fast")]
+        return "-" if None in values else " / ".join(f"{value:.4f}" for value in values)
+
+    cells = [
+        row["set"],
+        f"{row['faces']} / {row['faces_fast']}",
+        f"{row[f'matched_{LOOSE}']:.4f} / {row[f'matched_{TIGHT}']:.4f}",
+        f"{row['largest_score_difference']:.4f}",
+        f"{row['largest_box_difference']:.2f} / {row['largest_landmark_difference']:.2f}",
+        both("recall"),
+        both("precision"),
+        f"{row['milliseconds']:.1f} / {row['milliseconds_fast']:.1f}",
+        f"{row['times_faster']:.2f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="sets of photographs (all)")
+    parser.add_argument("--limit", type=int, help="photographs of a set, at most (all)")
+    parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="times that each photograph is timed (%(default)s)")
+    parser.add_argument("--precision", default="fast", help="what is compared with fp32 (%(default)s)")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
+    arguments = parser.parse_args()
+    options = {"min_face_size": arguments.min_face_size, "num_threads": arguments.threads, "device": "cpu"}
+    try:
+        detectors = [mtcnn_fast.MTCNN(precision=name, **options) for name in ("fp32", arguments.precision)]
+    except ValueError as error:
+        parser.error(str(error))
+    print(f"{cpu_model()}, {detectors[0].isa}; fp32 / {arguments.precision}\n")
+    columns = [
+        "photographs",
+        "faces",
+        f"matched, IoU {LOOSE} / {TIGHT}",
+        "largest score difference",
+        "box / landmark, px",
+        "recall",
+        "precision",
+        "ms an image",
+        "times faster",
+    ]
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    rows = []
+    for name in arguments.sets:
+        photographs = load(arguments.data, name, arguments.limit)
+        rows.append(compared(name, photographs, *run(detectors, photographs, arguments.repeats)))
+        print(row_text(rows[-1]), flush=True)
+    if arguments.json:
+        about = {"processor": cpu_model(), "isa": detectors[0].isa, "min_face_size": arguments.min_face_size}
+        arguments.json.write_text(json.dumps({**about, "threads": arguments.threads, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
