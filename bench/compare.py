@@ -9,7 +9,7 @@ Candidate counts are mtcnn_fast's own, from `MTCNN.inspect`; the multiply-adds f
 these multiply-adds on the cores' multiply-add units, whose rate is measured in the same rounds, for the instruction set
 of the contestant (of other packages: the best of this machine).
 
-    python bench/compare.py --json out.json --plot out.png PHOTO PHOTO ...
+    python bench/compare.py --json out.json --plot out.png PHOTO ...
 
 Contestants that are not installed are left out; bench/README.md says how to install them.
 """
@@ -47,6 +47,8 @@ FAST_FLOORS = 0.75
 # ... on two: how many times faster than on one, from 1280x720 on; and for the whole process.
 SPEED_UP, SPEED_UP_PIXELS = 1.8, 1280 * 720
 IMPORT_SECONDS = 0.1
+# A row whose peak is below this share of the run's best was disturbed by other programs.
+DISTURBED = 0.9
 MEMORY_IMAGES, MEMORY_MB = 3, 32
 
 
@@ -143,8 +145,24 @@ def own_isas(names: list[str]) -> dict[str, str]:
     return {name: CONTESTANTS[name].environment.get("MTCNN_FAST_ISA", best) for name in names}
 
 
-def measure(args: argparse.Namespace, names: list[str]) -> dict[str, Any]:
+def save_frames(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
+    """Files of the frames, smallest first, for what a contestant keeps for a large one would count for a small one."""
     photographs = {path: read(path) for path in args.photos}
+    made: dict[str, frames.Image] = {}
+    for frame in sorted(args.frames, key=frames.order):
+        pixels = frames.make(frame, photographs)
+        same = [name for name, other in made.items() if pixels is not None and np.array_equal(other, pixels)]
+        if pixels is None:
+            print(f"left out: {frame}: a photograph of it is not given", file=sys.stderr)
+        elif same:
+            print(f"left out: {frame}: the same as {same[0]}", file=sys.stderr)
+        else:
+            made[frame] = pixels
+            np.save(folder / f"{frame}.npy", pixels)
+    return {frame: folder / f"{frame}.npy" for frame in made}
+
+
+def measure(args: argparse.Namespace, names: list[str]) -> dict[str, Any]:
     isas = own_isas(names)
     peaks = Peaks(set(isas.values()))
     result: dict[str, Any] = {
@@ -156,14 +174,7 @@ def measure(args: argparse.Namespace, names: list[str]) -> dict[str, Any]:
         "rows": [],
     }
     with tempfile.TemporaryDirectory() as folder:
-        images = {}
-        for frame in args.frames:
-            pixels = frames.make(frame, photographs)
-            if pixels is None:
-                print(f"left out: {frame}, a photograph of which is not given", file=sys.stderr)
-                continue
-            images[frame] = Path(folder) / f"{frame}.npy"
-            np.save(images[frame], pixels)
+        images = save_frames(args, Path(folder))
         for threads in args.thread_counts:
             workers = [Worker(name, threads) for name in names]
             for frame, image in images.items():
@@ -253,9 +264,13 @@ def print_memory(rows: list[Row]) -> None:
 
 def print_summary(result: dict[str, Any]) -> None:
     rows = result["rows"]
-    peaks = {isa: statistics.median(row["peak_gflops"][isa] for row in rows) for isa in rows[0]["peak_gflops"]}
+    peaks = {isa: max(row["peak_gflops"][isa] for row in rows) for isa in rows[0]["peak_gflops"]}
     rates = ", ".join(f"{isa} {peak:.0f}" for isa, peak in peaks.items())
-    print(f"\n{result['processor']}, {result['isa']}; fp32 peak of one core, GFLOP/s: {rates}\n")
+    print(f"\n{result['processor']}, {result['isa']}; fp32 peak of one core, GFLOP/s: {rates}")
+    for row in rows:
+        if any(row["peak_gflops"][isa] < DISTURBED * peak for isa, peak in peaks.items()):
+            print(f"disturbed, measure again: {row_name(row)}, {row['threads']} threads: {row['peak_gflops']}")
+    print()
     print_targets(rows)
     print_speed_ups(rows)
     print_faces(rows)
@@ -295,9 +310,9 @@ def main() -> None:
     names = chosen(args.contestants)
     print(table_head(["frame, min_face_size", "threads", "R / O / faces", "floor, ms", *(f"{n}, ms" for n in names)]))
     result = measure(args, names)
-    print_summary(result)
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
+    print_summary(result)
     if args.plot:
         import plot
 

@@ -43,14 +43,16 @@ def rounded(value: float) -> str:
     return f"{value:.0f}" if value >= 99.5 else f"{value:.3g}"
 
 
-def draw(result: dict[str, Any], path: Path, threads: int = 1, min_face_size: float = 20) -> None:
-    """Writes a PNG file."""
+def draw(result: dict[str, Any], path: Path, threads: int | None = None, min_face_size: float | None = None) -> None:
+    """Writes a PNG file, of the first row's threads and min_face_size unless others are given."""
     import matplotlib
 
     matplotlib.use("Agg")
     from contestants import CONTESTANTS, OWN
     from matplotlib import pyplot
 
+    threads = threads or result["rows"][0]["threads"]
+    min_face_size = min_face_size or result["rows"][0]["min_face_size"]
     rows = shown_rows(result, threads, min_face_size)
     if not rows:
         raise ValueError(f"no rows of {threads} threads and a min_face_size of {min_face_size:g} were measured")
@@ -104,8 +106,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="the JSON file of bench/compare.py")
     parser.add_argument("picture", type=Path, help="the PNG file to write")
-    parser.add_argument("--threads", type=int, default=1, help="(%(default)s)")
-    parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")
+    parser.add_argument("--threads", type=int, help="(those measured first)")
+    parser.add_argument("--min-face-size", type=float, help="pixels (that measured first)")
     arguments = parser.parse_args()
     result = json.loads(arguments.results.read_text())
     draw(result, arguments.picture, arguments.threads, arguments.min_face_size)
