@@ -23,6 +23,7 @@ endfunction()
 
 # Feature flags, not CPU names: GCC 12 knows no -march=znver4.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  add_isa(amx -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mamx-tile -mamx-bf16 -mavx2 -mfma)
   add_isa(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma)
   add_isa(avx2 -mavx2 -mfma)
   add_isa(sse2)

@@ -1,6 +1,7 @@
 #include "networks.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <new>
@@ -54,6 +55,12 @@ void check_tensor(const Tensors& tensors, const std::string& name, const std::ve
                                 std::to_string(tensor.data.size()) + " values");
   if (!std::all_of(tensor.data.begin(), tensor.data.end(), [](float x) { return std::isfinite(x); }))
     throw std::invalid_argument("weights: tensor '" + name + "' has a value that is not finite");
+}
+
+// To the nearest, halves to even.
+std::uint16_t to_bf16(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 std::size_t padded(std::size_t channels) { return (channels + kChannelPad - 1) / kChannelPad * kChannelPad; }
@@ -114,19 +121,66 @@ class Packer {
 
   // The output layers of R-Net or O-Net as one: logit difference, offsets, landmarks.
   Layer heads(const std::vector<std::string>& names) {
-    const auto [weight, bias] = face();
-    Rows rows(kHeadOutputs, weight.size());
-    Tensor biases;
-    std::copy(weight.begin(), weight.end(), &rows.at(0, 0));
-    biases.data.push_back(bias);
-    for (const std::string& name : names) {
-      const Tensor& w = get(name + ".weight");
-      std::copy(w.data.begin(), w.data.end(), &rows.at(biases.data.size(), 0));
-      const Tensor& b = get(name + ".bias");
-      biases.data.insert(biases.data.end(), b.data.begin(), b.data.end());
-    }
+    auto [rows, biases] = head_rows(names);
     // The heads have no activation; their slope only has to be readable.
     return {tiles(rows), copy(biases, kHeadOutputs), copy(Tensor{}, kHeadOutputs)};
+  }
+
+  // A layer in bf16: kernel rows, or all of a dense layer's map, are runs of `pixels` pixels of `stride` inputs, filled up
+  // to whole steps.
+  TileLayer tile_layer(const std::string& name, const std::string& slope, std::size_t side, std::size_t pixels,
+                       std::size_t stride) {
+    const Tensor& weight = get(name + ".weight");
+    const auto outputs = static_cast<std::size_t>(weight.shape[0]), taps = side * side,
+               inputs = weight.data.size() / outputs / taps;
+    const std::size_t tiles = padded(outputs) / kTile, group = tile_group(tiles), runs = taps / pixels,
+                      steps = (pixels * stride + kDepth - 1) / kDepth;
+    auto* packed = tile_memory(tiles * runs * steps);
+    for (std::size_t t = 0; t < tiles; t += group)
+      for (std::size_t run = 0; run < runs; ++run)
+        for (std::size_t step = 0; step < steps; ++step)
+          for (std::size_t n = t; n < t + group; ++n, packed += kDepth * kTile)
+            fill_tile(packed, [&](std::size_t k, std::size_t column) {
+              const std::size_t at = step * kDepth + k, pixel = at / stride, input = at % stride,
+                                output = n * kTile + column;
+              if (pixel >= pixels || input >= inputs || output >= outputs) return 0.0f;
+              return weight.data[(output * inputs + input) * taps + run * pixels + pixel];
+            });
+    return {packed - tiles * runs * steps * kDepth * kTile, copy(get(name + ".bias"), padded(outputs)),
+            copy(get(slope + ".weight"), padded(outputs))};
+  }
+
+  // P-Net's conv1: inputs are kConv1Pixels + 2 pixels of RGB, columns the 10 outputs of the even or the odd pixels.
+  TileLayer banded_tiles() {
+    const Tensor& weight = get("conv1.weight");
+    constexpr std::size_t kOutputs = 10, kColumns = kOutputs * kConv1Pixels / 2,
+                          kTiles = (kColumns + kTile - 1) / kTile;
+    auto* packed = tile_memory(kTiles * 6);
+    Tensor bias, slope;
+    for (std::size_t n = 0; n < kTiles; ++n)
+      for (std::size_t ky = 0; ky < 3; ++ky)
+        for (std::size_t parity = 0; parity < 2; ++parity, packed += kDepth * kTile)
+          fill_tile(packed, [&](std::size_t k, std::size_t column) {
+            const std::size_t at = n * kTile + column, first = 2 * (at / kOutputs) + parity;
+            const std::size_t pixel = k / 3, input = k % 3;
+            if (at >= kColumns || pixel < first || pixel > first + 2) return 0.0f;
+            return weight.data[((at % kOutputs * 3 + input) * 3 + ky) * 3 + pixel - first];
+          });
+    for (std::size_t at = 0; at < kColumns; ++at) {
+      bias.data.push_back(get("conv1.bias").data[at % kOutputs]);
+      slope.data.push_back(get("prelu1.weight").data[at % kOutputs]);
+    }
+    return {packed - kTiles * 6 * kDepth * kTile, copy(bias, kTiles * kTile), copy(slope, kTiles * kTile)};
+  }
+
+  TileLayer head_tiles(const std::vector<std::string>& names) {
+    auto [rows, biases] = head_rows(names);
+    const std::size_t steps = rows.taps / kDepth;
+    auto* packed = tile_memory(steps);
+    for (std::size_t step = 0; step < steps; ++step)
+      fill_tile(packed + step * kDepth * kTile,
+                [&, &rows = rows](std::size_t k, std::size_t column) { return rows.at(column, step * kDepth + k); });
+    return {packed, copy(biases, kHeadOutputs), copy(Tensor{}, kHeadOutputs)};
   }
 
   const float* planar_face() {
@@ -152,6 +206,37 @@ class Packer {
     Rows(std::size_t o, std::size_t t) : outputs(o), taps(t), data(o * t) {}
     float& at(std::size_t o, std::size_t t) { return data[o * taps + t]; }
   };
+
+  // The output layers' weights and biases, one below the other.
+  std::pair<Rows, Tensor> head_rows(const std::vector<std::string>& names) const {
+    const auto [weight, bias] = face();
+    Rows rows(kHeadOutputs, weight.size());
+    Tensor biases;
+    std::copy(weight.begin(), weight.end(), &rows.at(0, 0));
+    biases.data.push_back(bias);
+    for (const std::string& name : names) {
+      const Tensor& w = get(name + ".weight");
+      std::copy(w.data.begin(), w.data.end(), &rows.at(biases.data.size(), 0));
+      const Tensor& b = get(name + ".bias");
+      biases.data.insert(biases.data.end(), b.data.begin(), b.data.end());
+    }
+    return {std::move(rows), std::move(biases)};
+  }
+
+  static constexpr std::size_t kTile = 16, kDepth = 32;
+  static std::size_t tile_group(std::size_t tiles) {
+    return static_cast<std::size_t>(tile_vectors(static_cast<int>(tiles)));
+  }
+  std::uint16_t* tile_memory(std::size_t tiles) {
+    return reinterpret_cast<std::uint16_t*>(out_.allocate(tiles * kDepth * kTile / 2));
+  }
+  // weight(input, output) of 32 x 16, as pairs of inputs.
+  template <class Weight>
+  static void fill_tile(std::uint16_t* tile, const Weight& weight) {
+    for (std::size_t k = 0; k < kDepth; ++k)
+      for (std::size_t column = 0; column < kTile; ++column)
+        tile[(k / 2 * kTile + column) * 2 + k % 2] = to_bf16(weight(k, column));
+  }
 
   const Tensor& get(const std::string& name) const { return tensors_.at(network_ + "." + name); }
 
@@ -198,6 +283,21 @@ PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
   Packer o(*this, tensors, "onet", kernels);
   onet = {o.channels("conv1", "prelu1", 3), o.channels("conv2", "prelu2", 3), o.channels("conv3", "prelu3", 3),
           o.channels("conv4", "prelu4", 2), o.channels("fc", "prelu5", 3),    o.heads({"box", "landmarks"})};
+  if (!kernels.pnet_bf16) return;
+  pnet_tiles = {p.banded_tiles(), p.tile_layer("conv2", "prelu2", 3, 3, 10), p.tile_layer("conv3", "prelu3", 3, 3, 16),
+                p.head_tiles({"box"})};
+  rnet_tiles = {r.tile_layer("conv1", "prelu1", 3, 3, 3),
+                r.tile_layer("conv2", "prelu2", 3, 3, 32),
+                r.tile_layer("conv3", "prelu3", 2, 2, 48),
+                {},
+                r.tile_layer("fc", "prelu4", 3, 9, 64),
+                r.head_tiles({"box"})};
+  onet_tiles = {o.tile_layer("conv1", "prelu1", 3, 3, 3),
+                o.tile_layer("conv2", "prelu2", 3, 3, 32),
+                o.tile_layer("conv3", "prelu3", 3, 3, 64),
+                o.tile_layer("conv4", "prelu4", 2, 2, 64),
+                o.tile_layer("fc", "prelu5", 3, 9, 128),
+                o.head_tiles({"box", "landmarks"})};
 }
 
 void PackedNetworks::Free::operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }

@@ -18,6 +18,9 @@ void check_tensors(const Tensors& tensors);
 struct PackedNetworks {
   PnetWeights pnet{};
   RefineWeights rnet{}, onet{};
+  // Filled in for kernels that compute in bf16.
+  PnetTiles pnet_tiles{};
+  RefineTiles rnet_tiles{}, onet_tiles{};
 
   PackedNetworks(const Tensors& tensors, const Kernels& kernels);
   PackedNetworks(const PackedNetworks&) = delete;

@@ -4,6 +4,10 @@
 #include "pnet.h"
 #include "refine.h"
 #include "resample.h"
+#if defined(__AMX_BF16__)
+#include "pnet_bf16.h"
+#include "refine_bf16.h"
+#endif
 
 #define MTCNN_FAST_CONCATENATE(a, b) a##b
 #define MTCNN_FAST_KERNELS(isa) MTCNN_FAST_CONCATENATE(kernels_, isa)
@@ -23,6 +27,21 @@ const Kernels MTCNN_FAST_KERNELS(MTCNN_FAST_ISA_NAME) = {
     .pnet = pnet,
     .rnet = rnet,
     .onet = onet,
+#if defined(__AMX_BF16__)
+    .pnet_bf16_scratch = pnet_bf16_scratch,
+    .refine_bf16_scratch = refine_bf16_scratch,
+    .pnet_bf16 = pnet_bf16,
+    .rnet_bf16 = rnet_bf16,
+    .onet_bf16 = onet_bf16,
+    .pnet_screened = pnet_screened,
+#else
+    .pnet_bf16_scratch = nullptr,
+    .refine_bf16_scratch = nullptr,
+    .pnet_bf16 = nullptr,
+    .rnet_bf16 = nullptr,
+    .onet_bf16 = nullptr,
+    .pnet_screened = nullptr,
+#endif
 };
 
 }  // namespace mtcnn_fast

@@ -70,6 +70,25 @@ constexpr int planar_block(int out_channels, int registers) { return out_channel
 // R-Net's and O-Net's lanes are channels; their weights stand in tiles of that many vectors.
 constexpr int tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1; }
 
+// The same networks in bf16, for processors that multiply tiles of it: [out / group][run][step][group] tiles of 16 x 16
+// pairs, [input / 2][output][2], the group being tile_vectors() of the tiles across (tiles.h says what runs and steps
+// are). Bias and slope are padded with zeros to whole tiles.
+struct TileLayer {
+  const std::uint16_t* tiles;
+  const float* bias;
+  const float* slope;
+};
+struct PnetTiles {
+  TileLayer conv1;  // [columns / 16][kernel row][even, odd pixels] tiles, see pnet_bf16.h
+  TileLayer conv2, conv3;
+  TileLayer heads;  // logit difference, 4 offsets
+};
+struct RefineTiles {
+  TileLayer conv1, conv2, conv3, conv4;  // R-Net has no conv4
+  TileLayer fc, heads;
+};
+constexpr int kConv1Pixels = 8;  // of P-Net's conv1, one row of a product
+
 // One window of P-Net's that passed.
 struct Cell {
   std::int32_t row, column;
@@ -109,6 +128,16 @@ struct Kernels {
   // crops: (n, 24, 24, 3) or (n, 48, 48, 3), n <= kMaxRefineBatch; out: (n, kHeadOutputs). 64-byte aligned crops.
   void (*rnet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
   void (*onet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
+
+  // In bf16; null where the processor has no tiles. The scratch is what bf16_scratch() and refine_bf16_scratch() say.
+  std::size_t (*pnet_bf16_scratch)(const PnetBand&);
+  std::size_t (*refine_bf16_scratch)();
+  void (*pnet_bf16)(const PnetTiles&, const PnetBand&, float* scratch);
+  void (*rnet_bf16)(const RefineTiles&, const float* crops, int n, float* out, float* scratch);
+  void (*onet_bf16)(const RefineTiles&, const float* crops, int n, float* out, float* scratch);
+  // Emits what pnet() does, to the bit, if bf16 logits err by no more than `margin`; returns how many cells were
+  // computed in float32 for that.
+  int (*pnet_screened)(const PnetTiles&, const PnetWeights&, const PnetBand&, float margin, float* scratch);
 };
 
 #define MTCNN_FAST_DECLARE_KERNELS(isa) extern const Kernels kernels_##isa;

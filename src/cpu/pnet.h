@@ -19,9 +19,10 @@ struct Plane {
   std::ptrdiff_t stride;  // floats from one channel to the next
 };
 
-// One register tile of a 3x3 convolution with PReLU: kBlock output channels of kVectors vectors of pixels. Not inlined:
-// among other code, gcc 12 runs out of registers for the sums (conv3: 154 instead of 178 GFLOP/s with AVX-512).
-template <int kIn, int kBlock, int kVectors>
+// One register tile of a 3x3 convolution with PReLU: kBlock output channels of kVectors vectors of pixels, a pixel and its
+// right neighbour kTap floats apart. Not inlined: among other code, gcc 12 runs out of registers for the sums (conv3: 154
+// instead of 178 GFLOP/s with AVX-512).
+template <int kIn, int kBlock, int kVectors, int kTap>
 __attribute__((noinline)) void conv3x3_tile(const float* in, std::ptrdiff_t in_stride, std::ptrdiff_t pitch,
                                             const float* weight, const float* bias, const float* slope, float* out,
                                             std::ptrdiff_t out_stride) {
@@ -37,7 +38,7 @@ __attribute__((noinline)) void conv3x3_tile(const float* in, std::ptrdiff_t in_s
       for (int kx = 0; kx < 3; ++kx, weight += kBlock) {
         F32 pixels[kVectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) pixels[v] = load(in + ky * pitch + kx + v * kLanes);
+        for (int v = 0; v < kVectors; ++v) pixels[v] = load(in + ky * pitch + kx * kTap + v * kLanes);
 #pragma GCC unroll 8
         for (int c = 0; c < kBlock; ++c) {
           const F32 w = splat(weight[c]);
@@ -78,13 +79,13 @@ constexpr int tile_pixels() {
 }
 
 // All kOut channels of kVectors vectors of pixels.
-template <int kIn, int kOut, int kVectors>
+template <int kIn, int kOut, int kVectors, int kTap = 1>
 inline void conv3x3_block(const float* in, std::ptrdiff_t in_stride, std::ptrdiff_t pitch, const Layer& layer,
                           float* out, std::ptrdiff_t out_stride) {
   constexpr int kBlock = planar_block(kOut, kRegisters);
   for (int c = 0; c < kOut; c += kBlock)
-    conv3x3_tile<kIn, kBlock, kVectors>(in, in_stride, pitch, layer.weight + c * kIn * 9, layer.bias + c,
-                                        layer.slope + c, out + c * out_stride, out_stride);
+    conv3x3_tile<kIn, kBlock, kVectors, kTap>(in, in_stride, pitch, layer.weight + c * kIn * 9, layer.bias + c,
+                                              layer.slope + c, out + c * out_stride, out_stride);
 }
 
 // Output positions 0 .. length - 1 of a 3x3 convolution with PReLU.

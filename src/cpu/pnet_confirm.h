@@ -1,0 +1,114 @@
+// Single cells of P-Net in float32, from the level's planes: sixteen cells are the lanes of one computation, whose every
+// lane does what pnet.h does for a pixel, operation by operation. The result is that of the whole map, to the bit.
+#pragma once
+
+#include "kernels.h"
+#include "pnet.h"
+#include "simd.h"
+
+namespace mtcnn_fast {
+namespace {
+
+constexpr int kCellSide = 12;  // pixels of the level that a cell looks at
+
+struct ConfirmPlan {
+  static constexpr int conv1_side = kCellSide - 2, pooled_side = conv1_side / 2, conv2_side = pooled_side - 2;
+  static constexpr int patch_at = 0, conv1_at = patch_at + 3 * kCellSide * kCellSide * kLanes,
+                       pooled_at = conv1_at + 10 * conv1_side * conv1_side * kLanes,
+                       conv2_at = pooled_at + 10 * pooled_side * pooled_side * kLanes,
+                       features_at = conv2_at + 16 * conv2_side * conv2_side * kLanes,
+                       total = features_at + 32 * kLanes;
+};
+
+// The kLanes patches whose first pixels stand at corners[], as [plane][row][column][cell].
+inline void gather_patches(Plane input, int width, const std::ptrdiff_t* corners, float* patch) {
+  for (int c = 0; c < 3; ++c)
+    for (int row = 0; row < kCellSide; ++row) {
+      const float* const from = input.data + c * input.stride + static_cast<std::ptrdiff_t>(row) * width;
+      for (int cell = 0; cell < kLanes; cell += 4)
+        for (int x = 0; x < kCellSide; x += 4) {
+          const F32x4 a = load<F32x4>(from + corners[cell] + x), b = load<F32x4>(from + corners[cell + 1] + x),
+                      d = load<F32x4>(from + corners[cell + 2] + x), e = load<F32x4>(from + corners[cell + 3] + x);
+          float* const to = patch + ((c * kCellSide + row) * kCellSide + x) * kLanes + cell;
+          for (int i = 0; i < 4; ++i) store(to + i * kLanes, F32x4{a[i], b[i], d[i], e[i]});
+        }
+    }
+}
+
+// kOut channels of a side x side map whose pixels are kLanes floats, from one of in_side x in_side.
+template <int kIn, int kOut, int kInSide>
+inline void conv3x3_cells(const float* in, const Layer& layer, float* out) {
+  constexpr int kSide = kInSide - 2, kMost = tile_pixels<planar_block(kOut, kRegisters)>();
+  constexpr int kPlane = kSide * kSide * kLanes;
+  for (int y = 0; y < kSide; ++y) {
+    const float* const from = in + y * kInSide * kLanes;
+    float* const to = out + y * kSide * kLanes;
+    constexpr int kWhole = kSide / kMost * kMost;
+    for (int x = 0; x < kWhole; x += kMost)
+      conv3x3_block<kIn, kOut, kMost, kLanes>(from + x * kLanes, kInSide * kInSide * kLanes, kInSide * kLanes, layer,
+                                              to + x * kLanes, kPlane);
+    if constexpr (kWhole < kSide)
+      conv3x3_block<kIn, kOut, kSide - kWhole, kLanes>(from + kWhole * kLanes, kInSide * kInSide * kLanes,
+                                                       kInSide * kLanes, layer, to + kWhole * kLanes, kPlane);
+  }
+}
+
+// Ceil mode: where the level ends within a cell's last pixels, its last windows are pooled over what there is. The even
+// row or column of conv1 stands for the odd one, so that neither changes the largest.
+inline void cut_conv1(float* conv1, int lane, bool last_column, bool last_row) {
+  constexpr int kSide = ConfirmPlan::conv1_side;
+  for (int c = 0; c < 10; ++c) {
+    float* const map = conv1 + c * kSide * kSide * kLanes + lane;
+    for (int i = 0; i < kSide && last_column; ++i)
+      map[(i * kSide + kSide - 1) * kLanes] = map[(i * kSide + kSide - 2) * kLanes];
+    for (int i = 0; i < kSide && last_row; ++i)
+      map[((kSide - 1) * kSide + i) * kLanes] = map[((kSide - 2) * kSide + i) * kLanes];
+  }
+}
+
+// Sets the logit and the offsets of `count` <= kLanes cells of a level of height x width from its planes, in which cell
+// (row, column) begins at row 2 * (row - first_row), column 2 * column.
+inline void confirm_cells(const PnetWeights& weights, Plane input, int height, int width, int first_row, Cell* cells,
+                          int count, float* scratch) {
+  std::ptrdiff_t corners[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    const Cell& cell = cells[i < count ? i : count - 1];
+    corners[i] = static_cast<std::ptrdiff_t>(2 * (cell.row - first_row)) * width + 2 * cell.column;
+  }
+  using Plan = ConfirmPlan;
+  float* const patch = scratch + Plan::patch_at;
+  float* const conv1 = scratch + Plan::conv1_at;
+  float* const pooled = scratch + Plan::pooled_at;
+  float* const conv2 = scratch + Plan::conv2_at;
+  float* const features = scratch + Plan::features_at;
+  gather_patches(input, width, corners, patch);
+  conv3x3_cells<3, 10, kCellSide>(patch, weights.conv1, conv1);
+  for (int i = 0; i < count; ++i) {
+    const bool last_column = 2 * cells[i].column + kCellSide > width, last_row = 2 * cells[i].row + kCellSide > height;
+    if (last_column || last_row) cut_conv1(conv1, i, last_column, last_row);
+  }
+  for (int c = 0; c < 10; ++c)
+    for (int y = 0; y < Plan::pooled_side; ++y)
+      for (int x = 0; x < Plan::pooled_side; ++x) {
+        const float* const first = conv1 + ((c * Plan::conv1_side + 2 * y) * Plan::conv1_side + 2 * x) * kLanes;
+        const float* const second = first + Plan::conv1_side * kLanes;
+        store(pooled + ((c * Plan::pooled_side + y) * Plan::pooled_side + x) * kLanes,
+              max(max(load(first), load(second)), max(load(first + kLanes), load(second + kLanes))));
+      }
+  conv3x3_cells<10, 16, Plan::pooled_side>(pooled, weights.conv2, conv2);
+  conv3x3_cells<16, 32, Plan::conv2_side>(conv2, weights.conv3, features);
+  float heads[5][kLanes];
+  for (int k = 0; k < 5; ++k) {
+    F32 sum = splat(k == 0 ? weights.face[32] : weights.box[32 * 4 + k - 1]);
+    for (int c = 0; c < 32; ++c)
+      sum = fma(splat(k == 0 ? weights.face[c] : weights.box[c * 4 + k - 1]), load(features + c * kLanes), sum);
+    store(heads[k], sum);
+  }
+  for (int i = 0; i < count; ++i) {
+    cells[i].logit = heads[0][i];
+    for (int k = 0; k < 4; ++k) cells[i].offsets[k] = heads[1 + k][i];
+  }
+}
+
+}  // namespace
+}  // namespace mtcnn_fast
