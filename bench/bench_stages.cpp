@@ -116,7 +116,7 @@ void bench_crop(benchmark::State& state, const Kernels& kernels) {
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * 3 * side * side);
 }
 
-void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks) {
+void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks, bool bf16) {
   const int height = static_cast<int>(state.range(0)), width = height * kWidth / kHeight;
   const Floats level = random_floats(std::size_t{3} * height * width);
   const int rows = Backend::pnet_cells(height);
@@ -129,21 +129,30 @@ void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNet
                       .threshold = std::numeric_limits<float>::infinity(),
                       .emit = [](void*, const Cell*, int) {},
                       .context = nullptr};
-  const Floats scratch = random_floats(kernels.pnet_scratch(band));
-  for (auto _ : state) kernels.pnet(networks.pnet, band, scratch.get());
+  const Floats scratch = random_floats((bf16 ? kernels.pnet_bf16_scratch : kernels.pnet_scratch)(band));
+  for (auto _ : state) {
+    if (bf16)
+      kernels.pnet_bf16(networks.pnet_tiles, band, scratch.get());
+    else
+      kernels.pnet(networks.pnet, band, scratch.get());
+  }
   const double pooled = ((height - 1) / 2 - 2.0) * ((width - 1) / 2 - 2);
   const double cells = static_cast<double>(rows) * Backend::pnet_cells(width);
   report_operations(state, kernels,
                     2 * ((height - 2.0) * (width - 2) * 270 + pooled * 1440 + cells * (16 * 9 * 32 + 32)));
 }
 
-void bench_refine(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks, bool onet) {
+void bench_refine(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks, bool onet,
+                  bool bf16) {
   const int n = static_cast<int>(state.range(0)), side = onet ? kOnetSide : kRnetSide;
   const Floats crops = random_floats(std::size_t{3} * n * side * side);
-  const Floats scratch = random_floats(kernels.refine_scratch());
+  const Floats scratch = random_floats((bf16 ? kernels.refine_bf16_scratch : kernels.refine_scratch)());
   float out[kMaxRefineBatch * kHeadOutputs];
   for (auto _ : state) {
-    if (onet)
+    if (bf16)
+      (onet ? kernels.onet_bf16 : kernels.rnet_bf16)(onet ? networks.onet_tiles : networks.rnet_tiles, crops.get(), n,
+                                                     out, scratch.get());
+    else if (onet)
       kernels.onet(networks.onet, crops.get(), n, out, scratch.get());
     else
       kernels.rnet(networks.rnet, crops.get(), n, out, scratch.get());
@@ -186,10 +195,27 @@ void register_all() {
       return benchmark::RegisterBenchmark((stage + "/" + isa).c_str(), run);
     };
     add("level_resize", [kernels](auto& s) { bench_level_resize(s, *kernels); })->Arg(648)->Arg(231)->Arg(59);
-    add("pnet", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks); })->Arg(648)->Arg(231)->Arg(59);
+    add("pnet", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks, false); })
+        ->Arg(648)
+        ->Arg(231)
+        ->Arg(59);
     add("crop", [kernels](auto& s) { bench_crop(s, *kernels); })->Arg(20)->Arg(60)->Arg(300);
-    add("rnet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, false); })->Arg(1)->Arg(24);
-    add("onet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, true); })->Arg(1)->Arg(24);
+    add("rnet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, false, false); })
+        ->Arg(1)
+        ->Arg(24);
+    add("onet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, true, false); })->Arg(1)->Arg(24);
+    if (kernels->pnet_bf16) {
+      add("pnet_bf16", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks, true); })
+          ->Arg(648)
+          ->Arg(231)
+          ->Arg(59);
+      add("rnet_bf16", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, false, true); })
+          ->Arg(1)
+          ->Arg(24);
+      add("onet_bf16", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, true, true); })
+          ->Arg(1)
+          ->Arg(24);
+    }
     add("cascade_1080p_noise", [isa](auto& s) { bench_cascade(s, isa); })->Arg(1)->Arg(2)->UseRealTime();
   }
   benchmark::RegisterBenchmark("nms", bench_nms)->Arg(100)->Arg(1000)->Arg(10000);

@@ -126,60 +126,51 @@ class Packer {
     return {tiles(rows), copy(biases, kHeadOutputs), copy(Tensor{}, kHeadOutputs)};
   }
 
-  // A layer in bf16: kernel rows, or all of a dense layer's map, are runs of `pixels` pixels of `stride` inputs, filled up
-  // to whole steps.
+  // A layer in bf16: kernel rows, or all of a layer's map, are runs of `pixels` pixels of `stride` inputs, filled up to
+  // whole steps.
   TileLayer tile_layer(const std::string& name, const std::string& slope, std::size_t side, std::size_t pixels,
                        std::size_t stride) {
     const Tensor& weight = get(name + ".weight");
     const auto outputs = static_cast<std::size_t>(weight.shape[0]), taps = side * side,
                inputs = weight.data.size() / outputs / taps;
-    const std::size_t tiles = padded(outputs) / kTile, group = tile_group(tiles), runs = taps / pixels,
-                      steps = (pixels * stride + kDepth - 1) / kDepth;
-    auto* packed = tile_memory(tiles * runs * steps);
-    for (std::size_t t = 0; t < tiles; t += group)
-      for (std::size_t run = 0; run < runs; ++run)
-        for (std::size_t step = 0; step < steps; ++step)
-          for (std::size_t n = t; n < t + group; ++n, packed += kDepth * kTile)
-            fill_tile(packed, [&](std::size_t k, std::size_t column) {
-              const std::size_t at = step * kDepth + k, pixel = at / stride, input = at % stride,
-                                output = n * kTile + column;
-              if (pixel >= pixels || input >= inputs || output >= outputs) return 0.0f;
-              return weight.data[(output * inputs + input) * taps + run * pixels + pixel];
-            });
-    return {packed - tiles * runs * steps * kDepth * kTile, copy(get(name + ".bias"), padded(outputs)),
-            copy(get(slope + ".weight"), padded(outputs))};
+    const std::size_t steps = (pixels * stride + kDepth - 1) / kDepth;
+    const std::uint16_t* packed = pack_tiles(
+        padded(outputs) / kTile, taps / pixels, steps, [&](std::size_t run, std::size_t at, std::size_t output) {
+          const std::size_t pixel = at / stride, input = at % stride;
+          if (pixel >= pixels || input >= inputs || output >= outputs) return 0.0f;
+          return weight.data[(output * inputs + input) * taps + run * pixels + pixel];
+        });
+    return {packed, copy(get(name + ".bias"), padded(outputs)), copy(get(slope + ".weight"), padded(outputs))};
   }
 
-  // P-Net's conv1: inputs are kConv1Pixels + 2 pixels of RGB, columns the 10 outputs of the even or the odd pixels.
-  TileLayer banded_tiles() {
-    const Tensor& weight = get("conv1.weight");
-    constexpr std::size_t kOutputs = 10, kColumns = kOutputs * kConv1Pixels / 2,
-                          kTiles = (kColumns + kTile - 1) / kTile;
-    auto* packed = tile_memory(kTiles * 6);
-    Tensor bias, slope;
-    for (std::size_t n = 0; n < kTiles; ++n)
-      for (std::size_t ky = 0; ky < 3; ++ky)
-        for (std::size_t parity = 0; parity < 2; ++parity, packed += kDepth * kTile)
-          fill_tile(packed, [&](std::size_t k, std::size_t column) {
-            const std::size_t at = n * kTile + column, first = 2 * (at / kOutputs) + parity;
-            const std::size_t pixel = k / 3, input = k % 3;
-            if (at >= kColumns || pixel < first || pixel > first + 2) return 0.0f;
-            return weight.data[((at % kOutputs * 3 + input) * 3 + ky) * 3 + pixel - first];
-          });
-    for (std::size_t at = 0; at < kColumns; ++at) {
-      bias.data.push_back(get("conv1.bias").data[at % kOutputs]);
-      slope.data.push_back(get("prelu1.weight").data[at % kOutputs]);
-    }
-    return {packed - kTiles * 6 * kDepth * kTile, copy(bias, kTiles * kTile), copy(slope, kTiles * kTile)};
+  // A 3x3 layer of P-Net's whose columns are those of several adjacent pixels, `width` of each.
+  TileLayer banded_tiles(const std::string& name, const std::string& slope, std::size_t stride, std::size_t width,
+                         std::size_t pixels) {
+    const Tensor& weight = get(name + ".weight");
+    const auto outputs = static_cast<std::size_t>(weight.shape[0]), inputs = weight.data.size() / outputs / 9;
+    const std::uint16_t* packed = pack_tiles(
+        pixels * width / kTile, 3, ((pixels + 2) * stride + kDepth - 1) / kDepth,
+        [&](std::size_t run, std::size_t at, std::size_t column) {
+          const std::size_t pixel = at / stride, input = at % stride, place = column / width, output = column % width;
+          if (pixel < place || pixel > place + 2 || input >= inputs || output >= outputs) return 0.0f;
+          return weight.data[((output * inputs + input) * 3 + run) * 3 + pixel - place];
+        });
+    const auto repeated = [&](const Tensor& once) {
+      Tensor tensor;
+      for (std::size_t pixel = 1; pixel <= pixels; ++pixel) {
+        tensor.data.insert(tensor.data.end(), once.data.begin(), once.data.end());
+        tensor.data.resize(pixel * width);
+      }
+      return copy(tensor, pixels * width);
+    };
+    return {packed, repeated(get(name + ".bias")), repeated(get(slope + ".weight"))};
   }
 
   TileLayer head_tiles(const std::vector<std::string>& names) {
     auto [rows, biases] = head_rows(names);
-    const std::size_t steps = rows.taps / kDepth;
-    auto* packed = tile_memory(steps);
-    for (std::size_t step = 0; step < steps; ++step)
-      fill_tile(packed + step * kDepth * kTile,
-                [&, &rows = rows](std::size_t k, std::size_t column) { return rows.at(column, step * kDepth + k); });
+    const std::uint16_t* packed =
+        pack_tiles(1, 1, rows.taps / kDepth,
+                   [&rows = rows](std::size_t, std::size_t at, std::size_t column) { return rows.at(column, at); });
     return {packed, copy(biases, kHeadOutputs), copy(Tensor{}, kHeadOutputs)};
   }
 
@@ -224,18 +215,20 @@ class Packer {
   }
 
   static constexpr std::size_t kTile = 16, kDepth = 32;
-  static std::size_t tile_group(std::size_t tiles) {
-    return static_cast<std::size_t>(tile_vectors(static_cast<int>(tiles)));
-  }
-  std::uint16_t* tile_memory(std::size_t tiles) {
-    return reinterpret_cast<std::uint16_t*>(out_.allocate(tiles * kDepth * kTile / 2));
-  }
-  // weight(input, output) of 32 x 16, as pairs of inputs.
+
+  // [column tile][run][step] tiles of weight(run, input in the run, column).
   template <class Weight>
-  static void fill_tile(std::uint16_t* tile, const Weight& weight) {
-    for (std::size_t k = 0; k < kDepth; ++k)
-      for (std::size_t column = 0; column < kTile; ++column)
-        tile[(k / 2 * kTile + column) * 2 + k % 2] = to_bf16(weight(k, column));
+  const std::uint16_t* pack_tiles(std::size_t tiles, std::size_t runs, std::size_t steps, const Weight& weight) {
+    auto* const packed =
+        reinterpret_cast<std::uint16_t*>(out_.allocate(tiles * runs * steps * kDepth * kTile / 2));
+    std::uint16_t* tile = packed;
+    for (std::size_t n = 0; n < tiles; ++n)
+      for (std::size_t run = 0; run < runs; ++run)
+        for (std::size_t step = 0; step < steps; ++step, tile += kDepth * kTile)
+          for (std::size_t k = 0; k < kDepth; ++k)
+            for (std::size_t column = 0; column < kTile; ++column)
+              tile[(k / 2 * kTile + column) * 2 + k % 2] = to_bf16(weight(run, step * kDepth + k, n * kTile + column));
+    return packed;
   }
 
   const Tensor& get(const std::string& name) const { return tensors_.at(network_ + "." + name); }
@@ -284,15 +277,15 @@ PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
   onet = {o.channels("conv1", "prelu1", 3), o.channels("conv2", "prelu2", 3), o.channels("conv3", "prelu3", 3),
           o.channels("conv4", "prelu4", 2), o.channels("fc", "prelu5", 3),    o.heads({"box", "landmarks"})};
   if (!kernels.pnet_bf16) return;
-  pnet_tiles = {p.banded_tiles(), p.tile_layer("conv2", "prelu2", 3, 3, 10), p.tile_layer("conv3", "prelu3", 3, 3, 16),
-                p.head_tiles({"box"})};
-  rnet_tiles = {r.tile_layer("conv1", "prelu1", 3, 3, 3),
+  pnet_tiles = {p.banded_tiles("conv1", "prelu1", 3, 16, kConv1Pixels), p.banded_tiles("conv2", "prelu2", 16, 16, 2),
+                p.banded_tiles("conv3", "prelu3", 16, 32, 2), p.head_tiles({"box"})};
+  rnet_tiles = {r.tile_layer("conv1", "prelu1", 3, 9, 3),
                 r.tile_layer("conv2", "prelu2", 3, 3, 32),
                 r.tile_layer("conv3", "prelu3", 2, 2, 48),
                 {},
                 r.tile_layer("fc", "prelu4", 3, 9, 64),
                 r.head_tiles({"box"})};
-  onet_tiles = {o.tile_layer("conv1", "prelu1", 3, 3, 3),
+  onet_tiles = {o.tile_layer("conv1", "prelu1", 3, 9, 3),
                 o.tile_layer("conv2", "prelu2", 3, 3, 32),
                 o.tile_layer("conv3", "prelu3", 3, 3, 64),
                 o.tile_layer("conv4", "prelu4", 2, 2, 64),

@@ -70,17 +70,17 @@ constexpr int planar_block(int out_channels, int registers) { return out_channel
 // R-Net's and O-Net's lanes are channels; their weights stand in tiles of that many vectors.
 constexpr int tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1; }
 
-// The same networks in bf16, for processors that multiply tiles of it: [out / group][run][step][group] tiles of 16 x 16
-// pairs, [input / 2][output][2], the group being tile_vectors() of the tiles across (tiles.h says what runs and steps
-// are). Bias and slope are padded with zeros to whole tiles.
+// The same networks in bf16, for processors that multiply tiles of it: [column / 16][run][step] tiles of 16 x 16 pairs,
+// [input / 2][column][2] (tiles.h says what runs and steps are). Bias and slope go by column. Columns are output channels,
+// filled up with zeros to whole tiles.
 struct TileLayer {
   const std::uint16_t* tiles;
   const float* bias;
   const float* slope;
 };
 struct PnetTiles {
-  TileLayer conv1;  // [columns / 16][kernel row][even, odd pixels] tiles, see pnet_bf16.h
-  TileLayer conv2, conv3;
+  // Columns are the channels of several pixels, see pnet_bf16.h. conv1: [pooled pixel][parity][kernel row] tiles.
+  TileLayer conv1, conv2, conv3;
   TileLayer heads;  // logit difference, 4 offsets
 };
 struct RefineTiles {

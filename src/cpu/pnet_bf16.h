@@ -2,9 +2,10 @@
 // follow one another at one pitch, so that a product runs over them as one long row; what lies between two rows is
 // computed too, and not read.
 //
-// conv1 has 3 inputs and 10 outputs a pixel, which would leave tiles three quarters empty. A row of its product is
-// therefore 8 pixels: the inputs are the 10 pixels that these look at, the columns their outputs, the weights banded.
-// The even and the odd pixels of both rows of a pooling window are four tiles, whose largest elements are the pooled map.
+// Few channels would leave tiles empty, and pixels that are no fraction of a cache line are slow to load. A row of
+// conv1's product is therefore 8 pixels: its inputs are the 10 pixels of RGB that these look at, its columns the outputs of
+// four of them, filled up to 16 channels; the weights are banded. The even and the odd pixels of both rows of a pooling
+// window are four tiles, whose largest elements are the pooled map. A row of conv2's and conv3's products is 2 pixels.
 #pragma once
 
 #include "kernels.h"
@@ -16,121 +17,141 @@
 namespace mtcnn_fast {
 namespace {
 
-constexpr int kConv1Channels = 10 * kConv1Pixels / 2;  // outputs of a row of the product that have one parity
-constexpr int kConv1Tiles = (kConv1Channels + kTileSide - 1) / kTileSide;
+constexpr int kPnetStride = 16;  // channels of a pixel of the pooled and conv2 maps
+constexpr int kPooledPixels = kConv1Pixels / 2;
 
 struct TilePnetPlan {
+  static constexpr int kBlock = 6 * kTileSide;  // positions of conv3 at a time
   static constexpr int kPositions = 2048;  // pooled pixels a step: the maps stay in the second-level cache
   static constexpr int kOverlap = 10;      // rows of the level that the last cell row shares with the next
 
-  int pitch;  // pixels of the bf16 rows; the maps after pooling have half of it
+  int groups;  // of kConv1Pixels pixels in a row of the level
+  int pitch;   // pixels of the maps after pooling
   int pooled_width, cells, rows;
   std::ptrdiff_t input_stride;  // of the float planes
   // In floats from the scratch's beginning; even_at and odd_at are the level's even and odd rows in bf16.
   std::size_t row_at, input_at, even_at, odd_at, pooled_at, conv2_at, features_at, confirm_at, total;
 
   explicit TilePnetPlan(const PnetBand& band) {
-    pitch = static_cast<int>(round_up(band.width, kConv1Pixels));
+    groups = (band.width + kConv1Pixels - 1) / kConv1Pixels;
+    pitch = groups * kPooledPixels;
     pooled_width = (band.width - 1) / 2;
     cells = pooled_width - 4;
-    rows = kPositions / (pitch / 2) + 2;
+    rows = kPositions / pitch + 2;
     if (rows > band.end_row - band.first_row) rows = band.end_row - band.first_row;
     input_stride = PnetPlan::plane(static_cast<std::size_t>(2 * rows + kOverlap) * band.width);
-    const auto bf16 = [](std::size_t count) { return round_up((count + kTileSlack) / 2, 16); };
-    const std::size_t pooled = static_cast<std::size_t>(rows + 4) * (pitch / 2);
+    const auto bf16 = [](std::size_t count) { return round_up(count / 2, 16); };
+    // conv1 fills up a tile of rows of the product, conv2 and conv3 up to three.
+    const std::size_t level = (static_cast<std::size_t>(rows + 5) * groups + kTileSide) * kTileDepth;
+    const std::size_t map = (static_cast<std::size_t>(rows + 4) * pitch + 6 * kTileSide) * kPnetStride;
     row_at = 0;
     input_at = row_at + (band.resample ? resample_scratch(*band.resample) : 0);
     even_at = input_at + 3 * input_stride;
-    odd_at = even_at + bf16(static_cast<std::size_t>(rows + 5) * pitch * 3);
-    pooled_at = odd_at + bf16(static_cast<std::size_t>(rows + 5) * pitch * 3);
-    conv2_at = pooled_at + bf16((pooled + 64) * 10);
-    features_at = conv2_at + bf16((pooled + 64) * 16);
-    confirm_at = features_at + 3 * kTileSide * kTileDepth / 2;
+    odd_at = even_at + bf16(level);
+    pooled_at = odd_at + bf16(level);
+    conv2_at = pooled_at + bf16(map);
+    features_at = conv2_at + bf16(map);
+    confirm_at = features_at + bf16(kBlock * kTileDepth);
     total = confirm_at + ConfirmPlan::total;
   }
 };
 
-// Three planes' rows as one of interleaved bf16, zero from `width` to `pitch`. Reads up to a vector beyond the row.
-inline void interleave_row(const float* red, std::ptrdiff_t plane, int width, int pitch, Bf16* out) {
-  alignas(64) static constexpr std::uint16_t kFirst[32] = {0,  16, 32, 1,  17, 33, 2,  18, 34, 3,  19,
+// A row of three planes as rows of conv1's product: 10 pixels of interleaved bf16 and two zeros, 8 pixels apart. Pixels
+// beyond the row are zero.
+inline void interleave_row(const float* red, std::ptrdiff_t plane, int width, Bf16* out) {
+  alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 32, 1,  17, 33, 2,  18, 34, 3,  19,
                                                            35, 4,  20, 36, 5,  21, 37, 6,  22, 38, 7,
-                                                           23, 39, 8,  24, 40, 9,  25, 41, 10, 26};
-  alignas(64) static constexpr std::uint16_t kSecond[16] = {42, 11, 27, 43, 12, 28, 44, 13,
-                                                            29, 45, 14, 30, 46, 15, 31, 47};
-  const __m512i first = _mm512_load_si512(kFirst);
-  const __m512i second = _mm512_castsi256_si512(_mm256_load_si256(reinterpret_cast<const __m256i*>(kSecond)));
-  for (int x = 0; x < width; x += kLanes) {
-    const auto red_green = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(load(red + plane + x), load(red + x)));
-    const auto blue = _mm512_castsi256_si512(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(load(red + 2 * plane + x))));
-    _mm512_storeu_si512(out + 3 * x, _mm512_permutex2var_epi16(red_green, first, blue));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 3 * x + 32),
-                        _mm512_castsi512_si256(_mm512_permutex2var_epi16(red_green, second, blue)));
+                                                           23, 39, 8,  24, 40, 9,  25, 41, 0,  0};
+  const __m512i order = _mm512_load_si512(kOrder);
+  for (int x = 0; x < width; x += kConv1Pixels, out += kTileDepth) {
+    const auto there = static_cast<__mmask16>(width - x < kLanes ? (1u << (width - x)) - 1 : 0xffff);
+    const F32 r = _mm512_maskz_loadu_ps(there, red + x), g = _mm512_maskz_loadu_ps(there, red + plane + x),
+              b = _mm512_maskz_loadu_ps(there, red + 2 * plane + x);
+    const auto red_green = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(g, r));
+    const auto blue = _mm512_castsi256_si512(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(b)));
+    _mm512_store_si512(out, _mm512_maskz_permutex2var_epi16((1u << 30) - 1, red_green, order, blue));
   }
-  std::memset(out + 3 * width, 0, sizeof(Bf16) * 3 * (pitch - width));
+}
+
+// Sums of conv1, of one tile of product rows, for one pooled pixel of each.
+struct Conv1Sums {
+  alignas(64) float row[2][2][kTileSums];  // [row of the window][parity of the column]
+};
+
+// Ceil mode: an odd last column of conv1 is pooled alone. Of the tile that begins with product row `first`, the sums of
+// that column's pixels stand in for those of the next.
+inline void cut_columns(Conv1Sums& sums, int first, int rows, int groups, int last) {
+  for (int y = first / groups; y < rows && y * groups + last / kPooledPixels < first + kTileSide; ++y) {
+    const int m = y * groups + last / kPooledPixels - first;
+    if (m < 0) continue;
+    for (int r = 0; r < 2; ++r)
+      std::memcpy(sums.row[r][1] + m * kTileSide, sums.row[r][0] + m * kTileSide, sizeof(float) * kTileSide);
+  }
 }
 
 // conv1, PReLU and pooling of `rows` pooled rows. even and odd: row 0 of the pooled rows' even and odd input rows. If
 // `single`, the level ends after the first row of the pooling windows.
-inline void tile_conv1_and_pool(const TileLayer& layer, const Bf16* even, const Bf16* odd, int pitch, int columns,
+inline void tile_conv1_and_pool(const TileLayer& layer, const Bf16* even, const Bf16* odd, int groups, int columns,
                                 int rows, bool single, Bf16* pooled) {
-  const int groups = pitch / kConv1Pixels;  // a row
-  const int count = rows * groups;
-  const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(pitch) * 3;
-  constexpr int kStride = 3 * kConv1Pixels, kTile = kTileSide * kTileDepth;
-  alignas(64) float sums[4][kTileSums];  // [row][parity]
-  for (int first = 0; first < count; first += kTileSide) {
-    const Bf16* weights = layer.tiles;
-    for (int n = 0; n < kConv1Tiles; ++n, weights += 6 * kTile) {
-      // Registers: 0 and 1 are the first row's sums, even and odd; 2 and 3 the second's; 4 is a row of the level.
-      const auto load_row = [&](const Bf16* from) { tile_load<4>(from + first * kStride, 2 * kStride); };
-      const auto load_weights = [&](int ky) {
-        tile_load<5>(weights + 2 * ky * kTile, 64);
-        tile_load<6>(weights + (2 * ky + 1) * kTile, 64);
-      };
-      const auto multiply_first = [] { tile_multiply<0, 4, 5>(), tile_multiply<1, 4, 6>(); };
-      const auto multiply_second = [] { tile_multiply<2, 4, 5>(), tile_multiply<3, 4, 6>(); };
-      for_constants<4>([]<int kSums>() { tile_zero<kSums>(); });
-      load_weights(0);
-      load_row(even);
-      multiply_first();
-      load_row(odd);
-      multiply_second();
-      load_weights(1);
-      multiply_first();
-      load_row(even + row);
-      multiply_second();
-      load_weights(2);
-      multiply_first();
-      load_row(odd + row);
-      multiply_second();
-      for_constants<4>([&]<int kSums>() { tile_store<kSums>(sums[kSums]); });
-
-      if (columns % 2) {
-        // Ceil mode: the last column of conv1 is pooled alone.
-        const int last = columns / 2;
-        for (int y = first / groups; y * groups + last / 4 < first + kTileSide && y < rows; ++y) {
-          const int m = y * groups + last / 4 - first;
-          if (m < 0) continue;
-          for (int c = 10 * (last % 4); c < 10 * (last % 4) + 10; ++c)
-            if (c / kTileSide == n)
-              for (int r = 0; r < 2; ++r)
-                sums[2 * r + 1][m * kTileSide + c % kTileSide] = sums[2 * r][m * kTileSide + c % kTileSide];
-        }
-      }
-      const F32 bias = load(layer.bias + n * kTileSide), slope = load(layer.slope + n * kTileSide);
-      const float* const second = single ? sums[0] : sums[2];
-      for (int m = 0; m < kTileSide; ++m) {
-        const F32 a = load(sums[0] + m * kTileSide), b = load(sums[1] + m * kTileSide);
-        const F32 c = load(second + m * kTileSide), d = load(second + kTileSums + m * kTileSide);
-        // The largest of four PReLUs is that of the largest or, where the slope is negative, of the least sum.
-        const F32 most = max(max(a, b), max(c, d)) + bias;
-        const F32 least = _mm512_min_ps(_mm512_min_ps(a, b), _mm512_min_ps(c, d)) + bias;
-        const auto rounded = _mm512_cvtneps_pbh(max(prelu(most, slope), prelu(least, slope)));
-        // Of the last tile's columns, only those of the fourth pixel are real.
-        std::memcpy(pooled + (first + m) * kConv1Channels + n * kTileSide, &rounded,
-                    sizeof(Bf16) * (n + 1 < kConv1Tiles ? kTileSide : kConv1Channels % kTileSide));
-      }
+  const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(groups) * kTileDepth;
+  const F32 bias = load(layer.bias), slope = load(layer.slope);
+  Conv1Sums sums;
+  // Of one parity, both rows of the window: tiles kFirst and kFirst + 1.
+  const auto multiply = [&]<int kFirst>(const Bf16* from, const Bf16* weights) {
+    constexpr int kInput = kFirst == 0 ? 4 : 5;
+    const auto load_row = [](const Bf16* in) { tile_load<kInput>(in, 2 * kTileDepth); };
+    const auto load_weights = [&]<int kWeights>(int ky) {
+      tile_load<kWeights>(weights + ky * kTileSide * kTileDepth, 2 * kTileDepth);
+    };
+    const std::ptrdiff_t to_odd = odd - even;
+    tile_zero<kFirst>();
+    tile_zero<kFirst + 1>();
+    load_weights.template operator()<6>(0);
+    load_row(from);
+    tile_multiply<kFirst, kInput, 6>();
+    load_row(from + to_odd);
+    tile_multiply<kFirst + 1, kInput, 6>();
+    load_weights.template operator()<7>(1);
+    tile_multiply<kFirst, kInput, 7>();
+    load_row(from + row);
+    tile_multiply<kFirst + 1, kInput, 7>();
+    load_weights.template operator()<6>(2);
+    tile_multiply<kFirst, kInput, 6>();
+    load_row(from + to_odd + row);
+    tile_multiply<kFirst + 1, kInput, 6>();
+  };
+  const auto pool = [&](int first, int pixel) {
+    if (columns % 2 && columns / 2 % kPooledPixels == pixel) cut_columns(sums, first, rows, groups, columns / 2);
+    const auto& second = sums.row[single ? 0 : 1];
+    Bf16* out = pooled + (static_cast<std::ptrdiff_t>(first) * kPooledPixels + pixel) * kPnetStride;
+    for (int m = 0; m < kTileSums; m += kTileSide, out += kPooledPixels * kPnetStride) {
+      const F32 a = load(sums.row[0][0] + m), b = load(sums.row[0][1] + m);
+      const F32 c = load(second[0] + m), d = load(second[1] + m);
+      // The largest of four PReLUs is that of the largest or, where the slope is negative, of the least sum.
+      const F32 most = max(max(a, b), max(c, d)) + bias;
+      const F32 least = _mm512_min_ps(_mm512_min_ps(a, b), _mm512_min_ps(c, d)) + bias;
+      store_bf16(out, max(prelu(most, slope), prelu(least, slope)));
     }
+  };
+  const auto store_parity = [&]<int kFirst>() {
+    tile_store<kFirst>(sums.row[0][kFirst / 2]);
+    tile_store<kFirst + 1>(sums.row[1][kFirst / 2]);
+  };
+  constexpr int kWeights = 3 * kTileSide * kTileDepth;  // of one pooled pixel and parity
+  for (int first = 0; first < rows * groups; first += kTileSide) {
+    const Bf16* const from = even + static_cast<std::ptrdiff_t>(first) * kTileDepth;
+    for (int pixel = 0; pixel < kPooledPixels; ++pixel) {
+      // As in tile_layer, the products of one parity run while those of the other are stored and pooled.
+      multiply.template operator()<0>(from, layer.tiles + 2 * pixel * kWeights);
+      if (pixel > 0) {
+        store_parity.template operator()<2>();
+        pool(first, pixel - 1);
+      }
+      multiply.template operator()<2>(from, layer.tiles + (2 * pixel + 1) * kWeights);
+      store_parity.template operator()<0>();
+    }
+    store_parity.template operator()<2>();
+    pool(first, kPooledPixels - 1);
   }
 }
 
@@ -175,28 +196,26 @@ class CellSink {
 template <class Sink>
 inline void tile_conv3_and_heads(const PnetTiles& weights, const Bf16* conv2, int pitch, int cells, int row, int length,
                                  float least, Bf16* features, Sink& sink) {
-  constexpr int kBlock = 3 * kTileSide;
+  constexpr int kBlock = TilePnetPlan::kBlock, kOut = 32;
+  const __m512i column = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                            _mm512_set1_epi32(kTileSide));
+  const F32 limit = splat(least);
+  alignas(64) float heads[kBlock * kTileSide];
   for (int first = 0; first < length; first += kBlock) {
-    tile_layer<TileTaps<3, 2>, 32, true>(conv2 + static_cast<std::ptrdiff_t>(first) * 16, 16, 16 * pitch, kBlock,
-                                         weights.conv3,
-                                         [&](int p, int c, F32 x) { store_bf16(features + p * kTileDepth + c, x); });
-    alignas(64) float heads[kBlock * kTileSide];
-    multiply_tiles<TileTaps<1, 1>, 3, 1>(features, kTileDepth, 0, weights.heads.tiles, heads);
-    const __m512i column = _mm512_mullo_epi32(
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(kTileSide));
-    const F32 bias = splat(weights.heads.bias[0]), limit = splat(least);
+    tile_layer<TileTaps<3, 2>, 2 * kOut, true>(
+        conv2 + static_cast<std::ptrdiff_t>(first) * kPnetStride, 2 * kPnetStride, pitch * kPnetStride, kBlock / 2,
+        weights.conv3, [&](int p, int c, F32 x) { store_bf16(features + p * 2 * kOut + c, x); });
+    tile_layer<TileTaps<1, 1>, kTileSide, false>(features, kOut, 0, kBlock, weights.heads,
+                                                 [&](int p, int, F32 x) { store(heads + p * kTileSide, x); });
     for (int m = 0; m < kBlock; m += kTileSide) {
       const float* const tile = heads + m * kTileSide;
-      unsigned passed = _mm512_cmp_ps_mask(_mm512_i32gather_ps(column, tile, 4) + bias, limit, _CMP_GE_OQ);
+      unsigned passed = _mm512_cmp_ps_mask(_mm512_i32gather_ps(column, tile, 4), limit, _CMP_GE_OQ);
       for (; passed; passed &= passed - 1) {
         const int i = __builtin_ctz(passed), position = first + m + i;
         const int y = position / pitch, x = position % pitch;
         if (position >= length || x >= cells) continue;
-        Cell cell{row + y, x, 0, {}};
         const float* const head = tile + i * kTileSide;
-        cell.logit = head[0] + weights.heads.bias[0];
-        for (int k = 0; k < 4; ++k) cell.offsets[k] = head[1 + k] + weights.heads.bias[1 + k];
-        sink.add(cell);
+        sink.add({row + y, x, head[0], {head[1], head[2], head[3], head[4]}});
       }
     }
   }
@@ -207,13 +226,12 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
                          float* scratch) {
   const TilePnetPlan plan(band);
   const Plane input{scratch + plan.input_at, plan.input_stride};
-  auto* const even = reinterpret_cast<Bf16*>(scratch + plan.even_at);
-  auto* const odd = reinterpret_cast<Bf16*>(scratch + plan.odd_at);
-  auto* const pooled = reinterpret_cast<Bf16*>(scratch + plan.pooled_at);
-  auto* const conv2 = reinterpret_cast<Bf16*>(scratch + plan.conv2_at);
-  auto* const features = reinterpret_cast<Bf16*>(scratch + plan.features_at);
-  const std::ptrdiff_t pixels = static_cast<std::ptrdiff_t>(plan.pitch) * 3;
-  const int half = plan.pitch / 2, columns = band.width - 2;
+  const auto at = [&](std::size_t floats) { return reinterpret_cast<Bf16*>(scratch + floats); };
+  Bf16 *const even = at(plan.even_at), *const odd = at(plan.odd_at), *const pooled = at(plan.pooled_at),
+              *const conv2 = at(plan.conv2_at), *const features = at(plan.features_at);
+  const std::ptrdiff_t level_row = static_cast<std::ptrdiff_t>(plan.groups) * kTileDepth;
+  const std::ptrdiff_t map_row = static_cast<std::ptrdiff_t>(plan.pitch) * kPnetStride;
+  const int columns = band.width - 2;
   CellSink<kConfirm> sink(band, weights, input, scratch + plan.confirm_at);
   const TileRegisters registers;
 
@@ -230,44 +248,43 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
     for (int i = 0; i < new_input; ++i) {
       const int y = next_input + i;
       interleave_row(input.data + static_cast<std::ptrdiff_t>(kept_input + i) * band.width, input.stride, band.width,
-                     plan.pitch, (y % 2 ? odd : even) + (y / 2 - next_pooled) * pixels);
+                     (y % 2 ? odd : even) + (y / 2 - next_pooled) * level_row);
     }
-    const int even_rows = (end_input + 1) / 2 - next_pooled, odd_rows = end_input / 2 - next_pooled;
-    std::memset(even + even_rows * pixels, 0, sizeof(Bf16) * kTileDepth);
-    std::memset(odd + odd_rows * pixels, 0, sizeof(Bf16) * kTileDepth);
     const bool single = 2 * (next_pooled + new_pooled) > band.height - 2;
-    Bf16* const into = pooled + static_cast<std::ptrdiff_t>(kept) * half * 10;
+    Bf16* const into = pooled + kept * map_row;
     if (new_pooled > single)
-      tile_conv1_and_pool(tiles.conv1, even, odd, plan.pitch, columns, new_pooled - single, false, into);
+      tile_conv1_and_pool(tiles.conv1, even, odd, plan.groups, columns, new_pooled - single, false, into);
     if (single) {
       const std::ptrdiff_t last = new_pooled - 1;
-      tile_conv1_and_pool(tiles.conv1, even + last * pixels, odd + last * pixels, plan.pitch, columns, 1, true,
-                          into + last * half * 10);
+      tile_conv1_and_pool(tiles.conv1, even + last * level_row, odd + last * level_row, plan.groups, columns, 1, true,
+                          into + last * map_row);
     }
-    std::memset(into + static_cast<std::ptrdiff_t>(new_pooled) * half * 10, 0, sizeof(Bf16) * 2 * kTileDepth);
+    // A row of a product may reach two pixels beyond the map; these meet weights of zero, but must be finite.
+    std::memset(into + new_pooled * map_row, 0, sizeof(Bf16) * 4 * kPnetStride);
 
     const int new_conv2 = kept + new_pooled - 2, kept_conv2 = kept;
-    Bf16* const conv2_into = conv2 + static_cast<std::ptrdiff_t>(kept_conv2) * half * 16;
-    tile_layer<TileTaps<3, 1>, 16, true>(pooled, 10, 10 * half, new_conv2 * half, tiles.conv2,
-                                         [&](int p, int, F32 x) { store_bf16(conv2_into + p * 16, x); });
+    Bf16* const conv2_into = conv2 + kept_conv2 * map_row;
+    tile_layer<TileTaps<3, 2>, 2 * kPnetStride, true>(
+        pooled, 2 * kPnetStride, map_row, new_conv2 * plan.pitch / 2, tiles.conv2,
+        [&](int p, int c, F32 x) { store_bf16(conv2_into + p * 2 * kPnetStride + c, x); });
     sink.begin(row);
-    tile_conv3_and_heads(tiles, conv2, half, plan.cells, row, (n - 1) * half + plan.cells, band.threshold - margin,
-                         features, sink);
+    tile_conv3_and_heads(tiles, conv2, plan.pitch, plan.cells, row, (n - 1) * plan.pitch + plan.cells,
+                         band.threshold - margin, features, sink);
     sink.flush();
 
-    next_input = end_input;
-    next_pooled = row + n + 4;
     if (row + n < band.end_row) {
       carry_rows(input.data, 3, input.stride, band.width, kept_input + new_input - TilePnetPlan::kOverlap,
                  TilePnetPlan::kOverlap);
       const auto keep_last = [](Bf16* rows, std::ptrdiff_t count, int keep, std::ptrdiff_t width) {
         std::memmove(rows, rows + (count - keep) * width, sizeof(Bf16) * keep * width);
       };
-      keep_last(even, even_rows, 1, pixels);
-      keep_last(odd, odd_rows, 1, pixels);
-      keep_last(pooled, kept + new_pooled, 2, 10 * half);
-      keep_last(conv2, kept_conv2 + new_conv2, 2, 16 * half);
+      keep_last(even, (end_input + 1) / 2 - next_pooled, 1, level_row);
+      keep_last(odd, end_input / 2 - next_pooled, 1, level_row);
+      keep_last(pooled, kept + new_pooled, 2, map_row);
+      keep_last(conv2, kept_conv2 + new_conv2, 2, map_row);
     }
+    next_input = end_input;
+    next_pooled = row + n + 4;
     kept_input = TilePnetPlan::kOverlap;
     kept = 2;
   }

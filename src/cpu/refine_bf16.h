@@ -29,29 +29,57 @@ inline void pool_to_bf16(const float* const* rows, int row_count, int width, int
   }
 }
 
+// The 3x3 patches of a row of positions of an RGB picture, 27 numbers and 5 zeros each.
+inline void picture_patches(const Bf16* picture, int side, Bf16* patches) {
+  alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  16, 17,
+                                                           18, 19, 20, 21, 22, 23, 24, 32, 33, 34, 35,
+                                                           36, 37, 38, 39, 40, 0,  0,  0,  0,  0};
+  const __m512i order = _mm512_load_si512(kOrder);
+  const auto row = [&](int x, int y) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(picture + 3 * (y * side + x)));
+  };
+  for (int x = 0; x < side - 2; ++x, patches += kTileDepth) {
+    const __m512i above = _mm512_inserti64x4(_mm512_castsi256_si512(row(x, 0)), row(x, 1), 1);
+    const __m512i below = _mm512_castsi256_si512(row(x, 2));
+    _mm512_store_si512(patches, _mm512_maskz_permutex2var_epi16((1u << 27) - 1, above, order, below));
+  }
+}
+
 // Convolution of a kSide x kSide map of kStride inputs a pixel, PReLU, max-pooling. Rows are computed kChunk at a time,
-// in the first-level cache.
-template <int kSide, int kStride, class T, int kOut, int kPool, int kChunk>
+// in the first-level cache. A picture (kStride 3) is taken apart into patches, which fill a step.
+template <int kSide, int kStride, int kOut, int kPool, int kChunk>
 struct TileConvPool {
-  static constexpr int conv_side = kSide - T::runs + 1;
+  static constexpr bool picture = kStride == 3;
+  static constexpr int conv_side = kSide - 2;
   static constexpr int side = (conv_side - kPool + 1) / 2 + 1;
-  static constexpr int chunk_floats = (kChunk * kSide + kTileSide) * kOut;
-  static constexpr int ring = (kChunk < conv_side ? 2 : 1) * chunk_floats;
+  static constexpr int patches = picture ? kChunk * kSide * kTileDepth / 2 : 0;  // floats
+  static constexpr int chunk_floats = (kChunk * kSide + 2 * kTileSide) * kOut;
+  static constexpr int ring = patches + (kChunk < conv_side ? 2 : 1) * chunk_floats;
 
   static void run(const Bf16* in, const TileLayer& layer, Bf16* out, float* scratch) {
+    auto* const patch = reinterpret_cast<Bf16*>(scratch);
+    float* const chunks = scratch + patches;
     int ready = 0;
     for (int y = 0; y < side; ++y) {
       const int end = 2 * y + kPool < conv_side ? 2 * y + kPool : conv_side;
       for (; ready < end; ready += kChunk) {
-        float* const chunk = scratch + ready / kChunk % 2 * chunk_floats;
+        float* const chunk = chunks + ready / kChunk % 2 * chunk_floats;
         const int rows = conv_side - ready < kChunk ? conv_side - ready : kChunk;
-        tile_layer<T, kOut, true>(in + ready * kSide * kStride, kStride, kSide * kStride, rows * kSide, layer,
-                                  [&](int p, int c, F32 x) { store(chunk + p * kOut + c, x); });
+        const auto write = [&](int p, int c, F32 x) { store(chunk + p * kOut + c, x); };
+        const Bf16* const from = in + ready * kSide * kStride;
+        if constexpr (picture) {
+          for (int r = 0; r < rows; ++r)
+            picture_patches(from + r * kSide * kStride, kSide, patch + r * kSide * kTileDepth);
+          tile_layer<TileTaps<1, 1>, kOut, true>(patch, kTileDepth, 0, rows * kSide, layer, write);
+        } else {
+          tile_layer<TileTaps<3, 3 * kStride / kTileDepth>, kOut, true>(from, kStride, kSide * kStride, rows * kSide,
+                                                                        layer, write);
+        }
       }
       const float* window[kPool];
       int count = 0;
       for (int r = 2 * y; r < end; ++r)
-        window[count++] = scratch + r / kChunk % 2 * chunk_floats + r % kChunk * kSide * kOut;
+        window[count++] = chunks + r / kChunk % 2 * chunk_floats + r % kChunk * kSide * kOut;
       pool_to_bf16<kOut, kPool>(window, count, conv_side, side, out + y * side * kOut);
     }
   }
@@ -70,14 +98,14 @@ inline void tile_conv2x2(const Bf16* in, const TileLayer& layer, Bf16* out) {
 
 struct RnetTiles {
   static constexpr int crop_side = kRnetSide;
-  using Conv1 = TileConvPool<kRnetSide, 3, TileTaps<3, 1>, 32, 3, 2>;
-  using Conv2 = TileConvPool<Conv1::side, 32, TileTaps<3, 3>, 48, 3, Conv1::side>;
+  using Conv1 = TileConvPool<kRnetSide, 3, 32, 3, 2>;
+  using Conv2 = TileConvPool<Conv1::side, 32, 48, 3, Conv1::side>;
   static constexpr int features = (Conv2::side - 1) * (Conv2::side - 1) * 64, hidden = 128;
   static constexpr int ring = Conv1::ring > Conv2::ring ? Conv1::ring : Conv2::ring;
   static constexpr int maps1 = Conv1::side * Conv1::side * 32, maps2 = Conv2::side * Conv2::side * 48, maps3 = 0;
 
   static void convolve(const RefineTiles& weights, const Bf16* crop, Bf16* maps, float* scratch, Bf16* out) {
-    Bf16* const second = maps + maps1 + kTileSlack;
+    Bf16* const second = maps + round_up(maps1 + kTileSlack, 32);
     Conv1::run(crop, weights.conv1, maps, scratch);
     Conv2::run(maps, weights.conv2, second, scratch);
     tile_conv2x2<Conv2::side, 48, 64>(second, weights.conv3, out);
@@ -86,9 +114,9 @@ struct RnetTiles {
 
 struct OnetTiles {
   static constexpr int crop_side = kOnetSide;
-  using Conv1 = TileConvPool<kOnetSide, 3, TileTaps<3, 1>, 32, 3, 2>;
-  using Conv2 = TileConvPool<Conv1::side, 32, TileTaps<3, 3>, 64, 3, 2>;
-  using Conv3 = TileConvPool<Conv2::side, 64, TileTaps<3, 6>, 64, 2, Conv2::side>;
+  using Conv1 = TileConvPool<kOnetSide, 3, 32, 3, 2>;
+  using Conv2 = TileConvPool<Conv1::side, 32, 64, 3, 2>;
+  using Conv3 = TileConvPool<Conv2::side, 64, 64, 2, Conv2::side>;
   static constexpr int features = (Conv3::side - 1) * (Conv3::side - 1) * 128, hidden = 256;
   static constexpr int ring12 = Conv1::ring > Conv2::ring ? Conv1::ring : Conv2::ring;
   static constexpr int ring = ring12 > Conv3::ring ? ring12 : Conv3::ring;
@@ -96,8 +124,8 @@ struct OnetTiles {
                        maps3 = Conv3::side * Conv3::side * 64;
 
   static void convolve(const RefineTiles& weights, const Bf16* crop, Bf16* maps, float* scratch, Bf16* out) {
-    Bf16* const second = maps + maps1 + kTileSlack;
-    Bf16* const third = second + maps2 + kTileSlack;
+    Bf16* const second = maps + round_up(maps1 + kTileSlack, 32);
+    Bf16* const third = second + round_up(maps2 + kTileSlack, 32);
     Conv1::run(crop, weights.conv1, maps, scratch);
     Conv2::run(maps, weights.conv2, second, scratch);
     Conv3::run(second, weights.conv3, third, scratch);
@@ -113,7 +141,7 @@ struct TileRefinePlan {
   static constexpr std::size_t crop_at = Net::ring;
   static constexpr std::size_t maps_at = crop_at + round_up((crop + kTileSlack) / 2, 16);
   static constexpr std::size_t features_at =
-      maps_at + round_up((Net::maps1 + Net::maps2 + Net::maps3 + 3 * kTileSlack) / 2, 16);
+      maps_at + round_up((Net::maps1 + Net::maps2 + Net::maps3 + 3 * (kTileSlack + 32)) / 2, 16);
   static constexpr std::size_t hidden_at = features_at + batch * Net::features / 2;
   static constexpr std::size_t total = hidden_at + batch * Net::hidden / 2;
 };
