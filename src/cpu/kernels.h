@@ -71,7 +71,7 @@ constexpr int planar_block(int out_channels, int registers) { return out_channel
 constexpr int tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1; }
 
 // The same networks in bf16, for processors that multiply tiles of it: [column / 16][run][step] tiles of 16 x 16 pairs,
-// [input / 2][column][2] (tiles.h says what runs and steps are). Bias and slope go by column. Columns are output channels,
+// [input / 2][column][2] (bf16_tiles.h says what runs and steps are). Bias and slope go by column. Columns are output channels,
 // filled up with zeros to whole tiles.
 struct TileLayer {
   const std::uint16_t* tiles;

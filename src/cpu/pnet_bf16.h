@@ -12,7 +12,7 @@
 #include "pnet.h"
 #include "pnet_confirm.h"
 #include "simd.h"
-#include "tiles.h"
+#include "bf16_tiles.h"
 
 namespace mtcnn_fast {
 namespace {

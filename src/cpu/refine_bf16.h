@@ -4,7 +4,7 @@
 
 #include "kernels.h"
 #include "simd.h"
-#include "tiles.h"
+#include "bf16_tiles.h"
 
 namespace mtcnn_fast {
 namespace {
