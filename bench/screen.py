@@ -122,7 +122,7 @@ def add_spared(totals: Counter[str], inspection: dict[str, Any]) -> None:
     totals["cells"] += sum(level["cells"] for level in inspection["levels"])
     for name in ("rnet", "onet"):
         totals[name] += inspection["candidates"][name]
-    for name, left in inspection.get("screened", {}).items():
+    for name, left in inspection["confirmed"].items():
         totals[f"{name} left"] += left
 
 

@@ -96,6 +96,8 @@ py::dict to_dict(const Inspection& inspection) {
   return py::dict("levels"_a = levels,
                   "candidates"_a = py::dict("cells"_a = inspection.cells, "rnet"_a = inspection.rnet,
                                             "onet"_a = inspection.onet, "faces"_a = inspection.faces),
+                  "confirmed"_a = py::dict("cells"_a = inspection.confirmed_cells, "rnet"_a = inspection.confirmed_rnet,
+                                           "onet"_a = inspection.confirmed_onet),
                   "milliseconds"_a = py::dict("pnet"_a = inspection.pnet_ms, "nms"_a = inspection.nms_ms,
                                               "rnet"_a = inspection.rnet_ms, "onet"_a = inspection.onet_ms,
                                               "total"_a = inspection.total_ms));

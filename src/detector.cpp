@@ -37,7 +37,8 @@ void check(const Options& o) {
   for (std::size_t i = 0; i < o.thresholds.size(); ++i) check_probability("thresholds", i, o.thresholds[i]);
   for (std::size_t i = 0; i < o.nms_thresholds.size(); ++i) check_probability("nms_thresholds", i, o.nms_thresholds[i]);
   if (o.num_threads && *o.num_threads < 1) refuse("num_threads is ", *o.num_threads, ", wanted at least 1");
-  if (o.precision != "fp32") refuse("precision is '", o.precision, "', wanted 'fp32'");
+  if (o.precision != "fp32" && o.precision != "fast")
+    refuse("precision is '", o.precision, "', wanted 'fp32' or 'fast'");
 }
 
 const Conventions& find_profile(const std::string& name) {

@@ -231,7 +231,7 @@ def test_progress_without_tqdm(detector: MTCNN, monkeypatch: pytest.MonkeyPatch)
 
 def test_inspect(detector: MTCNN, astronaut: NDArray[np.uint8]) -> None:
     report = detector.inspect(astronaut)
-    assert list(report) == ["levels", "candidates", "milliseconds"]
+    assert list(report) == ["levels", "candidates", "confirmed", "milliseconds"]
     assert list(report["candidates"]) == ["cells", "rnet", "onet", "faces"]
     assert list(report["milliseconds"]) == ["pnet", "nms", "rnet", "onet", "total"]
     assert all(milliseconds >= 0 for milliseconds in report["milliseconds"].values())

@@ -1,12 +1,13 @@
 """How far the face logits of P-Net, R-Net and O-Net in bfloat16 may be from those in float32.
 
 The screen drops a window whose bfloat16 logit is below the threshold by more than a margin. Its derivation: each weight,
-input and map value is rounded once, by a relative error of at most u = 2^-8 / (1 + 2^-8). To first order the logit moves
-by the sum of c_i e_i, |e_i| <= 1, where c_i = u |value_i d logit / d value_i|. If the errors are independent and without
-bias (Higham & Mary, "A New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41(5), 2019),
-Hoeffding's inequality bounds the chance that they move it by more than t by 2 exp(-t^2 / (2 sum c_i^2)). The margin is
-the t at which that chance is 1e-15, for the window of the largest sum of squares. Beside it stands the greatest
-difference seen when the networks compute in bfloat16; the margin must be at least twice that.
+input and map value is rounded once, by up to half a unit in its last place, h_i. To first order the logit moves by the
+sum of c_i e_i, |e_i| <= 1, where c_i = h_i d logit / d value_i. If the e_i are independent and uniform (the model of
+Higham & Mary, "A New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41(5), 2019, with the
+distribution that rounding has), the sum is sub-Gaussian with a variance proxy of sum c_i^2 / 3, and the chance that it
+exceeds t is at most 2 exp(-t^2 / (2 sum c_i^2 / 3)). The margin is the t at which that chance is 1e-15, for the window
+of the largest sum of squares. Beside it stands the greatest difference seen when the networks compute in bfloat16; the
+margin must be at least twice that.
 
     python tools/derive_margins.py PHOTO ...
 
@@ -31,7 +32,6 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 import reference  # noqa: E402
 
-UNIT = 2**-8 / (1 + 2**-8)
 CHANCE = 1e-15
 RANGE = (0.5, 0.9)  # thresholds that the margins are for
 Tensors = dict[str, torch.Tensor]
@@ -76,6 +76,11 @@ def bf16(_: str, value: torch.Tensor) -> torch.Tensor:
     return value.to(torch.bfloat16).to(value.dtype)
 
 
+def half_ulp(value: torch.Tensor) -> torch.Tensor:
+    """Half a unit in the last place of bfloat16, whose significand has 8 bits."""
+    return torch.where(value == 0, 0.0, torch.exp2(torch.floor(torch.log2(value.abs())) - 8))
+
+
 def shapes(net: str, weights: Tensors, rounded: Tensors, crop: torch.Tensor) -> dict[str, torch.Size]:
     seen: dict[str, torch.Size] = {}
 
@@ -90,19 +95,24 @@ def shapes(net: str, weights: Tensors, rounded: Tensors, crop: torch.Tensor) -> 
 def study(net: str, weights: Tensors, crops: np.ndarray) -> None:
     rounded = rounded_tensors(net, weights)
     inputs = torch.tensor(crops.transpose(0, 3, 1, 2), dtype=torch.float32)
-    ones = {name: torch.ones(shape) for name, shape in shapes(net, weights, rounded, inputs[0]).items()}
+    zeros = {name: torch.zeros(shape) for name, shape in shapes(net, weights, rounded, inputs[0]).items()}
     exact = torch.func.vmap(lambda crop: logit(net, weights, rounded, crop, lambda _, value: value))
     low = torch.func.vmap(lambda crop: logit(net, weights, rounded, crop, bf16))
-    sensitivity = torch.func.vmap(
-        torch.func.grad(
-            lambda factors, crop: logit(net, weights, rounded, crop, lambda name, value: factors[name] * value)
-        ),
-        in_dims=(None, 0),
-    )
+
+    def moved(steps: Tensors, crop: torch.Tensor) -> tuple[torch.Tensor, Tensors]:
+        values: Tensors = {}
+
+        def note(name: str, value: torch.Tensor) -> torch.Tensor:
+            values[name] = value
+            return value + steps[name]
+
+        return logit(net, weights, rounded, crop, note), values
+
+    sensitivity = torch.func.vmap(torch.func.grad(moved, has_aux=True), in_dims=(None, 0))
     logits, bounds, differences = [], [], []
     for batch in inputs.split(32 if net == "onet" else 128):
-        gradients = sensitivity(ones, batch)
-        squares = sum((UNIT * g).square().flatten(1).sum(1) for g in gradients.values())
+        gradients, values = sensitivity(zeros, batch)
+        squares = sum((half_ulp(values[name]) * g).square().flatten(1).sum(1) / 3 for name, g in gradients.items())
         logits.append(exact(batch))
         bounds.append((2 * math.log(2 / CHANCE) * squares).sqrt())
         differences.append((low(batch) - logits[-1]).abs())

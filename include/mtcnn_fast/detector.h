@@ -22,7 +22,7 @@ struct Options {
   std::array<double, 4> nms_thresholds{0.5, 0.7, 0.7, 0.7};  // per level, across levels, after R-Net, after O-Net
   std::string device = "auto";                               // "auto", "cpu", "cuda", "cuda:N"
   std::string profile = "reference";                         // "reference", "facenet-pytorch", "mtcnn"
-  std::string precision = "fp32";
+  std::string precision = "fp32";                            // or "fast": bf16 where the processor has tiles for it
   std::optional<Tensors> weights{};  // none: the embedded networks; names and shapes as in docs/weights.md
   std::optional<int> num_threads{};  // none: MTCNN_FAST_NUM_THREADS, else the processors this process may use
 };
@@ -39,7 +39,7 @@ class Backend;
 class Detector {
  public:
   // Throws std::invalid_argument for an option or a weight out of its range, std::runtime_error for a device that is
-  // not there. Reads the environment variables MTCNN_FAST_ISA and MTCNN_FAST_NUM_THREADS.
+  // not there. Reads the environment variables MTCNN_FAST_ISA, MTCNN_FAST_NUM_THREADS and MTCNN_FAST_SCREEN.
   explicit Detector(const Options& options = {});
 
   // Faces by score, highest first. An image too small for any pyramid level has none. Throws std::invalid_argument
@@ -53,8 +53,8 @@ class Detector {
   Inspection inspect(const ImageView& image) const;
 
   const std::string& device() const;     // what it really runs on: "cpu"
-  const std::string& isa() const;        // instruction set of its CPU kernels: "avx512", "avx2", "sse2", "neon"
-  const std::string& precision() const;  // what it really computes in: "fp32"
+  const std::string& isa() const;        // instruction set of its CPU kernels: one of available_isas()
+  const std::string& precision() const;  // what it really computes in: "fp32" or "bf16"
   int num_threads() const;
 
   // The stages one by one, for tests and benchmarks of this library (src/backend.h, not installed).

@@ -34,7 +34,7 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("device", {"help": "auto, cpu, cuda or cuda:N"}),
     ("profile", {"help": "whose numbers to give: reference, facenet-pytorch or mtcnn"}),
-    ("precision", {"help": "what to compute in"}),
+    ("precision", {"help": "what to compute in: fp32, or fast (bf16 where the processor has tiles for it)"}),
     ("weights", {"metavar": "FILE", "help": "safetensors file; None: the embedded networks"}),
     ("num_threads", {"type": int, "metavar": "N", "help": "None: the processors that this process may use"}),
 )

@@ -39,7 +39,8 @@ class MTCNN:
     * device: "auto", "cpu", "cuda" or "cuda:N". "auto" takes what is there; `device` says what.
     * channel_order: "rgb", or "bgr" for what cv2.imread gives, of images with three or four channels.
     * profile: "reference", "facenet-pytorch" or "mtcnn": whose numbers to give.
-    * precision: "fp32".
+    * precision: "fp32", or "fast": bf16 where the processor multiplies tiles of it (AMX), else fp32; `precision` says
+      what.
     * weights: None for the embedded networks, the path of a safetensors file, or a mapping of names to float32 arrays.
     * num_threads: CPU threads; None: MTCNN_FAST_NUM_THREADS, else the processors that this process may use.
 
@@ -91,7 +92,7 @@ class MTCNN:
 
     @property
     def precision(self) -> str:
-        """What it really computes in: "fp32"."""
+        """What it really computes in: "fp32" or "bf16"."""
         return self._core.precision
 
     @property
@@ -147,7 +148,8 @@ class MTCNN:
 
         {"levels": [{"scale", "height", "width", "cells", "candidates", "after_nms"}, ...], one a pyramid level;
         "candidates": {"cells", "rnet", "onet", "faces"}: P-Net cells above the threshold, crops that R-Net and O-Net
-        looked at, faces; "milliseconds": {"pnet", "nms", "rnet", "onet", "total"}}
+        looked at, faces; "confirmed": {"cells", "rnet", "onet"}: what each network computed in fp32 (everything, what a
+        screen in bf16 left, or with precision "fast" nothing); "milliseconds": {"pnet", "nms", "rnet", "onet", "total"}}
         """
         return self._core.inspect(self._view(image))
 

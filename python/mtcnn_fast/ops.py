@@ -1,7 +1,7 @@
 """The stages of the cascade one at a time, for tests, studies and pipelines.
 
 Sizes are (height, width). A normalised pixel is (value - 127.5) / 128. Network inputs may be of any floating-point type
-and are computed in float32. Errors are those of `MTCNN`.
+and are computed in float32, or with precision "fast" as `MTCNN` does. Errors are those of `MTCNN`.
 """
 
 from __future__ import annotations
@@ -47,19 +47,25 @@ def pyramid(
     ]
 
 
-def pnet(level: NDArray[np.floating[Any]], *, device: str = "cpu") -> tuple[Floats, Floats]:
+def pnet(
+    level: NDArray[np.floating[Any]], *, device: str = "cpu", precision: str = "fp32"
+) -> tuple[Floats, Floats]:
     """Probability (h', w') and offsets (h', w', 4) of every 12 x 12 cell, 2 pixels apart, of a normalised (h, w, 3)."""
-    return _stages(device).pnet(_float32("level", level, (None, None, 3)))
+    return _stages(device, precision=precision).pnet(_float32("level", level, (None, None, 3)))
 
 
-def rnet(crops: NDArray[np.floating[Any]], *, device: str = "cpu") -> tuple[Floats, Floats]:
+def rnet(
+    crops: NDArray[np.floating[Any]], *, device: str = "cpu", precision: str = "fp32"
+) -> tuple[Floats, Floats]:
     """Probability (N,) and offsets (N, 4) of normalised crops (N, 24, 24, 3)."""
-    return _stages(device).rnet(_float32("crops", crops, (None, 24, 24, 3)))
+    return _stages(device, precision=precision).rnet(_float32("crops", crops, (None, 24, 24, 3)))
 
 
-def onet(crops: NDArray[np.floating[Any]], *, device: str = "cpu") -> tuple[Floats, Floats, Floats]:
+def onet(
+    crops: NDArray[np.floating[Any]], *, device: str = "cpu", precision: str = "fp32"
+) -> tuple[Floats, Floats, Floats]:
     """Probability (N,), offsets (N, 4) and landmarks (N, 10: x1..x5, y1..y5) of normalised crops (N, 48, 48, 3)."""
-    return _stages(device).onet(_float32("crops", crops, (None, 48, 48, 3)))
+    return _stages(device, precision=precision).onet(_float32("crops", crops, (None, 48, 48, 3)))
 
 
 def nms(
@@ -101,15 +107,32 @@ def _float32(name: str, value: object, shape: tuple[int | None, ...]) -> Floats:
 
 
 def _stages(
-    device: str, profile: str = "reference", min_face_size: float = 20, scale_factor: float = 0.709
+    device: str,
+    profile: str = "reference",
+    min_face_size: float = 20,
+    scale_factor: float = 0.709,
+    precision: str = "fp32",
 ) -> _core.Detector:
     # A detector reads the variable when it is made, so one that was made under another value will not do.
     return _made(
-        text("device", device), text("profile", profile), min_face_size, scale_factor, os.environ.get("MTCNN_FAST_ISA")
+        text("device", device),
+        text("profile", profile),
+        min_face_size,
+        scale_factor,
+        text("precision", precision),
+        os.environ.get("MTCNN_FAST_ISA"),
     )
 
 
 @lru_cache(maxsize=8)
-def _made(device: str, profile: str, min_face_size: float, scale_factor: float, _isa: str | None) -> _core.Detector:
-    detector = MTCNN(device=device, profile=profile, min_face_size=min_face_size, scale_factor=scale_factor)
+def _made(
+    device: str, profile: str, min_face_size: float, scale_factor: float, precision: str, _isa: str | None
+) -> _core.Detector:
+    detector = MTCNN(
+        device=device,
+        profile=profile,
+        min_face_size=min_face_size,
+        scale_factor=scale_factor,
+        precision=precision,
+    )
     return detector._core

@@ -30,11 +30,20 @@ double Cascade::Stopwatch::lap() {
   return ms;
 }
 
-void run_network(const Model& model, int side, const float* crops, int n, float* heads, float* scratch) {
-  if (side == kRnetSide)
-    model.kernels.rnet(model.networks.rnet, crops, n, heads, scratch);
+void run_network(const Model& model, int side, bool bf16, const float* crops, int n, float* heads, float* scratch) {
+  const Kernels& kernels = model.kernels;
+  const PackedNetworks& networks = model.networks;
+  const bool rnet = side == kRnetSide;
+  if (bf16)
+    (rnet ? kernels.rnet_bf16 : kernels.onet_bf16)(rnet ? networks.rnet_tiles : networks.onet_tiles, crops, n, heads,
+                                                   scratch);
   else
-    model.kernels.onet(model.networks.onet, crops, n, heads, scratch);
+    (rnet ? kernels.rnet : kernels.onet)(rnet ? networks.rnet : networks.onet, crops, n, heads, scratch);
+}
+
+std::size_t refine_scratch(const Model& model) {
+  const Kernels& kernels = model.kernels;
+  return std::max(kernels.refine_scratch(), kernels.refine_bf16_scratch ? kernels.refine_bf16_scratch() : 0);
 }
 
 std::size_t images_together(const Model& model, std::span<const ImageView> images) {
@@ -143,7 +152,7 @@ void Cascade::pnet() {
   std::size_t scratch = 0;
   double total = 0;
   for (const Band& band : work_.bands) {
-    scratch = std::max(scratch, model_.kernels.pnet_scratch(describe(band, threshold)));
+    scratch = std::max(scratch, pnet_scratch(describe(band, threshold)));
     total += band.work;
   }
   const int threads = threads_for(total);
@@ -156,8 +165,31 @@ void Cascade::pnet() {
       auto& list = *static_cast<std::vector<Cell>*>(context);
       list.insert(list.end(), found, found + count);
     };
-    model_.kernels.pnet(model_.networks.pnet, task, work_.threads[thread].floats.get(scratch));
+    float* const memory = work_.threads[thread].floats.get(scratch);
+    const Precision& precision = model_.precision[0];
+    const PackedNetworks& networks = model_.networks;
+    band.confirmed = 0;
+    switch (precision.arithmetic) {
+      case Arithmetic::fp32:
+        model_.kernels.pnet(networks.pnet, task, memory);
+        band.confirmed = std::int64_t{band.end_row - band.first_row} * Backend::pnet_cells(task.width);
+        break;
+      case Arithmetic::screened:
+        band.confirmed =
+            model_.kernels.pnet_screened(networks.pnet_tiles, networks.pnet, task, precision.least_logit, memory);
+        break;
+      case Arithmetic::bf16:
+        model_.kernels.pnet_bf16(networks.pnet_tiles, task, memory);
+        break;
+    }
   });
+  if (seen_.empty()) return;
+  for (const Band& band : work_.bands) seen_[band.image].confirmed_cells += band.confirmed;
+}
+
+std::size_t Cascade::pnet_scratch(const PnetBand& band) const {
+  return (model_.precision[0].arithmetic == Arithmetic::fp32 ? model_.kernels.pnet_scratch
+                                                             : model_.kernels.pnet_bf16_scratch)(band);
 }
 
 PnetBand Cascade::describe(const Band& band, float threshold) const {
@@ -258,7 +290,7 @@ void Cascade::refine(int side) {
     for (Candidate& candidate : image.candidates) {
       const BoxD window = model_.geometry.crop_window(candidate.box, image.height, image.width);
       largest = std::max({largest, static_cast<int>(window.x2 - window.x1), static_cast<int>(window.y2 - window.y1)});
-      work_.crops.push_back({i, &candidate, window});
+      work_.crops.push_back({i, &candidate, window, false});
     }
     longest_row = std::max(longest_row, static_cast<std::size_t>(image.width) * image.source.source.channels);
     if (!seen_.empty()) (side == kRnetSide ? seen_[i].rnet : seen_[i].onet) = std::ssize(image.candidates);
@@ -272,35 +304,71 @@ void Cascade::refine(int side) {
   const int batches = (wanted + threads - 1) / threads * threads;
   const std::size_t crops = static_cast<std::size_t>(side) * side * 3 * kMaxRefineBatch;
   for (int t = 0; t < threads; ++t) {
-    work_.threads[t].floats.get(crops + model_.kernels.refine_scratch() + longest_row + 128);
+    work_.threads[t].floats.get(2 * crops + refine_scratch(model_) + longest_row + 128);
     work_.threads[t].resize.x.reserve(largest + 1, side);
     work_.threads[t].resize.y.reserve(largest + 1, side);
   }
   parallel_for(batches, threads, [&](int b, int thread) {
     const auto first = std::int64_t{n} * b / batches, end = std::int64_t{n} * (b + 1) / batches;
-    refine_batch(side, std::span(work_.crops).subspan(first, end - first), work_.threads[thread]);
+    refine_crops(side, std::span(work_.crops).subspan(first, end - first), work_.threads[thread]);
   });
+  if (seen_.empty()) return;
+  for (const Crop& crop : work_.crops)
+    (side == kRnetSide ? seen_[crop.image].confirmed_rnet : seen_[crop.image].confirmed_onet) += crop.confirmed;
 }
 
-void Cascade::refine_batch(int side, std::span<const Crop> crops, ThreadWork& work) {
+// Crops through a network, a batch at a time. What the screen leaves is gathered to whole batches.
+void Cascade::refine_crops(int side, std::span<Crop> crops, ThreadWork& work) {
+  const Precision& precision = model_.refine_precision(side);
   const std::size_t floats = static_cast<std::size_t>(side) * side * 3;
   float* const pixels = work.floats.get(0);
-  float* const scratch = pixels + floats * kMaxRefineBatch;
-  for (std::size_t i = 0; i < crops.size(); ++i) {
-    const ImageWork& image = work_.images[crops[i].image];
-    const Resample resample =
-        work.resize.crop(image.source.source, image.height, image.width, crops[i].window, side, model_.conventions);
-    model_.kernels.resample(resample, 0, side, pixels + i * floats, scratch + model_.kernels.refine_scratch());
-  }
+  float* const kept_pixels = pixels + floats * kMaxRefineBatch;
+  float* const scratch = kept_pixels + floats * kMaxRefineBatch;
+  float* const row = scratch + refine_scratch(model_);
   float heads[kMaxRefineBatch * kHeadOutputs];
-  run_network(model_, side, pixels, static_cast<int>(crops.size()), heads, scratch);
-  for (std::size_t i = 0; i < crops.size(); ++i) {
-    const float* head = heads + i * kHeadOutputs;
-    Candidate& candidate = *crops[i].candidate;
+  const auto answer = [](const float* head, Candidate& candidate) {
     candidate.logit = head[0];
     std::copy(head + 1, head + 5, candidate.offsets);
     std::copy(head + 5, head + 15, candidate.landmarks);
+  };
+  Crop* kept[kMaxRefineBatch];
+  int kept_count = 0;
+  const auto confirm = [&](const float* from) {
+    run_network(model_, side, false, from, kept_count, heads, scratch);
+    for (int i = 0; i < kept_count; ++i) {
+      answer(heads + i * kHeadOutputs, *kept[i]->candidate);
+      kept[i]->confirmed = true;
+    }
+    kept_count = 0;
+  };
+  for (; !crops.empty(); crops = crops.subspan(std::min<std::size_t>(kMaxRefineBatch, crops.size()))) {
+    const int n = static_cast<int>(std::min<std::size_t>(kMaxRefineBatch, crops.size()));
+    for (int i = 0; i < n; ++i) {
+      const ImageWork& image = work_.images[crops[i].image];
+      const Resample resample =
+          work.resize.crop(image.source.source, image.height, image.width, crops[i].window, side, model_.conventions);
+      model_.kernels.resample(resample, 0, side, pixels + i * floats, row);
+    }
+    if (precision.arithmetic == Arithmetic::fp32) {
+      for (; kept_count < n; ++kept_count) kept[kept_count] = &crops[kept_count];
+      confirm(pixels);
+      continue;
+    }
+    run_network(model_, side, true, pixels, n, heads, scratch);
+    for (int i = 0; i < n; ++i) answer(heads + i * kHeadOutputs, *crops[i].candidate);
+    if (precision.arithmetic == Arithmetic::bf16) continue;
+    for (int i = 0; i < n; ++i) {
+      Candidate& candidate = *crops[i].candidate;
+      if (candidate.logit < precision.least_logit) {
+        candidate.logit = -std::numeric_limits<float>::infinity();
+        continue;
+      }
+      std::copy_n(pixels + i * floats, floats, kept_pixels + kept_count * floats);
+      kept[kept_count++] = &crops[i];
+      if (kept_count == kMaxRefineBatch) confirm(kept_pixels);
+    }
   }
+  if (kept_count > 0) confirm(kept_pixels);
 }
 
 void Cascade::after_rnet() {

@@ -10,6 +10,7 @@
 #include "../candidates.h"
 #include "../networks.h"
 #include "kernels.h"
+#include "screen.h"
 #include "workspace.h"
 
 namespace mtcnn_fast {
@@ -21,10 +22,15 @@ struct Model {
   Geometry geometry;
   const Kernels& kernels;
   PackedNetworks networks;
+  std::array<Precision, 3> precision;  // of P-Net, R-Net, O-Net
   int threads;
+
+  const Precision& refine_precision(int side) const { return precision[side == kRnetSide ? 1 : 2]; }
 };
 
-void run_network(const Model& model, int side, const float* crops, int n, float* heads, float* scratch);
+// R-Net or O-Net of n <= kMaxRefineBatch crops; scratch: refine_scratch().
+void run_network(const Model& model, int side, bool bf16, const float* crops, int n, float* heads, float* scratch);
+std::size_t refine_scratch(const Model& model);
 
 // How many of the images, from the first on, one Cascade should take: enough to give all threads work at every step,
 // few enough to stay in the caches.
@@ -59,7 +65,8 @@ class Cascade {
   PnetBand describe(const Band& band, float threshold) const;
   void collect(const LevelBands& bands, ThreadWork& work);
   void mirror_lone_cell(const LevelBands& bands, ThreadWork& work);
-  void refine_batch(int side, std::span<const Crop> crops, ThreadWork& work);
+  std::size_t pnet_scratch(const PnetBand& band) const;
+  void refine_crops(int side, std::span<Crop> crops, ThreadWork& work);
 
   int threads_for(double work) const;
   template <class F>

@@ -19,12 +19,14 @@ class CpuBackend final : public Backend {
                .geometry = Geometry(conventions),
                .kernels = kernels,
                .networks{options.weights ? *options.weights : embedded_weights(), kernels},
+               .precision = choose_precision(options, kernels),
                .threads = threads},
         workspaces_(threads) {
     model_.options.weights.reset();
     device = "cpu";
     isa = kernels.name;
-    precision = "fp32";
+    bf16_ = model_.precision[0].arithmetic == Arithmetic::bf16;
+    precision = bf16_ ? "bf16" : "fp32";
     num_threads = threads;
   }
 
@@ -75,7 +77,12 @@ class CpuBackend final : public Backend {
                         .emit = emit,
                         .context = &maps};
     const auto workspace = workspaces_.borrow();
-    model_.kernels.pnet(model_.networks.pnet, band, workspace->floats.get(model_.kernels.pnet_scratch(band)));
+    const Kernels& kernels = model_.kernels;
+    float* const scratch = workspace->floats.get((bf16_ ? kernels.pnet_bf16_scratch : kernels.pnet_scratch)(band));
+    if (bf16_)
+      kernels.pnet_bf16(model_.networks.pnet_tiles, band, scratch);
+    else
+      kernels.pnet(model_.networks.pnet, band, scratch);
   }
 
   void rnet(const float* crops, std::int64_t n, float* probabilities, float* offsets) const override {
@@ -98,8 +105,8 @@ class CpuBackend final : public Backend {
       const int here = static_cast<int>(std::min<std::int64_t>(kMaxRefineBatch, n - first));
       float heads[kMaxRefineBatch * kHeadOutputs];
       const auto workspace = workspaces_.borrow();
-      float* const scratch = workspace->floats.get(model_.kernels.refine_scratch());
-      run_network(model_, side, crops + first * floats, here, heads, scratch);
+      float* const scratch = workspace->floats.get(refine_scratch(model_));
+      run_network(model_, side, bf16_, crops + first * floats, here, heads, scratch);
       for (int i = 0; i < here; ++i) {
         const float* head = heads + i * kHeadOutputs;
         probabilities[first + i] = probability(head[0]);
@@ -110,6 +117,7 @@ class CpuBackend final : public Backend {
   }
 
   Model model_;
+  bool bf16_ = false;
   mutable Workspaces workspaces_;
 };
 

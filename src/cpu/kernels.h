@@ -129,15 +129,14 @@ struct Kernels {
   void (*rnet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
   void (*onet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
 
-  // In bf16; null where the processor has no tiles. The scratch is what bf16_scratch() and refine_bf16_scratch() say.
+  // In bf16; null where the processor has no tiles. The scratch is what pnet_bf16_scratch() and refine_bf16_scratch() say.
   std::size_t (*pnet_bf16_scratch)(const PnetBand&);
   std::size_t (*refine_bf16_scratch)();
   void (*pnet_bf16)(const PnetTiles&, const PnetBand&, float* scratch);
   void (*rnet_bf16)(const RefineTiles&, const float* crops, int n, float* out, float* scratch);
   void (*onet_bf16)(const RefineTiles&, const float* crops, int n, float* out, float* scratch);
-  // Emits what pnet() does, to the bit, if bf16 logits err by no more than `margin`; returns how many cells were
-  // computed in float32 for that.
-  int (*pnet_screened)(const PnetTiles&, const PnetWeights&, const PnetBand&, float margin, float* scratch);
+  // Emits what pnet() does, to the bit, of the cells whose bf16 logit is at least `least`; returns how many these are.
+  int (*pnet_screened)(const PnetTiles&, const PnetWeights&, const PnetBand&, float least, float* scratch);
 };
 
 #define MTCNN_FAST_DECLARE_KERNELS(isa) extern const Kernels kernels_##isa;

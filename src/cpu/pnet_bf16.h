@@ -222,7 +222,7 @@ inline void tile_conv3_and_heads(const PnetTiles& weights, const Bf16* conv2, in
 }
 
 template <bool kConfirm>
-inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, const PnetBand& band, float margin,
+inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, const PnetBand& band, float least,
                          float* scratch) {
   const TilePnetPlan plan(band);
   const Plane input{scratch + plan.input_at, plan.input_stride};
@@ -269,7 +269,7 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
         [&](int p, int c, F32 x) { store_bf16(conv2_into + p * 2 * kPnetStride + c, x); });
     sink.begin(row);
     tile_conv3_and_heads(tiles, conv2, plan.pitch, plan.cells, row, (n - 1) * plan.pitch + plan.cells,
-                         band.threshold - margin, features, sink);
+                         least, features, sink);
     sink.flush();
 
     if (row + n < band.end_row) {
@@ -294,11 +294,11 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
 std::size_t pnet_bf16_scratch(const PnetBand& band) { return TilePnetPlan(band).total; }
 
 void pnet_bf16(const PnetTiles& tiles, const PnetBand& band, float* scratch) {
-  pnet_on_tiles<false>(tiles, nullptr, band, 0, scratch);
+  pnet_on_tiles<false>(tiles, nullptr, band, band.threshold, scratch);
 }
-int pnet_screened(const PnetTiles& tiles, const PnetWeights& weights, const PnetBand& band, float margin,
+int pnet_screened(const PnetTiles& tiles, const PnetWeights& weights, const PnetBand& band, float least,
                   float* scratch) {
-  return pnet_on_tiles<true>(tiles, &weights, band, margin, scratch);
+  return pnet_on_tiles<true>(tiles, &weights, band, least, scratch);
 }
 
 }  // namespace

@@ -59,6 +59,7 @@ struct ImageWork {
 struct Band {
   int image, level, first_row, end_row;
   double work;
+  std::int64_t confirmed;  // cells computed in float32
   std::vector<Cell> cells;
 };
 struct LevelBands {
@@ -69,6 +70,7 @@ struct Crop {
   int image;
   Candidate* candidate;
   BoxD window;
+  bool confirmed;  // computed in float32
 };
 
 // All that one call needs. What it holds is what the largest of its images so far needed; a 1920x1080 photograph with a

@@ -94,7 +94,7 @@ TEST(bf16, pnet) {
         std::nth_element(logits.begin(), logits.begin() + static_cast<std::ptrdiff_t>(logits.size() / 3), logits.end());
         band.threshold = logits[logits.size() / 3];
         band.context = &screened;
-        const int confirmed = kernels.pnet_screened(networks.pnet_tiles, networks.pnet, band, error * 1.01f,
+        const int confirmed = kernels.pnet_screened(networks.pnet_tiles, networks.pnet, band, band.threshold - error * 1.01f,
                                                     Floats(kernels.pnet_bf16_scratch(band)));
         for (const auto& entry : exact)
           if (entry.second.logit >= band.threshold) passed.insert(entry);

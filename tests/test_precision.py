@@ -1,0 +1,101 @@
+"""What is computed in bf16: precision="fast", and the screen that must not show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mtcnn_fast import MTCNN, Detections, ops
+
+Image = NDArray[np.uint8]
+
+HAS_BF16 = MTCNN(precision="fast").precision == "bf16"
+
+
+def made(monkeypatch: pytest.MonkeyPatch, screen: bool, **options: object) -> MTCNN:
+    monkeypatch.setenv("MTCNN_FAST_SCREEN", "1" if screen else "0")
+    return MTCNN(**options)  # type: ignore[arg-type]
+
+
+def assert_same(faces: Detections, others: Detections) -> None:
+    for array, other in zip(faces.astuple(), others.astuple(), strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+@pytest.mark.parametrize("profile", ["reference", "facenet-pytorch", "mtcnn"])
+@pytest.mark.parametrize("options", [{}, {"min_face_size": 12}, {"thresholds": (0.5, 0.5, 0.9)}, {"num_threads": 1}])
+def test_the_screen_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, astronaut: Image, profile: str, options: dict[str, object]
+) -> None:
+    screened = made(monkeypatch, True, profile=profile, **options)
+    plain = made(monkeypatch, False, profile=profile, **options)
+    mosaic = np.concatenate([astronaut[::2, ::2], astronaut[::2, ::-2]], axis=1)
+    for image in (astronaut, mosaic, 255 - astronaut, astronaut[13:313, 100:399], astronaut[:77]):
+        assert_same(screened.detect(image), plain.detect(image))
+        with_screen, without = screened.inspect(image), plain.inspect(image)
+        assert with_screen["candidates"] == without["candidates"]
+        for stage, confirmed in with_screen["confirmed"].items():
+            everything = without["confirmed"][stage]
+            assert with_screen["candidates"]["faces"] <= confirmed <= everything
+            assert everything == (
+                sum(level["cells"] for level in without["levels"])
+                if stage == "cells"
+                else without["candidates"][stage]
+            )
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="needs a processor with tiles for bf16, and kernels for it")
+def test_the_screen_spares_work(monkeypatch: pytest.MonkeyPatch, astronaut: Image) -> None:
+    confirmed = made(monkeypatch, True).inspect(astronaut)["confirmed"]
+    everything = made(monkeypatch, False).inspect(astronaut)["confirmed"]
+    assert confirmed["cells"] < 0.2 * everything["cells"]
+    assert confirmed["rnet"] < everything["rnet"]
+
+
+@pytest.mark.parametrize("thresholds", [(0.3, 0.3, 0.3), (0.95, 0.95, 0.95)])
+def test_thresholds_that_the_margins_are_not_for_are_not_screened(
+    astronaut: Image, thresholds: tuple[float, float, float]
+) -> None:
+    report = MTCNN(thresholds=thresholds).inspect(astronaut)
+    assert report["confirmed"]["cells"] == sum(level["cells"] for level in report["levels"])
+    assert report["confirmed"]["rnet"] == report["candidates"]["rnet"]
+
+
+def test_a_wrong_screen_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTCNN_FAST_SCREEN", "yes")
+    with pytest.raises(ValueError, match=r"MTCNN_FAST_SCREEN is 'yes', wanted '0' or '1'"):
+        MTCNN()
+
+
+def test_fast_finds_the_face(astronaut: Image) -> None:
+    exact, fast = MTCNN(), MTCNN(precision="fast")
+    assert exact.precision == "fp32"
+    assert fast.precision in ("fp32", "bf16")
+    assert "precision='fast'" in repr(fast)
+    faces, others = exact.detect(astronaut), fast.detect(astronaut)
+    assert len(others) == len(faces) == 1
+    np.testing.assert_allclose(others.boxes, faces.boxes, atol=2)
+    np.testing.assert_allclose(others.landmarks, faces.landmarks, atol=2)
+    if fast.precision == "bf16":
+        assert fast.inspect(astronaut)["confirmed"] == {"cells": 0, "rnet": 0, "onet": 0}
+    else:
+        assert_same(others, faces)
+
+
+def test_fast_does_not_depend_on_threads_and_batches(astronaut: Image) -> None:
+    images = [astronaut, astronaut[50:350, 60:400], astronaut[::2, ::2]] * 3
+    one = [MTCNN(precision="fast", num_threads=1).detect(image) for image in images]
+    for faces, others in zip(one, MTCNN(precision="fast").detect_batch(images), strict=True):
+        assert_same(faces, others)
+
+
+def test_stages_in_fast_are_near(astronaut: Image) -> None:
+    level = ops.pyramid(astronaut, 40)[0]
+    for exact, fast in zip(ops.pnet(level), ops.pnet(level, precision="fast"), strict=True):
+        np.testing.assert_allclose(fast, exact, atol=0.08)
+    for side, stage in ((24, ops.rnet), (48, ops.onet)):
+        crops = (ops.resize(astronaut[50:200, 150:300], (side, side)) - 127.5) / 128
+        exact_outputs = stage(crops[None])
+        for exact, fast in zip(exact_outputs, stage(crops[None], precision="fast"), strict=True):
+            np.testing.assert_allclose(fast, exact, atol=0.08)
