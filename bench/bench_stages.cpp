@@ -200,9 +200,7 @@ void register_all() {
         ->Arg(231)
         ->Arg(59);
     add("crop", [kernels](auto& s) { bench_crop(s, *kernels); })->Arg(20)->Arg(60)->Arg(300);
-    add("rnet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, false, false); })
-        ->Arg(1)
-        ->Arg(24);
+    add("rnet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, false, false); })->Arg(1)->Arg(24);
     add("onet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, true, false); })->Arg(1)->Arg(24);
     if (kernels->pnet_bf16) {
       add("pnet_bf16", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks, true); })

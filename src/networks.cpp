@@ -219,8 +219,7 @@ class Packer {
   // [column tile][run][step] tiles of weight(run, input in the run, column).
   template <class Weight>
   const std::uint16_t* pack_tiles(std::size_t tiles, std::size_t runs, std::size_t steps, const Weight& weight) {
-    auto* const packed =
-        reinterpret_cast<std::uint16_t*>(out_.allocate(tiles * runs * steps * kDepth * kTile / 2));
+    auto* const packed = reinterpret_cast<std::uint16_t*>(out_.allocate(tiles * runs * steps * kDepth * kTile / 2));
     std::uint16_t* tile = packed;
     for (std::size_t n = 0; n < tiles; ++n)
       for (std::size_t run = 0; run < runs; ++run)
@@ -279,18 +278,12 @@ PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
   if (!kernels.pnet_bf16) return;
   pnet_tiles = {p.banded_tiles("conv1", "prelu1", 3, 16, kConv1Pixels), p.banded_tiles("conv2", "prelu2", 16, 16, 2),
                 p.banded_tiles("conv3", "prelu3", 16, 32, 2), p.head_tiles({"box"})};
-  rnet_tiles = {r.tile_layer("conv1", "prelu1", 3, 9, 3),
-                r.tile_layer("conv2", "prelu2", 3, 3, 32),
-                r.tile_layer("conv3", "prelu3", 2, 2, 48),
-                {},
-                r.tile_layer("fc", "prelu4", 3, 9, 64),
-                r.head_tiles({"box"})};
-  onet_tiles = {o.tile_layer("conv1", "prelu1", 3, 9, 3),
-                o.tile_layer("conv2", "prelu2", 3, 3, 32),
-                o.tile_layer("conv3", "prelu3", 3, 3, 64),
-                o.tile_layer("conv4", "prelu4", 2, 2, 64),
-                o.tile_layer("fc", "prelu5", 3, 9, 128),
-                o.head_tiles({"box", "landmarks"})};
+  rnet_tiles = {r.tile_layer("conv1", "prelu1", 3, 9, 3),  r.tile_layer("conv2", "prelu2", 3, 3, 32),
+                r.tile_layer("conv3", "prelu3", 2, 2, 48), {},
+                r.tile_layer("fc", "prelu4", 3, 9, 64),    r.head_tiles({"box"})};
+  onet_tiles = {o.tile_layer("conv1", "prelu1", 3, 9, 3),  o.tile_layer("conv2", "prelu2", 3, 3, 32),
+                o.tile_layer("conv3", "prelu3", 3, 3, 64), o.tile_layer("conv4", "prelu4", 2, 2, 64),
+                o.tile_layer("fc", "prelu5", 3, 9, 128),   o.head_tiles({"box", "landmarks"})};
 }
 
 void PackedNetworks::Free::operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }

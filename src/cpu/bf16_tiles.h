@@ -1,9 +1,9 @@
-// Matrix products in bf16 on tiles (AMX): sums of products of bfloat16 numbers in float32, 16 positions by 16 channels at
-// a time. A step multiplies 32 inputs of each position with 32 x 16 weights.
+// Matrix products in bf16 on tiles (AMX): sums of products of bfloat16 numbers in float32, 16 positions by 16 channels
+// at a time. A step multiplies 32 inputs of each position with 32 x 16 weights.
 //
-// A tile's rows may overlap in memory: a convolution over interleaved pixels is a product whose rows start a pixel apart,
-// and nothing is copied for it, as long as a row of 64 bytes lies in one cache line. (Measured: a tile is loaded in 2.6
-// ns, in 6 where every other row straddles two lines, in 15 where all do; its product takes 5.3.)
+// A tile's rows may overlap in memory: a convolution over interleaved pixels is a product whose rows start a pixel
+// apart, and nothing is copied for it, as long as a row of 64 bytes lies in one cache line. (Measured: a tile is loaded
+// in 2.6 ns, in 6 where every other row straddles two lines, in 15 where all do; its product takes 5.3.)
 #pragma once
 
 #include "kernels.h"
@@ -94,9 +94,9 @@ inline void store_bf16(Bf16* to, F32 x) {
   std::memcpy(to, &rounded, sizeof rounded);
 }
 
-// Of one layer with kChannels outputs (a multiple of 16): PReLU(bias + sums) of `positions` positions, which lie `stride`
-// inputs apart, in tiles of 16, the last filled up with positions that nobody reads. write(position, channel, value)
-// takes 16 channels.
+// Of one layer with kChannels outputs (a multiple of 16): PReLU(bias + sums) of `positions` positions, which lie
+// `stride` inputs apart, in tiles of 16, the last filled up with positions that nobody reads. write(position, channel,
+// value) takes 16 channels.
 //
 // Registers are not renamed: a tile's store and its next use wait for one another. While three are stored and read
 // back, the products of the next three run (measured: 12 products and 4 stores in 64 instead of 79 ns).

@@ -44,9 +44,10 @@ class CpuBackend final : public Backend {
     SourceImage source;
     source.read(image);
     const auto workspace = workspaces_.borrow();
+    ThreadWork& work = workspace->threads.front();
     const Resample resample =
-        workspace->resize.whole(source.source, image.height, image.width, height, width, model_.conventions, 1, 0);
-    model_.kernels.resample(resample, 0, height, out, workspace->floats.get(model_.kernels.resample_scratch(resample)));
+        work.resize.whole(source.source, image.height, image.width, height, width, model_.conventions, 1, 0);
+    model_.kernels.resample(resample, 0, height, out, work.floats.get(model_.kernels.resample_scratch(resample)));
   }
 
   void pnet(const float* level, int height, int width, float* probability_map, float* offsets) const override {
@@ -78,7 +79,8 @@ class CpuBackend final : public Backend {
                         .context = &maps};
     const auto workspace = workspaces_.borrow();
     const Kernels& kernels = model_.kernels;
-    float* const scratch = workspace->floats.get((bf16_ ? kernels.pnet_bf16_scratch : kernels.pnet_scratch)(band));
+    float* const scratch =
+        workspace->threads.front().floats.get((bf16_ ? kernels.pnet_bf16_scratch : kernels.pnet_scratch)(band));
     if (bf16_)
       kernels.pnet_bf16(model_.networks.pnet_tiles, band, scratch);
     else
@@ -105,7 +107,7 @@ class CpuBackend final : public Backend {
       const int here = static_cast<int>(std::min<std::int64_t>(kMaxRefineBatch, n - first));
       float heads[kMaxRefineBatch * kHeadOutputs];
       const auto workspace = workspaces_.borrow();
-      float* const scratch = workspace->floats.get(refine_scratch(model_));
+      float* const scratch = workspace->threads.front().floats.get(refine_scratch(model_));
       run_network(model_, side, bf16_, crops + first * floats, here, heads, scratch);
       for (int i = 0; i < here; ++i) {
         const float* head = heads + i * kHeadOutputs;

@@ -71,8 +71,8 @@ constexpr int planar_block(int out_channels, int registers) { return out_channel
 constexpr int tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1; }
 
 // The same networks in bf16, for processors that multiply tiles of it: [column / 16][run][step] tiles of 16 x 16 pairs,
-// [input / 2][column][2] (bf16_tiles.h says what runs and steps are). Bias and slope go by column. Columns are output channels,
-// filled up with zeros to whole tiles.
+// [input / 2][column][2] (bf16_tiles.h says what runs and steps are). Bias and slope go by column. Columns are output
+// channels, filled up with zeros to whole tiles.
 struct TileLayer {
   const std::uint16_t* tiles;
   const float* bias;
@@ -129,7 +129,8 @@ struct Kernels {
   void (*rnet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
   void (*onet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
 
-  // In bf16; null where the processor has no tiles. The scratch is what pnet_bf16_scratch() and refine_bf16_scratch() say.
+  // In bf16; null where the processor has no tiles. The scratch is what pnet_bf16_scratch() and refine_bf16_scratch()
+  // say.
   std::size_t (*pnet_bf16_scratch)(const PnetBand&);
   std::size_t (*refine_bf16_scratch)();
   void (*pnet_bf16)(const PnetTiles&, const PnetBand&, float* scratch);

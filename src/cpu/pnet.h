@@ -19,9 +19,9 @@ struct Plane {
   std::ptrdiff_t stride;  // floats from one channel to the next
 };
 
-// One register tile of a 3x3 convolution with PReLU: kBlock output channels of kVectors vectors of pixels, a pixel and its
-// right neighbour kTap floats apart. Not inlined: among other code, gcc 12 runs out of registers for the sums (conv3: 154
-// instead of 178 GFLOP/s with AVX-512).
+// One register tile of a 3x3 convolution with PReLU: kBlock output channels of kVectors vectors of pixels, a pixel and
+// its right neighbour kTap floats apart. Not inlined: among other code, gcc 12 runs out of registers for the sums
+// (conv3: 154 instead of 178 GFLOP/s with AVX-512).
 template <int kIn, int kBlock, int kVectors, int kTap>
 __attribute__((noinline)) void conv3x3_tile(const float* in, std::ptrdiff_t in_stride, std::ptrdiff_t pitch,
                                             const float* weight, const float* bias, const float* slope, float* out,

@@ -1,18 +1,19 @@
-// P-Net over a band of a pyramid level in bf16 on tiles, in the steps of pnet.h. Pixels are interleaved. Rows of all maps
-// follow one another at one pitch, so that a product runs over them as one long row; what lies between two rows is
+// P-Net over a band of a pyramid level in bf16 on tiles, in the steps of pnet.h. Pixels are interleaved. Rows of all
+// maps follow one another at one pitch, so that a product runs over them as one long row; what lies between two rows is
 // computed too, and not read.
 //
 // Few channels would leave tiles empty, and pixels that are no fraction of a cache line are slow to load. A row of
-// conv1's product is therefore 8 pixels: its inputs are the 10 pixels of RGB that these look at, its columns the outputs of
-// four of them, filled up to 16 channels; the weights are banded. The even and the odd pixels of both rows of a pooling
-// window are four tiles, whose largest elements are the pooled map. A row of conv2's and conv3's products is 2 pixels.
+// conv1's product is therefore 8 pixels: its inputs are the 10 pixels of RGB that these look at, its columns the
+// outputs of four of them, filled up to 16 channels; the weights are banded. The even and the odd pixels of both rows
+// of a pooling window are four tiles, whose largest elements are the pooled map. A row of conv2's and conv3's products
+// is 2 pixels.
 #pragma once
 
+#include "bf16_tiles.h"
 #include "kernels.h"
 #include "pnet.h"
 #include "pnet_confirm.h"
 #include "simd.h"
-#include "bf16_tiles.h"
 
 namespace mtcnn_fast {
 namespace {
@@ -22,8 +23,8 @@ constexpr int kPooledPixels = kConv1Pixels / 2;
 
 struct TilePnetPlan {
   static constexpr int kBlock = 6 * kTileSide;  // positions of conv3 at a time
-  static constexpr int kPositions = 2048;  // pooled pixels a step: the maps stay in the second-level cache
-  static constexpr int kOverlap = 10;      // rows of the level that the last cell row shares with the next
+  static constexpr int kPositions = 2048;       // pooled pixels a step: the maps stay in the second-level cache
+  static constexpr int kOverlap = 10;           // rows of the level that the last cell row shares with the next
 
   int groups;  // of kConv1Pixels pixels in a row of the level
   int pitch;   // pixels of the maps after pooling
@@ -268,8 +269,8 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
         pooled, 2 * kPnetStride, map_row, new_conv2 * plan.pitch / 2, tiles.conv2,
         [&](int p, int c, F32 x) { store_bf16(conv2_into + p * 2 * kPnetStride + c, x); });
     sink.begin(row);
-    tile_conv3_and_heads(tiles, conv2, plan.pitch, plan.cells, row, (n - 1) * plan.pitch + plan.cells,
-                         least, features, sink);
+    tile_conv3_and_heads(tiles, conv2, plan.pitch, plan.cells, row, (n - 1) * plan.pitch + plan.cells, least, features,
+                         sink);
     sink.flush();
 
     if (row + n < band.end_row) {

@@ -1,5 +1,6 @@
-// Single cells of P-Net in float32, from the level's planes: sixteen cells are the lanes of one computation, whose every
-// lane does what pnet.h does for a pixel, operation by operation. The result is that of the whole map, to the bit.
+// Single cells of P-Net in float32, from the level's planes: sixteen cells are the lanes of one computation, whose
+// every lane does what pnet.h does for a pixel, operation by operation. The result is that of the whole map, to the
+// bit.
 #pragma once
 
 #include "kernels.h"

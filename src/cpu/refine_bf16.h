@@ -1,10 +1,10 @@
-// R-Net and O-Net in bf16 on tiles, layer by layer as in refine.h: pixels interleaved, channels as columns of a tile, and
-// all positions of a map, rows and what lies between them, as the rows of one product.
+// R-Net and O-Net in bf16 on tiles, layer by layer as in refine.h: pixels interleaved, channels as columns of a tile,
+// and all positions of a map, rows and what lies between them, as the rows of one product.
 #pragma once
 
+#include "bf16_tiles.h"
 #include "kernels.h"
 #include "simd.h"
-#include "bf16_tiles.h"
 
 namespace mtcnn_fast {
 namespace {
@@ -31,9 +31,8 @@ inline void pool_to_bf16(const float* const* rows, int row_count, int width, int
 
 // The 3x3 patches of a row of positions of an RGB picture, 27 numbers and 5 zeros each.
 inline void picture_patches(const Bf16* picture, int side, Bf16* patches) {
-  alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  16, 17,
-                                                           18, 19, 20, 21, 22, 23, 24, 32, 33, 34, 35,
-                                                           36, 37, 38, 39, 40, 0,  0,  0,  0,  0};
+  alignas(64) static constexpr std::uint16_t kOrder[32] = {
+      0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 18, 19, 20, 21, 22, 23, 24, 32, 33, 34, 35, 36, 37, 38, 39, 40, 0, 0, 0, 0, 0};
   const __m512i order = _mm512_load_si512(kOrder);
   const auto row = [&](int x, int y) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(picture + 3 * (y * side + x)));
@@ -162,10 +161,11 @@ inline void refine_bf16(const RefineTiles& weights, const float* crops, int n, f
   tile_layer<TileTaps<1, Net::features / kTileDepth>, Net::hidden, true>(
       features, Net::features, 0, n, weights.fc,
       [&](int i, int c, F32 x) { store_bf16(hidden + i * Net::hidden + c, x); });
-  tile_layer<TileTaps<1, Net::hidden / kTileDepth>, kHeadOutputs, false>(
-      hidden, Net::hidden, 0, n, weights.heads, [&](int i, int c, F32 x) {
-        if (i < n) store(out + i * kHeadOutputs + c, x);
-      });
+  tile_layer<TileTaps<1, Net::hidden / kTileDepth>, kHeadOutputs, false>(hidden, Net::hidden, 0, n, weights.heads,
+                                                                         [&](int i, int c, F32 x) {
+                                                                           if (i < n)
+                                                                             store(out + i * kHeadOutputs + c, x);
+                                                                         });
 }
 
 void rnet_bf16(const RefineTiles& weights, const float* crops, int n, float* out, float* scratch) {

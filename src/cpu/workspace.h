@@ -118,8 +118,7 @@ class Workspaces {
     Loan(const Loan&) = delete;
     Loan& operator=(const Loan&) = delete;
     Workspace& operator*() const { return *workspace_; }
-    // For what one thread does alone.
-    ThreadWork* operator->() const { return &workspace_->threads.front(); }
+    Workspace* operator->() const { return workspace_.get(); }
 
    private:
     Workspaces& owner_;

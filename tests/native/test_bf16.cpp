@@ -61,8 +61,17 @@ bool near(float bf16, float exact) { return std::abs(bf16 - exact) <= 0.06 * std
 
 TEST(bf16, pnet) {
   for_each_bf16_kernels([](const Kernels& kernels, const PackedNetworks& networks) {
-    for (const auto& [height, width] : {std::pair{12, 12}, {13, 12}, {12, 13}, {14, 25}, {31, 17}, {15, 128}, {40, 129},
-                                        {57, 136}, {64, 137}, {90, 1151}, {301, 64}}) {
+    for (const auto& [height, width] : {std::pair{12, 12},
+                                        {13, 12},
+                                        {12, 13},
+                                        {14, 25},
+                                        {31, 17},
+                                        {15, 128},
+                                        {40, 129},
+                                        {57, 136},
+                                        {64, 137},
+                                        {90, 1151},
+                                        {301, 64}}) {
       const std::vector<float> level = random_level(height, width, static_cast<unsigned>(height * width));
       const int rows = (height - 1) / 2 - 4;
       for (const auto& [first, end] : {std::pair{0, rows}, {rows / 3, rows - rows / 4}}) {
@@ -94,8 +103,9 @@ TEST(bf16, pnet) {
         std::nth_element(logits.begin(), logits.begin() + static_cast<std::ptrdiff_t>(logits.size() / 3), logits.end());
         band.threshold = logits[logits.size() / 3];
         band.context = &screened;
-        const int confirmed = kernels.pnet_screened(networks.pnet_tiles, networks.pnet, band, band.threshold - error * 1.01f,
-                                                    Floats(kernels.pnet_bf16_scratch(band)));
+        const int confirmed =
+            kernels.pnet_screened(networks.pnet_tiles, networks.pnet, band, band.threshold - error * 1.01f,
+                                  Floats(kernels.pnet_bf16_scratch(band)));
         for (const auto& entry : exact)
           if (entry.second.logit >= band.threshold) passed.insert(entry);
         CHECK(screened.size() == passed.size());
