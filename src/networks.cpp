@@ -1,6 +1,7 @@
 #include "networks.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <new>
@@ -56,6 +57,21 @@ void check_tensor(const Tensors& tensors, const std::string& name, const std::ve
     throw std::invalid_argument("weights: tensor '" + name + "' has a value that is not finite");
 }
 
+// G in Lavin and Gray's names: three weights along one axis as a polynomial's coefficients, its values at the points of
+// tiles of that side, divided as Lagrange's interpolation asks, and at infinity.
+std::vector<std::array<double, 3>> winograd_weights(std::size_t side) {
+  std::vector<std::array<double, 3>> rows;
+  for (std::size_t i = 0; i <= side; ++i) {
+    const double point = kWinogradPoints[i];
+    double divisor = 1;
+    for (std::size_t j = 0; j <= side; ++j)
+      if (j != i) divisor *= point - kWinogradPoints[j];
+    rows.push_back({1 / divisor, point / divisor, point * point / divisor});
+  }
+  rows.push_back({0, 0, 1});
+  return rows;
+}
+
 std::size_t padded(std::size_t channels) { return (channels + kChannelPad - 1) / kChannelPad * kChannelPad; }
 
 }  // namespace
@@ -109,6 +125,25 @@ class Packer {
     for (std::size_t o = 0; o < outputs; ++o)
       for (std::size_t i = 0; i < inputs; ++i)
         for (std::size_t p = 0; p < pixels; ++p) rows.at(o, p * inputs + i) = weight.data[o * taps + i * pixels + p];
+    return {tiles(rows), copy(get(name + ".bias"), padded(outputs)), copy(get(slope + ".weight"), padded(outputs))};
+  }
+
+  // A 3x3 convolution for Winograd tiles: [out / tile][point][in][tile]. Evaluated in double and rounded once.
+  Layer winograd(const std::string& name, const std::string& slope, std::size_t side) {
+    const Tensor& weight = get(name + ".weight");
+    const auto outputs = static_cast<std::size_t>(weight.shape[0]), inputs = static_cast<std::size_t>(weight.shape[1]);
+    const std::vector<std::array<double, 3>> evaluate = winograd_weights(side);
+    const std::size_t edge = evaluate.size();
+    Rows rows(padded(outputs), edge * edge * inputs);
+    for (std::size_t o = 0; o < outputs; ++o)
+      for (std::size_t i = 0; i < inputs; ++i) {
+        const float* w = &weight.data[(o * inputs + i) * 9];
+        for (std::size_t p = 0; p < edge * edge; ++p) {
+          double value = 0;
+          for (std::size_t k = 0; k < 9; ++k) value += evaluate[p / edge][k / 3] * evaluate[p % edge][k % 3] * w[k];
+          rows.at(o, p * inputs + i) = static_cast<float>(value);
+        }
+      }
     return {tiles(rows), copy(get(name + ".bias"), padded(outputs)), copy(get(slope + ".weight"), padded(outputs))};
   }
 
@@ -192,12 +227,16 @@ PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
   pnet = {p.planar("conv1", "prelu1"), p.planar("conv2", "prelu2"), p.planar("conv3", "prelu3"), p.planar_face(),
           p.planar_box()};
   Packer r(*this, tensors, "rnet", kernels);
-  rnet = {r.channels("conv1", "prelu1", 3), r.channels("conv2", "prelu2", 3),
+  rnet = {r.channels("conv1", "prelu1", 3), r.winograd("conv2", "prelu2", kRnetConv2Tile),
           r.channels("conv3", "prelu3", 2), {},
           r.channels("fc", "prelu4", 3),    r.heads({"box"})};
   Packer o(*this, tensors, "onet", kernels);
-  onet = {o.channels("conv1", "prelu1", 3), o.channels("conv2", "prelu2", 3), o.channels("conv3", "prelu3", 3),
-          o.channels("conv4", "prelu4", 2), o.channels("fc", "prelu5", 3),    o.heads({"box", "landmarks"})};
+  onet = {o.channels("conv1", "prelu1", 3),
+          o.winograd("conv2", "prelu2", kOnetConv2Tile),
+          o.winograd("conv3", "prelu3", kOnetConv3Tile),
+          o.channels("conv4", "prelu4", 2),
+          o.channels("fc", "prelu5", 3),
+          o.heads({"box", "landmarks"})};
 }
 
 void PackedNetworks::Free::operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }

@@ -1,0 +1,165 @@
+// 3x3 convolutions with fewer multiplications: Winograd's minimal filtering as Lavin and Gray, "Fast Algorithms for
+// Convolutional Neural Networks" (2016), apply it to tiles of kTile x kTile outputs. A tile's (kTile + 2)^2 inputs and
+// the weights (networks.cpp does that, in double) are evaluated at the points of kWinogradPoints, the channels are
+// summed up there, and the outputs are interpolated. Tiles are items and channels are lanes, as in refine.h.
+#pragma once
+
+#include "kernels.h"
+#include "simd.h"
+#include "tiles.h"
+
+namespace mtcnn_fast {
+namespace {
+
+// Along one axis: input() multiplies by B^T, output() by A^T in the paper's names. Every factor is a sum of powers of
+// two and exact; what has none (thirds) stands in the weights.
+template <int kTile>
+struct Winograd;
+
+template <>
+struct Winograd<2> {  // points 0, 1, -1 and infinity
+  static void input(const F32* d, F32* out) {
+    out[0] = d[2] - d[0];
+    out[1] = d[2] + d[1];
+    out[2] = d[2] - d[1];
+    out[3] = d[3] - d[1];
+  }
+  static void output(const F32* m, F32* out) {
+    out[0] = m[0] + (m[1] + m[2]);
+    out[1] = m[3] + (m[1] - m[2]);
+  }
+};
+
+template <>
+struct Winograd<3> {  // points 0, 1, -1, 1/2 and infinity
+  static void input(const F32* d, F32* out) {
+    const F32 half = splat(0.5f), odd = d[3] - d[1];
+    out[0] = fma(half, d[0] - d[2], odd);
+    out[1] = fma(half, d[2] - d[1], d[3]);
+    out[2] = fma(half, d[1], fma(splat(-1.5f), d[2], d[3]));
+    out[3] = odd;
+    out[4] = fma(-half, odd, d[4] - d[2]);
+  }
+  static void output(const F32* m, F32* out) {
+    const F32 even = m[1] + m[2];
+    out[0] = m[0] + (even + m[3]);
+    out[1] = fma(splat(0.5f), m[3], m[1] - m[2]);
+    out[2] = m[4] + fma(splat(0.25f), m[3], even);
+  }
+};
+
+// Convolution of a kSide x kSide map with PReLU, as ConvPool.
+template <int kSide, int kIn, int kInStride, int kOut, int kTile>
+struct WinogradConv {
+  static constexpr int out_side = kSide - 2;
+  static constexpr int tile_row = out_side / kTile, tiles = tile_row * tile_row;
+  static_assert(tile_row * kTile == out_side);
+  static constexpr int edge = kTile + 2, points = edge * edge;
+
+  static constexpr int vectors = tile_vectors(kOut / kLanes), channels = vectors * kLanes;
+  static constexpr int parts = (tiles + max_items(vectors) - 1) / max_items(vectors);
+  static constexpr int most = (tiles + parts - 1) / parts;
+
+  static constexpr int transformed = points * tiles * kInStride, sums = points * most * channels;
+  static constexpr int map = out_side * out_side * channels;
+
+  // [point][tile][channel]
+  static void transform_input(const float* in, float* out) {
+    for (int t = 0; t < tiles; ++t) {
+      const float* corner = in + (t / tile_row * kSide + t % tile_row) * kTile * kInStride;
+      for (int c = 0; c < kInStride; c += kLanes) {
+        F32 half[edge][edge];  // [column][row]
+#pragma GCC unroll 5
+        for (int x = 0; x < edge; ++x) {
+          F32 column[edge];
+#pragma GCC unroll 5
+          for (int y = 0; y < edge; ++y) column[y] = load(corner + (y * kSide + x) * kInStride + c);
+          Winograd<kTile>::input(column, half[x]);
+        }
+#pragma GCC unroll 5
+        for (int y = 0; y < edge; ++y) {
+          F32 row[edge], done[edge];
+#pragma GCC unroll 5
+          for (int x = 0; x < edge; ++x) row[x] = half[x][y];
+          Winograd<kTile>::input(row, done);
+#pragma GCC unroll 5
+          for (int x = 0; x < edge; ++x) store(out + ((y * edge + x) * tiles + t) * kInStride + c, done[x]);
+        }
+      }
+    }
+  }
+
+  // kItems tiles from `first` on, `channels` channels of them: sums are [point][tile][channel].
+  template <int kItems>
+  static void convolve(const float* transformed, int first, const float* weight, const float* bias, const float* slope,
+                       float* sums, float* map) {
+    alignas(64) static constexpr float kZero[channels] = {};
+    for (int p = 0; p < points; ++p)
+      // The point (1, 1) counts once in every output.
+      item_tile<Taps<1, 0, kIn>, kInStride, kItems, vectors, false>(
+          transformed + (p * tiles + first) * kInStride, 0, 1, weight + p * kIn * channels,
+          p == edge + 1 ? bias : kZero, nullptr, sums + p * kItems * channels, channels);
+    for (int i = 0; i < kItems; ++i) {
+      const int t = first + i;
+      float* corner = map + (t / tile_row * out_side + t % tile_row) * kTile * channels;
+      for (int v = 0; v < channels; v += kLanes) {
+        const F32 a = load(slope + v);
+        F32 half[edge][kTile];  // [column][row]
+#pragma GCC unroll 5
+        for (int x = 0; x < edge; ++x) {
+          F32 column[edge];
+#pragma GCC unroll 5
+          for (int y = 0; y < edge; ++y) column[y] = load(sums + ((y * edge + x) * kItems + i) * channels + v);
+          Winograd<kTile>::output(column, half[x]);
+        }
+#pragma GCC unroll 5
+        for (int y = 0; y < kTile; ++y) {
+          F32 row[edge], done[kTile];
+#pragma GCC unroll 5
+          for (int x = 0; x < edge; ++x) row[x] = half[x][y];
+          Winograd<kTile>::output(row, done);
+#pragma GCC unroll 5
+          for (int x = 0; x < kTile; ++x) store(corner + (y * out_side + x) * channels + v, prelu(done[x], a));
+        }
+      }
+    }
+  }
+};
+
+// With max-pooling kPool / 2 in ceil mode, as ConvPool.
+template <int kSide, int kIn, int kInStride, int kOut, int kPool, int kTile>
+struct WinogradPool {
+  using Conv = WinogradConv<kSide, kIn, kInStride, kOut, kTile>;
+  static constexpr int side = (Conv::out_side - kPool + 1) / 2 + 1;
+  static constexpr int ring = Conv::transformed + Conv::sums + Conv::map;
+
+  static void run(const float* in, const Layer& layer, float* out, float* scratch) {
+    float* const transformed = scratch;
+    float* const sums = transformed + Conv::transformed;
+    float* const map = sums + Conv::sums;
+    Conv::transform_input(in, transformed);
+    const float* weight = layer.weight;
+    for (int n = 0; n < kOut; n += Conv::channels, weight += Conv::points * kIn * Conv::channels) {
+      constexpr int kFew = Conv::tiles / Conv::parts, kMore = Conv::tiles % Conv::parts;
+      for (int part = 0, first = 0; part < Conv::parts; ++part) {
+        if (part < kMore) {
+          Conv::template convolve<kFew + 1>(transformed, first, weight, layer.bias + n, layer.slope + n, sums, map);
+          first += kFew + 1;
+        } else {
+          Conv::template convolve<kFew>(transformed, first, weight, layer.bias + n, layer.slope + n, sums, map);
+          first += kFew;
+        }
+      }
+      for (int y = 0; y < side; ++y) {
+        const float* rows[kPool];
+        int count = 0;
+        for (int r = 2 * y; r < 2 * y + kPool && r < Conv::out_side; ++r)
+          rows[count++] = map + r * Conv::out_side * Conv::channels;
+        pool_row<Conv::channels>(rows, count, Conv::out_side, kPool, side, out + y * side * kOut + n, kOut);
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace mtcnn_fast
