@@ -21,22 +21,19 @@ namespace {
 template <int kSide, int kIn, int kInStride, int kKernel, int kOut, int kPool>
 struct ConvPool {
   static constexpr int conv_side = kSide - kKernel + 1;
-  static constexpr int side = (conv_side - kPool + 1) / 2 + 1;  // ceil((conv_side - kPool) / 2) + 1
+  using Pooling = Pool<conv_side, kOut, kPool>;
+  static constexpr int side = Pooling::side;
   static constexpr int ring = conv_side * kOut * kPool;
 
   static void run(const float* in, const Layer& layer, float* out, float* scratch) {
     using T = std::conditional_t<kIn == kInStride, Taps<1, 0, kKernel * kIn>, Taps<kKernel, kInStride, kIn>>;
     int ready = 0;  // convolution rows computed; row r lies at r % kPool
     for (int y = 0; y < side; ++y) {
-      const int end = 2 * y + kPool < conv_side ? 2 * y + kPool : conv_side;
-      for (; ready < end; ++ready)
+      for (; ready < 2 * y + kPool && ready < conv_side; ++ready)
         layer_items<T, kInStride, kOut, true>(in + static_cast<std::ptrdiff_t>(ready) * kSide * kInStride,
                                               kSide * kInStride, kKernel, layer, conv_side,
                                               scratch + ready % kPool * conv_side * kOut, kOut);
-      const float* rows[kPool];
-      int count = 0;
-      for (int r = 2 * y; r < end; ++r) rows[count++] = scratch + r % kPool * conv_side * kOut;
-      pool_row<kOut>(rows, count, conv_side, kPool, side, out + y * side * kOut, kOut);
+      Pooling::template row_of_ring<kPool>(scratch, y, out + y * side * kOut, kOut);
     }
   }
 };

@@ -15,7 +15,7 @@ struct Taps {
 
 // out[item] = PReLU(bias + sum over the taps of in[item]) for kItems items that lie kItemStride floats apart.
 template <class T, int kItemStride, int kItems, int kVectors, bool kPrelu>
-inline void item_tile(const float* in, std::ptrdiff_t row_stride, int rows, const float* weight, const float* bias,
+__attribute__((noinline)) void item_tile(const float* in, std::ptrdiff_t row_stride, int rows, const float* weight, const float* bias,
                       const float* slope, float* out, std::ptrdiff_t out_stride) {
   F32 sum[kItems][kVectors];
 #pragma GCC unroll 12
@@ -109,21 +109,52 @@ inline void layer_items(const float* in, std::ptrdiff_t row_stride, int rows, co
   }
 }
 
-// One output row of max-pooling over `size` x `size` windows, stride 2, ceil mode: windows are cut at the map's border.
-// Outputs lie `out_stride` floats apart.
-template <int kChannels>
-inline void pool_row(const float* const* rows, int row_count, int width, int size, int outputs, float* out,
-                     std::ptrdiff_t out_stride) {
-  for (int x = 0; x < outputs; ++x) {
-    const int columns = width - 2 * x < size ? width - 2 * x : size;
+// Max-pooling over kPool x kPool windows, stride 2, ceil mode: windows are cut at the map's border.
+template <int kWidth, int kChannels, int kPool>
+struct Pool {
+  static constexpr int side = (kWidth - kPool + 1) / 2 + 1;  // ceil((kWidth - kPool) / 2) + 1
+
+  // One output row, from kRows rows of the map. Neighbouring windows share a column, whose maximum
+  // is taken once. Outputs lie `out_stride` floats apart.
+  template <int kRows>
+  static void row(const float* const* rows, float* out, int out_stride) {
     for (int c = 0; c < kChannels; c += kLanes) {
-      F32 most = load(rows[0] + 2 * x * kChannels + c);
-      for (int r = 0; r < row_count; ++r)
-        for (int k = 0; k < columns; ++k) most = max(most, load(rows[r] + (2 * x + k) * kChannels + c));
-      store(out + x * out_stride + c, most);
+      const auto column = [&](int x) {
+        F32 most = load(rows[0] + x * kChannels + c);
+#pragma GCC unroll 3
+        for (int r = 1; r < kRows; ++r) most = max(most, load(rows[r] + x * kChannels + c));
+        return most;
+      };
+      constexpr int kWhole = (kWidth - kPool) / 2 + 1;
+      F32 first = column(0);
+      for (int x = 0; x < kWhole; ++x) {
+        const F32 second = max(first, column(2 * x + 1));
+        if constexpr (kPool == 3) {
+          first = column(2 * x + 2);
+          store(out + x * out_stride + c, max(second, first));
+        } else {
+          store(out + x * out_stride + c, second);
+          if (x + 1 < side) first = column(2 * x + 2);
+        }
+      }
+      if constexpr (kWhole < side) {
+        if constexpr (kPool == 3) first = max(first, column(kWidth - 1));
+        store(out + kWhole * out_stride + c, first);
+      }
     }
   }
-}
+
+  // Output row y. Row r of the map lies at r % kRing of `ring`.
+  template <int kRing>
+  static void row_of_ring(const float* ring, int y, float* out, int out_stride) {
+    const float* rows[kPool];
+    for (int r = 0; r < kPool; ++r) rows[r] = ring + (2 * y + r) % kRing * kWidth * kChannels;
+    if (2 * y + kPool <= kWidth)
+      row<kPool>(rows, out, out_stride);
+    else
+      row<kPool - 1>(rows, out, out_stride);
+  }
+};
 
 }  // namespace
 }  // namespace mtcnn_fast

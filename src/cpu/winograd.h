@@ -130,7 +130,8 @@ struct WinogradConv {
 template <int kSide, int kIn, int kInStride, int kOut, int kPool, int kTile>
 struct WinogradPool {
   using Conv = WinogradConv<kSide, kIn, kInStride, kOut, kTile>;
-  static constexpr int side = (Conv::out_side - kPool + 1) / 2 + 1;
+  using Pooling = Pool<Conv::out_side, Conv::channels, kPool>;
+  static constexpr int side = Pooling::side;
   static constexpr int ring = Conv::transformed + Conv::sums + Conv::map;
 
   static void run(const float* in, const Layer& layer, float* out, float* scratch) {
@@ -150,13 +151,8 @@ struct WinogradPool {
           first += kFew;
         }
       }
-      for (int y = 0; y < side; ++y) {
-        const float* rows[kPool];
-        int count = 0;
-        for (int r = 2 * y; r < 2 * y + kPool && r < Conv::out_side; ++r)
-          rows[count++] = map + r * Conv::out_side * Conv::channels;
-        pool_row<Conv::channels>(rows, count, Conv::out_side, kPool, side, out + y * side * kOut + n, kOut);
-      }
+      for (int y = 0; y < side; ++y)
+        Pooling::template row_of_ring<Conv::out_side>(map, y, out + y * side * kOut + n, kOut);
     }
   }
 };
