@@ -15,21 +15,22 @@ struct Taps {
 
 // out[item] = PReLU(bias + sum over the taps of in[item]) for kItems items that lie kItemStride floats apart.
 template <class T, int kItemStride, int kItems, int kVectors, bool kPrelu>
-__attribute__((noinline)) void item_tile(const float* in, std::ptrdiff_t row_stride, int rows, const float* weight, const float* bias,
-                      const float* slope, float* out, std::ptrdiff_t out_stride) {
+__attribute__((noinline)) void item_tile(const float* in, std::ptrdiff_t row_stride, int rows, const float* weight,
+                                         const float* bias, const float* slope, float* out, std::ptrdiff_t out_stride) {
   F32 sum[kItems][kVectors];
-#pragma GCC unroll 12
+#pragma GCC unroll 14
   for (int m = 0; m < kItems; ++m)
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) sum[m][v] = load(bias + v * kLanes);
   for (int row = 0; row < rows; ++row, in += row_stride) {
     for (int r = 0; r < T::runs; ++r) {
       const float* from = in + r * T::run_stride;
+#pragma GCC unroll 4
       for (int k = 0; k < T::run; ++k, weight += kVectors * kLanes) {
         F32 w[kVectors];
 #pragma GCC unroll 3
         for (int v = 0; v < kVectors; ++v) w[v] = load(weight + v * kLanes);
-#pragma GCC unroll 12
+#pragma GCC unroll 14
         for (int m = 0; m < kItems; ++m) {
           const F32 x = splat(from[k + m * kItemStride]);
 #pragma GCC unroll 3
@@ -38,7 +39,7 @@ __attribute__((noinline)) void item_tile(const float* in, std::ptrdiff_t row_str
       }
     }
   }
-#pragma GCC unroll 12
+#pragma GCC unroll 14
   for (int m = 0; m < kItems; ++m)
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v)
@@ -46,7 +47,7 @@ __attribute__((noinline)) void item_tile(const float* in, std::ptrdiff_t row_str
 }
 
 // The largest tile whose sums, one tap's weights and one input fit the registers.
-constexpr int max_items(int vectors) { return kRegisters >= 32 ? (vectors == 3 ? 9 : 12) : vectors == 3 ? 4 : 6; }
+constexpr int max_items(int vectors) { return kRegisters >= 32 ? (vectors == 3 ? 9 : 13) : vectors == 3 ? 4 : 6; }
 
 // `items` items in tiles of nearly equal size: 22 is 11 + 11, not 12 + 10.
 template <class T, int kItemStride, int kOut, bool kPrelu>
@@ -102,6 +103,9 @@ inline void layer_items(const float* in, std::ptrdiff_t row_stride, int rows, co
           break;
         case 12:
           tile.template operator()<12>();
+          break;
+        case 13:
+          tile.template operator()<13>();
           break;
       }
       m += here;

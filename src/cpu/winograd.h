@@ -60,12 +60,14 @@ struct WinogradConv {
   static constexpr int parts = (tiles + max_items(vectors) - 1) / max_items(vectors);
   static constexpr int most = (tiles + parts - 1) / parts;
 
-  static constexpr int transformed = points * tiles * kInStride, sums = points * most * channels;
-  static constexpr int map = out_side * out_side * channels;
+  static constexpr int transformed = points * most * kInStride, sums = points * most * channels;
+  static constexpr int map = out_side * out_side * kOut;
 
   // [point][tile][channel]
-  static void transform_input(const float* in, float* out) {
-    for (int t = 0; t < tiles; ++t) {
+  template <int kItems>
+  static void transform_input(const float* in, int first, float* out) {
+    for (int i = 0; i < kItems; ++i) {
+      const int t = first + i;
       const float* corner = in + (t / tile_row * kSide + t % tile_row) * kTile * kInStride;
       for (int c = 0; c < kInStride; c += kLanes) {
         F32 half[edge][edge];  // [column][row]
@@ -83,7 +85,7 @@ struct WinogradConv {
           for (int x = 0; x < edge; ++x) row[x] = half[x][y];
           Winograd<kTile>::input(row, done);
 #pragma GCC unroll 5
-          for (int x = 0; x < edge; ++x) store(out + ((y * edge + x) * tiles + t) * kInStride + c, done[x]);
+          for (int x = 0; x < edge; ++x) store(out + ((y * edge + x) * kItems + i) * kInStride + c, done[x]);
         }
       }
     }
@@ -97,11 +99,11 @@ struct WinogradConv {
     for (int p = 0; p < points; ++p)
       // The point (1, 1) counts once in every output.
       item_tile<Taps<1, 0, kIn>, kInStride, kItems, vectors, false>(
-          transformed + (p * tiles + first) * kInStride, 0, 1, weight + p * kIn * channels,
-          p == edge + 1 ? bias : kZero, nullptr, sums + p * kItems * channels, channels);
+          transformed + p * kItems * kInStride, 0, 1, weight + p * kIn * channels, p == edge + 1 ? bias : kZero,
+          nullptr, sums + p * kItems * channels, channels);
     for (int i = 0; i < kItems; ++i) {
       const int t = first + i;
-      float* corner = map + (t / tile_row * out_side + t % tile_row) * kTile * channels;
+      float* corner = map + (t / tile_row * out_side + t % tile_row) * kTile * kOut;
       for (int v = 0; v < channels; v += kLanes) {
         const F32 a = load(slope + v);
         F32 half[edge][kTile];  // [column][row]
@@ -119,7 +121,7 @@ struct WinogradConv {
           for (int x = 0; x < edge; ++x) row[x] = half[x][y];
           Winograd<kTile>::output(row, done);
 #pragma GCC unroll 5
-          for (int x = 0; x < kTile; ++x) store(corner + (y * out_side + x) * channels + v, prelu(done[x], a));
+          for (int x = 0; x < kTile; ++x) store(corner + (y * out_side + x) * kOut + v, prelu(done[x], a));
         }
       }
     }
@@ -130,7 +132,7 @@ struct WinogradConv {
 template <int kSide, int kIn, int kInStride, int kOut, int kPool, int kTile>
 struct WinogradPool {
   using Conv = WinogradConv<kSide, kIn, kInStride, kOut, kTile>;
-  using Pooling = Pool<Conv::out_side, Conv::channels, kPool>;
+  using Pooling = Pool<Conv::out_side, kOut, kPool>;
   static constexpr int side = Pooling::side;
   static constexpr int ring = Conv::transformed + Conv::sums + Conv::map;
 
@@ -138,22 +140,23 @@ struct WinogradPool {
     float* const transformed = scratch;
     float* const sums = transformed + Conv::transformed;
     float* const map = sums + Conv::sums;
-    Conv::transform_input(in, transformed);
-    const float* weight = layer.weight;
-    for (int n = 0; n < kOut; n += Conv::channels, weight += Conv::points * kIn * Conv::channels) {
-      constexpr int kFew = Conv::tiles / Conv::parts, kMore = Conv::tiles % Conv::parts;
-      for (int part = 0, first = 0; part < Conv::parts; ++part) {
-        if (part < kMore) {
-          Conv::template convolve<kFew + 1>(transformed, first, weight, layer.bias + n, layer.slope + n, sums, map);
-          first += kFew + 1;
-        } else {
-          Conv::template convolve<kFew>(transformed, first, weight, layer.bias + n, layer.slope + n, sums, map);
-          first += kFew;
-        }
+    constexpr int kFew = Conv::tiles / Conv::parts, kMore = Conv::tiles % Conv::parts;
+    const auto part = [&]<int kItems>(int first) {
+      Conv::template transform_input<kItems>(in, first, transformed);
+      const float* weight = layer.weight;
+      for (int n = 0; n < kOut; n += Conv::channels, weight += Conv::points * kIn * Conv::channels)
+        Conv::template convolve<kItems>(transformed, first, weight, layer.bias + n, layer.slope + n, sums, map + n);
+    };
+    for (int p = 0, first = 0; p < Conv::parts; ++p) {
+      if (p < kMore) {
+        part.template operator()<kFew + 1>(first);
+        first += kFew + 1;
+      } else {
+        part.template operator()<kFew>(first);
+        first += kFew;
       }
-      for (int y = 0; y < side; ++y)
-        Pooling::template row_of_ring<Conv::out_side>(map, y, out + y * side * kOut + n, kOut);
     }
+    for (int y = 0; y < side; ++y) Pooling::template row_of_ring<Conv::out_side>(map, y, out + y * side * kOut, kOut);
   }
 };
 
