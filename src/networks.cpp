@@ -128,23 +128,27 @@ class Packer {
     return {tiles(rows), copy(get(name + ".bias"), padded(outputs)), copy(get(slope + ".weight"), padded(outputs))};
   }
 
-  // A 3x3 convolution for Winograd tiles: [out / tile][point][in][tile]. Evaluated in double and rounded once.
+  // A 3x3 convolution for Winograd tiles: [out / tile][point][in][tile], or, with points along rows only, [out /
+  // tile][kh] [in][point][tile]. Evaluated in double and rounded once.
   Layer winograd(const std::string& name, const std::string& slope, std::size_t side) {
-    const Tensor& weight = get(name + ".weight");
-    const auto outputs = static_cast<std::size_t>(weight.shape[0]), inputs = static_cast<std::size_t>(weight.shape[1]);
-    const std::vector<std::array<double, 3>> evaluate = winograd_weights(side);
-    const std::size_t edge = evaluate.size();
-    Rows rows(padded(outputs), edge * edge * inputs);
-    for (std::size_t o = 0; o < outputs; ++o)
-      for (std::size_t i = 0; i < inputs; ++i) {
-        const float* w = &weight.data[(o * inputs + i) * 9];
-        for (std::size_t p = 0; p < edge * edge; ++p) {
-          double value = 0;
-          for (std::size_t k = 0; k < 9; ++k) value += evaluate[p / edge][k / 3] * evaluate[p % edge][k % 3] * w[k];
-          rows.at(o, p * inputs + i) = static_cast<float>(value);
-        }
+    const std::vector<std::array<double, 3>> g = winograd_weights(side);
+    const std::size_t edge = g.size();
+    return evaluated(name, slope, edge * edge, [&](const float* w, std::size_t i, std::size_t inputs, auto set) {
+      for (std::size_t p = 0; p < edge * edge; ++p) {
+        double value = 0;
+        for (std::size_t k = 0; k < 9; ++k) value += g[p / edge][k / 3] * g[p % edge][k % 3] * w[k];
+        set(p * inputs + i, value);
       }
-    return {tiles(rows), copy(get(name + ".bias"), padded(outputs)), copy(get(slope + ".weight"), padded(outputs))};
+    });
+  }
+  Layer winograd_rows(const std::string& name, const std::string& slope, std::size_t side) {
+    const std::vector<std::array<double, 3>> g = winograd_weights(side);
+    const std::size_t edge = g.size();
+    return evaluated(name, slope, 3 * edge, [&](const float* w, std::size_t i, std::size_t inputs, auto set) {
+      for (std::size_t y = 0; y < 3; ++y)
+        for (std::size_t p = 0; p < edge; ++p)
+          set((y * inputs + i) * edge + p, g[p][0] * w[3 * y] + g[p][1] * w[3 * y + 1] + g[p][2] * w[3 * y + 2]);
+    });
   }
 
   // The output layers of R-Net or O-Net as one: logit difference, offsets, landmarks.
@@ -188,6 +192,20 @@ class Packer {
     float& at(std::size_t o, std::size_t t) { return data[o * taps + t]; }
   };
 
+  // A layer of `values` weights an input in place of nine; evaluate(nine weights, input, inputs, set) calls set(tap,
+  // value).
+  template <class Evaluate>
+  Layer evaluated(const std::string& name, const std::string& slope, std::size_t values, const Evaluate& evaluate) {
+    const Tensor& weight = get(name + ".weight");
+    const auto outputs = static_cast<std::size_t>(weight.shape[0]), inputs = static_cast<std::size_t>(weight.shape[1]);
+    Rows rows(padded(outputs), values * inputs);
+    for (std::size_t o = 0; o < outputs; ++o)
+      for (std::size_t i = 0; i < inputs; ++i)
+        evaluate(&weight.data[(o * inputs + i) * 9], i, inputs,
+                 [&](std::size_t tap, double value) { rows.at(o, tap) = static_cast<float>(value); });
+    return {tiles(rows), copy(get(name + ".bias"), padded(outputs)), copy(get(slope + ".weight"), padded(outputs))};
+  }
+
   const Tensor& get(const std::string& name) const { return tensors_.at(network_ + "." + name); }
 
   // Weights and bias of logit(face) - logit(not a face): the softmax of two is a sigmoid of their difference.
@@ -227,11 +245,14 @@ PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
   pnet = {p.planar("conv1", "prelu1"), p.planar("conv2", "prelu2"), p.planar("conv3", "prelu3"), p.planar_face(),
           p.planar_box()};
   Packer r(*this, tensors, "rnet", kernels);
-  rnet = {r.channels("conv1", "prelu1", 3), r.winograd("conv2", "prelu2", kRnetConv2Tile),
-          r.channels("conv3", "prelu3", 2), {},
-          r.channels("fc", "prelu4", 3),    r.heads({"box"})};
+  rnet = {r.winograd_rows("conv1", "prelu1", kConv1Tile),
+          r.winograd("conv2", "prelu2", kRnetConv2Tile),
+          r.channels("conv3", "prelu3", 2),
+          {},
+          r.channels("fc", "prelu4", 3),
+          r.heads({"box"})};
   Packer o(*this, tensors, "onet", kernels);
-  onet = {o.channels("conv1", "prelu1", 3),
+  onet = {o.winograd_rows("conv1", "prelu1", kConv1Tile),
           o.winograd("conv2", "prelu2", kOnetConv2Tile),
           o.winograd("conv3", "prelu3", kOnetConv3Tile),
           o.channels("conv4", "prelu4", 2),

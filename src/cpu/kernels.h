@@ -70,10 +70,10 @@ constexpr int planar_block(int out_channels, int registers) { return out_channel
 // R-Net's and O-Net's lanes are channels; their weights stand in tiles of that many vectors.
 constexpr int tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1; }
 
-// The 3x3 convolutions that winograd.h computes, each with the side of its tiles, which divides that of the output (9,
-// 21, 8). Their weights stand as [out / tile][point][in][tile]. Tiles of side m take the first m + 1 points and
-// infinity.
-constexpr int kRnetConv2Tile = 3, kOnetConv2Tile = 3, kOnetConv3Tile = 2;
+// R-Net's and O-Net's 3x3 convolutions, which winograd.h computes, each with the side of its tiles; it divides that of
+// the output (9, 21 and 8; of conv1 22 and 46). Weights stand as [out / tile][point][in][tile], conv1's, with points
+// along rows only, as [out / tile][kh][in][point][tile]. Tiles of side m take the first m + 1 points and infinity.
+constexpr int kConv1Tile = 2, kRnetConv2Tile = 3, kOnetConv2Tile = 3, kOnetConv3Tile = 2;
 constexpr double kWinogradPoints[] = {0, 1, -1, 0.5};
 
 // One window of P-Net's that passed.

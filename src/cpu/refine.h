@@ -5,8 +5,6 @@
 // once a batch.
 #pragma once
 
-#include <type_traits>
-
 #include "kernels.h"
 #include "resample.h"
 #include "simd.h"
@@ -16,47 +14,25 @@
 namespace mtcnn_fast {
 namespace {
 
-// Convolution of a kSide x kSide map with PReLU, then max-pooling kPool / 2 in ceil mode. Only the rows of one pooling
-// window are kept in between. kIn of kInStride channels are real; kOut outputs are a multiple of kChannelPad.
-template <int kSide, int kIn, int kInStride, int kKernel, int kOut, int kPool>
-struct ConvPool {
-  static constexpr int conv_side = kSide - kKernel + 1;
-  using Pooling = Pool<conv_side, kOut, kPool>;
-  static constexpr int side = Pooling::side;
-  static constexpr int ring = conv_side * kOut * kPool;
-
-  static void run(const float* in, const Layer& layer, float* out, float* scratch) {
-    using T = std::conditional_t<kIn == kInStride, Taps<1, 0, kKernel * kIn>, Taps<kKernel, kInStride, kIn>>;
-    int ready = 0;  // convolution rows computed; row r lies at r % kPool
-    for (int y = 0; y < side; ++y) {
-      for (; ready < 2 * y + kPool && ready < conv_side; ++ready)
-        layer_items<T, kInStride, kOut, true>(in + static_cast<std::ptrdiff_t>(ready) * kSide * kInStride,
-                                              kSide * kInStride, kKernel, layer, conv_side,
-                                              scratch + ready % kPool * conv_side * kOut, kOut);
-      Pooling::template row_of_ring<kPool>(scratch, y, out + y * side * kOut, kOut);
-    }
-  }
-};
-
 // 2x2 convolution with PReLU of n kSide x kSide maps, the maps as items.
 template <int kSide, int kIn, int kOut>
 inline void conv2x2_batch(const float* in, int n, const Layer& layer, float* out) {
   constexpr int kOutSide = kSide - 1;
   for (int y = 0; y < kOutSide; ++y)
     for (int x = 0; x < kOutSide; ++x)
-      layer_items<Taps<1, 0, 2 * kIn>, kSide * kSide * kIn, kOut, true>(in + (y * kSide + x) * kIn, kSide * kIn, 2,
-                                                                        layer, n, out + (y * kOutSide + x) * kOut,
-                                                                        kOutSide * kOutSide * kOut);
+      layer_items<2 * kIn, kSide * kSide * kIn, kOut, true>(in + (y * kSide + x) * kIn, kSide * kIn, 2, layer, n,
+                                                            out + (y * kOutSide + x) * kOut,
+                                                            kOutSide * kOutSide * kOut);
 }
 
 template <int kIn, int kOut, bool kPrelu>
 inline void dense(const float* in, int n, const Layer& layer, float* out) {
-  layer_items<Taps<1, 0, kIn>, kIn, kOut, kPrelu>(in, 0, 1, layer, n, out, kOut);
+  layer_items<kIn, kIn, kOut, kPrelu>(in, 0, 1, layer, n, out, kOut);
 }
 
 // Of R-Net and O-Net, the layers that need room, and that room in floats.
 struct Rnet {
-  using Conv1 = ConvPool<kRnetSide, 3, 3, 3, 32, 3>;
+  using Conv1 = WinogradRowsPool<kRnetSide, 32, 3>;
   using Conv2 = WinogradPool<Conv1::side, 28, 32, 48, 3, kRnetConv2Tile>;
   static constexpr int conv2_out = Conv2::side * Conv2::side * 48;
   static constexpr int features = (Conv2::side - 1) * (Conv2::side - 1) * 64;
@@ -65,7 +41,7 @@ struct Rnet {
   static constexpr int maps = Conv1::side * Conv1::side * 32;
 };
 struct Onet {
-  using Conv1 = ConvPool<kOnetSide, 3, 3, 3, 32, 3>;
+  using Conv1 = WinogradRowsPool<kOnetSide, 32, 3>;
   using Conv2 = WinogradPool<Conv1::side, 32, 32, 64, 3, kOnetConv2Tile>;
   using Conv3 = WinogradPool<Conv2::side, 64, 64, 64, 2, kOnetConv3Tile>;
   static constexpr int conv3_out = Conv3::side * Conv3::side * 64;

@@ -98,9 +98,9 @@ struct WinogradConv {
     alignas(64) static constexpr float kZero[channels] = {};
     for (int p = 0; p < points; ++p)
       // The point (1, 1) counts once in every output.
-      item_tile<Taps<1, 0, kIn>, kInStride, kItems, vectors, false>(
-          transformed + p * kItems * kInStride, 0, 1, weight + p * kIn * channels, p == edge + 1 ? bias : kZero,
-          nullptr, sums + p * kItems * channels, channels);
+      item_tile<kIn, kInStride, kItems, vectors, false>(transformed + p * kItems * kInStride, 0, 1,
+                                                        weight + p * kIn * channels, p == edge + 1 ? bias : kZero,
+                                                        nullptr, sums + p * kItems * channels, channels);
     for (int i = 0; i < kItems; ++i) {
       const int t = first + i;
       float* corner = map + (t / tile_row * out_side + t % tile_row) * kTile * kOut;
@@ -157,6 +157,108 @@ struct WinogradPool {
       }
     }
     for (int y = 0; y < side; ++y) Pooling::template row_of_ring<Conv::out_side>(map, y, out + y * side * kOut, kOut);
+  }
+};
+
+// The first layer: three interleaved channels, and points along rows only. kTile outputs of a row take (kTile + 2) x 9
+// multiplications instead of kTile x 27, and all their points fit the registers, so that the outputs are made there.
+template <int kSide, int kOut, int kPool>
+struct WinogradRowsPool {
+  static constexpr int kTile = kConv1Tile;
+  static constexpr int conv_side = kSide - 2, tile_row = conv_side / kTile, edge = kTile + 2;
+  static_assert(tile_row * kTile == conv_side);
+  using Pooling = Pool<conv_side, kOut, kPool>;
+  static constexpr int side = Pooling::side;
+
+  // Of an input row: edge lines, one a point, of the values at every position.
+  static constexpr int positions = 3 * (conv_side - kTile + 1), line = 3 * kSide;
+  static constexpr int lines = edge * line, map_row = conv_side * kOut;
+  static constexpr int ring = 3 * lines + kPool * map_row;
+
+  static void transform_row(const float* in, float* out) {
+    for (int p = 0; p < positions; p += kLanes) {
+      const int at = p + kLanes < positions ? p : positions - kLanes;  // nothing beyond the row is read
+      F32 d[edge], points[edge];
+#pragma GCC unroll 5
+      for (int k = 0; k < edge; ++k) d[k] = load(in + at + 3 * k);
+      Winograd<kTile>::input(d, points);
+#pragma GCC unroll 5
+      for (int k = 0; k < edge; ++k) store(out + k * line + at, points[k]);
+    }
+  }
+
+  // kTiles tiles of a row, kVectors vectors of channels of them, from the lines of three input rows.
+  template <int kTiles, int kVectors>
+  __attribute__((noinline)) static void tiles(const float* const* rows, const float* weight, const float* bias,
+                                              const float* slope, float* out) {
+    constexpr int kWeightStride = tile_vectors(kOut / kLanes) * kLanes;
+    F32 sum[kTiles][kVectors][edge];
+#pragma GCC unroll 4
+    for (int t = 0; t < kTiles; ++t)
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v)
+#pragma GCC unroll 5
+        for (int p = 0; p < edge; ++p) sum[t][v][p] = p == 1 ? load(bias + v * kLanes) : F32{};
+#pragma GCC unroll 3
+    for (int r = 0; r < 3; ++r) {
+      const float* const from = rows[r];
+#pragma GCC unroll 3
+      for (int c = 0; c < 3; ++c)
+#pragma GCC unroll 5
+        for (int p = 0; p < edge; ++p, weight += kWeightStride) {
+          F32 w[kVectors];
+#pragma GCC unroll 2
+          for (int v = 0; v < kVectors; ++v) w[v] = in_register(load(weight + v * kLanes));
+#pragma GCC unroll 4
+          for (int t = 0; t < kTiles; ++t) {
+            const F32 x = splat(from[p * line + 3 * kTile * t + c]);
+#pragma GCC unroll 2
+            for (int v = 0; v < kVectors; ++v) sum[t][v][p] = fma(x, w[v], sum[t][v][p]);
+          }
+        }
+    }
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      const F32 a = load(slope + v * kLanes);
+#pragma GCC unroll 4
+      for (int t = 0; t < kTiles; ++t) {
+        F32 done[kTile];
+        Winograd<kTile>::output(sum[t][v], done);
+#pragma GCC unroll 5
+        for (int k = 0; k < kTile; ++k) store(out + (t * kTile + k) * kOut + v * kLanes, prelu(done[k], a));
+      }
+    }
+  }
+
+  static void convolve_row(const float* const* rows, const Layer& layer, float* out) {
+    constexpr int kTileVectors = tile_vectors(kOut / kLanes), kTile9 = 9 * edge;
+    constexpr int kVectors = kRegisters >= 32 ? kTileVectors : 1, kTiles = 3;
+    for (int n = 0; n < kOut; n += kVectors * kLanes) {
+      const float* weight =
+          layer.weight + n / (kTileVectors * kLanes) * kTile9 * kTileVectors * kLanes + n % (kTileVectors * kLanes);
+      const float* at[3] = {rows[0], rows[1], rows[2]};
+      int t = 0;
+      for (; t + kTiles <= tile_row; t += kTiles) {
+        tiles<kTiles, kVectors>(at, weight, layer.bias + n, layer.slope + n, out + t * kTile * kOut + n);
+        for (const float*& row : at) row += 3 * kTile * kTiles;
+      }
+      if constexpr (tile_row % kTiles != 0)
+        tiles<tile_row % kTiles, kVectors>(at, weight, layer.bias + n, layer.slope + n, out + t * kTile * kOut + n);
+    }
+  }
+
+  static void run(const float* in, const Layer& layer, float* out, float* scratch) {
+    float* const map = scratch + 3 * lines;  // row r lies at r % kPool, lines of input row r at r % 3
+    int read = 0, ready = 0;
+    for (int y = 0; y < side; ++y) {
+      for (; ready < 2 * y + kPool && ready < conv_side; ++ready) {
+        for (; read < ready + 3; ++read) transform_row(in + read * line, scratch + read % 3 * lines);
+        const float* rows[3];
+        for (int r = 0; r < 3; ++r) rows[r] = scratch + (ready + r) % 3 * lines;
+        convolve_row(rows, layer, map + ready % kPool * map_row);
+      }
+      Pooling::template row_of_ring<kPool>(map, y, out + y * side * kOut, kOut);
+    }
   }
 };
 
