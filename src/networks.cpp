@@ -1,7 +1,6 @@
 #include "networks.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <new>
@@ -57,18 +56,20 @@ void check_tensor(const Tensors& tensors, const std::string& name, const std::ve
     throw std::invalid_argument("weights: tensor '" + name + "' has a value that is not finite");
 }
 
-// G in Lavin and Gray's names: three weights along one axis as a polynomial's coefficients, its values at the points of
-// tiles of that side, divided as Lagrange's interpolation asks, and at infinity.
-std::vector<std::array<double, 3>> winograd_weights(std::size_t side) {
-  std::vector<std::array<double, 3>> rows;
-  for (std::size_t i = 0; i <= side; ++i) {
+// G in Lavin and Gray's names: a kernel's weights along one axis as a polynomial's coefficients, its values at the
+// points of tiles of that side, divided as Lagrange's interpolation asks, and at infinity.
+std::vector<std::vector<double>> winograd_weights(std::size_t tile, std::size_t kernel) {
+  std::vector<std::vector<double>> rows;
+  const std::size_t finite = tile + kernel - 2;
+  for (std::size_t i = 0; i < finite; ++i) {
     const double point = kWinogradPoints[i];
-    double divisor = 1;
-    for (std::size_t j = 0; j <= side; ++j)
-      if (j != i) divisor *= point - kWinogradPoints[j];
-    rows.push_back({1 / divisor, point / divisor, point * point / divisor});
+    double factor = 1;
+    for (std::size_t j = 0; j < finite; ++j)
+      if (j != i) factor /= point - kWinogradPoints[j];
+    rows.emplace_back();
+    for (std::size_t k = 0; k < kernel; ++k, factor *= point) rows.back().push_back(factor);
   }
-  rows.push_back({0, 0, 1});
+  rows.emplace_back(kernel).back() = 1;
   return rows;
 }
 
@@ -115,9 +116,9 @@ class Packer {
     return {packed, copy(get(name + ".bias"), outputs), copy(get(slope + ".weight"), outputs)};
   }
 
-  // A layer for lanes that are channels: [out / tile][kh][kw][in][tile]. A dense layer's input, flattened as (channel,
-  // row, column), is a map of side x side.
-  Layer channels(const std::string& name, const std::string& slope, std::size_t side) {
+  // A dense layer for lanes that are channels: [out / tile][in][tile]. Its input, flattened as (channel, row, column),
+  // is a map of side x side.
+  Layer dense(const std::string& name, const std::string& slope, std::size_t side) {
     const Tensor& weight = get(name + ".weight");
     const auto outputs = static_cast<std::size_t>(weight.shape[0]), taps = weight.data.size() / outputs;
     const std::size_t pixels = side * side, inputs = taps / pixels;
@@ -125,30 +126,42 @@ class Packer {
     for (std::size_t o = 0; o < outputs; ++o)
       for (std::size_t i = 0; i < inputs; ++i)
         for (std::size_t p = 0; p < pixels; ++p) rows.at(o, p * inputs + i) = weight.data[o * taps + i * pixels + p];
-    return {tiles(rows), copy(get(name + ".bias"), padded(outputs)), copy(get(slope + ".weight"), padded(outputs))};
+    return layer(rows, name, slope);
   }
 
-  // A 3x3 convolution for Winograd tiles: [out / tile][point][in][tile], or, with points along rows only, [out /
-  // tile][kh] [in][point][tile]. Evaluated in double and rounded once.
-  Layer winograd(const std::string& name, const std::string& slope, std::size_t side) {
-    const std::vector<std::array<double, 3>> g = winograd_weights(side);
+  // A convolution for Winograd tiles of that side: [out / tile][point][in][tile]. Evaluated in double and rounded once.
+  Layer winograd(const std::string& name, const std::string& slope, std::size_t tile) {
+    const Convolution conv(get(name + ".weight"));
+    const auto g = winograd_weights(tile, conv.kernel);
     const std::size_t edge = g.size();
-    return evaluated(name, slope, edge * edge, [&](const float* w, std::size_t i, std::size_t inputs, auto set) {
-      for (std::size_t p = 0; p < edge * edge; ++p) {
-        double value = 0;
-        for (std::size_t k = 0; k < 9; ++k) value += g[p / edge][k / 3] * g[p % edge][k % 3] * w[k];
-        set(p * inputs + i, value);
-      }
-    });
+    Rows rows(padded(conv.outputs), edge * edge * conv.inputs);
+    for (std::size_t o = 0; o < conv.outputs; ++o)
+      for (std::size_t i = 0; i < conv.inputs; ++i)
+        for (std::size_t p = 0; p < edge * edge; ++p) {
+          double value = 0;
+          for (std::size_t y = 0; y < conv.kernel; ++y)
+            for (std::size_t x = 0; x < conv.kernel; ++x)
+              value += g[p / edge][y] * g[p % edge][x] * conv.at(o, i, y, x);
+          rows.at(o, p * conv.inputs + i) = static_cast<float>(value);
+        }
+    return layer(rows, name, slope);
   }
-  Layer winograd_rows(const std::string& name, const std::string& slope, std::size_t side) {
-    const std::vector<std::array<double, 3>> g = winograd_weights(side);
+
+  // The same with points along rows only: [out / tile][kh][in][point][tile].
+  Layer winograd_rows(const std::string& name, const std::string& slope, std::size_t tile) {
+    const Convolution conv(get(name + ".weight"));
+    const auto g = winograd_weights(tile, conv.kernel);
     const std::size_t edge = g.size();
-    return evaluated(name, slope, 3 * edge, [&](const float* w, std::size_t i, std::size_t inputs, auto set) {
-      for (std::size_t y = 0; y < 3; ++y)
-        for (std::size_t p = 0; p < edge; ++p)
-          set((y * inputs + i) * edge + p, g[p][0] * w[3 * y] + g[p][1] * w[3 * y + 1] + g[p][2] * w[3 * y + 2]);
-    });
+    Rows rows(padded(conv.outputs), conv.kernel * conv.inputs * edge);
+    for (std::size_t o = 0; o < conv.outputs; ++o)
+      for (std::size_t i = 0; i < conv.inputs; ++i)
+        for (std::size_t y = 0; y < conv.kernel; ++y)
+          for (std::size_t p = 0; p < edge; ++p) {
+            double value = 0;
+            for (std::size_t x = 0; x < conv.kernel; ++x) value += g[p][x] * conv.at(o, i, y, x);
+            rows.at(o, (y * conv.inputs + i) * edge + p) = static_cast<float>(value);
+          }
+    return layer(rows, name, slope);
   }
 
   // The output layers of R-Net or O-Net as one: logit difference, offsets, landmarks.
@@ -192,18 +205,21 @@ class Packer {
     float& at(std::size_t o, std::size_t t) { return data[o * taps + t]; }
   };
 
-  // A layer of `values` weights an input in place of nine; evaluate(nine weights, input, inputs, set) calls set(tap,
-  // value).
-  template <class Evaluate>
-  Layer evaluated(const std::string& name, const std::string& slope, std::size_t values, const Evaluate& evaluate) {
-    const Tensor& weight = get(name + ".weight");
-    const auto outputs = static_cast<std::size_t>(weight.shape[0]), inputs = static_cast<std::size_t>(weight.shape[1]);
-    Rows rows(padded(outputs), values * inputs);
-    for (std::size_t o = 0; o < outputs; ++o)
-      for (std::size_t i = 0; i < inputs; ++i)
-        evaluate(&weight.data[(o * inputs + i) * 9], i, inputs,
-                 [&](std::size_t tap, double value) { rows.at(o, tap) = static_cast<float>(value); });
-    return {tiles(rows), copy(get(name + ".bias"), padded(outputs)), copy(get(slope + ".weight"), padded(outputs))};
+  struct Convolution {
+    const Tensor& weight;
+    std::size_t outputs, inputs, kernel;
+    explicit Convolution(const Tensor& w)
+        : weight(w),
+          outputs(static_cast<std::size_t>(w.shape[0])),
+          inputs(static_cast<std::size_t>(w.shape[1])),
+          kernel(static_cast<std::size_t>(w.shape[2])) {}
+    double at(std::size_t o, std::size_t i, std::size_t y, std::size_t x) const {
+      return weight.data[((o * inputs + i) * kernel + y) * kernel + x];
+    }
+  };
+
+  Layer layer(Rows& rows, const std::string& name, const std::string& slope) {
+    return {tiles(rows), copy(get(name + ".bias"), rows.outputs), copy(get(slope + ".weight"), rows.outputs)};
   }
 
   const Tensor& get(const std::string& name) const { return tensors_.at(network_ + "." + name); }
@@ -247,16 +263,16 @@ PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
   Packer r(*this, tensors, "rnet", kernels);
   rnet = {r.winograd_rows("conv1", "prelu1", kConv1Tile),
           r.winograd("conv2", "prelu2", kRnetConv2Tile),
-          r.channels("conv3", "prelu3", 2),
+          r.winograd("conv3", "prelu3", kRnetConv3Tile),
           {},
-          r.channels("fc", "prelu4", 3),
+          r.dense("fc", "prelu4", 3),
           r.heads({"box"})};
   Packer o(*this, tensors, "onet", kernels);
   onet = {o.winograd_rows("conv1", "prelu1", kConv1Tile),
           o.winograd("conv2", "prelu2", kOnetConv2Tile),
           o.winograd("conv3", "prelu3", kOnetConv3Tile),
-          o.channels("conv4", "prelu4", 2),
-          o.channels("fc", "prelu5", 3),
+          o.winograd("conv4", "prelu4", kOnetConv4Tile),
+          o.dense("fc", "prelu5", 3),
           o.heads({"box", "landmarks"})};
 }
 

@@ -7,29 +7,27 @@
 namespace mtcnn_fast {
 namespace {
 
-// out[item] = PReLU(bias + sum over the taps of in[item]) for kItems items that lie kItemStride floats apart. An item's
-// taps are `rows` rows of kRow floats. Not inlined: GCC 12 runs out of registers for the addresses (conv1 of R-Net with
+// out[item] = PReLU(bias + sum over the taps of in[item]) for kItems items that lie kItemStride floats apart. An item
+// has kTaps inputs. Not inlined: GCC 12 runs out of registers for the addresses (conv1 of R-Net with
 // AVX2: 13.8 instead of 8.9 microseconds a crop).
-template <int kRow, int kItemStride, int kItems, int kVectors, bool kPrelu>
-__attribute__((noinline)) void item_tile(const float* in, std::ptrdiff_t row_stride, int rows, const float* weight,
-                                         const float* bias, const float* slope, float* out, std::ptrdiff_t out_stride) {
+template <int kTaps, int kItemStride, int kItems, int kVectors, bool kPrelu>
+__attribute__((noinline)) void item_tile(const float* in, const float* weight, const float* bias, const float* slope,
+                                         float* out, std::ptrdiff_t out_stride) {
   F32 sum[kItems][kVectors];
 #pragma GCC unroll 14
   for (int m = 0; m < kItems; ++m)
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) sum[m][v] = load(bias + v * kLanes);
-  for (int row = 0; row < rows; ++row, in += row_stride) {
 #pragma GCC unroll 4
-    for (int k = 0; k < kRow; ++k, weight += kVectors * kLanes) {
-      F32 w[kVectors];
+  for (int k = 0; k < kTaps; ++k, weight += kVectors * kLanes) {
+    F32 w[kVectors];
 #pragma GCC unroll 3
-      for (int v = 0; v < kVectors; ++v) w[v] = load(weight + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) w[v] = load(weight + v * kLanes);
 #pragma GCC unroll 14
-      for (int m = 0; m < kItems; ++m) {
-        const F32 x = splat(in[k + m * kItemStride]);
+    for (int m = 0; m < kItems; ++m) {
+      const F32 x = splat(in[k + m * kItemStride]);
 #pragma GCC unroll 3
-        for (int v = 0; v < kVectors; ++v) sum[m][v] = fma(x, w[v], sum[m][v]);
-      }
+      for (int v = 0; v < kVectors; ++v) sum[m][v] = fma(x, w[v], sum[m][v]);
     }
   }
 #pragma GCC unroll 14
@@ -42,65 +40,28 @@ __attribute__((noinline)) void item_tile(const float* in, std::ptrdiff_t row_str
 // The largest tile whose sums, one tap's weights and one input fit the registers.
 constexpr int max_items(int vectors) { return kRegisters >= 32 ? (vectors == 3 ? 9 : 13) : vectors == 3 ? 4 : 6; }
 
-// `items` items in tiles of nearly equal size: 22 is 11 + 11, not 12 + 10.
-template <int kRow, int kItemStride, int kOut, bool kPrelu>
-inline void layer_items(const float* in, std::ptrdiff_t row_stride, int rows, const Layer& layer, int items, float* out,
-                        std::ptrdiff_t out_stride) {
+// f.template operator()<items>(), for 1 to kMost items.
+template <int kMost, class F>
+inline void with_items(int items, const F& f) {
+  if constexpr (kMost > 1)
+    if (items < kMost) return with_items<kMost - 1>(items, f);
+  f.template operator()<kMost>();
+}
+
+// `items` items in tiles of nearly equal size: 22 is 11 + 11, not 13 + 9.
+template <int kTaps, int kItemStride, int kOut, bool kPrelu>
+inline void layer_items(const float* in, const Layer& layer, int items, float* out) {
   constexpr int kVectors = tile_vectors(kOut / kLanes);
   constexpr int kMost = max_items(kVectors);
   const int tiles = (items + kMost - 1) / kMost;
-  const std::ptrdiff_t weights = static_cast<std::ptrdiff_t>(rows) * kRow * kVectors * kLanes;
   const float* weight = layer.weight;
-  for (int n = 0; n < kOut; n += kVectors * kLanes, weight += weights) {
+  for (int n = 0; n < kOut; n += kVectors * kLanes, weight += kTaps * kVectors * kLanes) {
     for (int t = 0, m = 0; t < tiles; ++t) {
       const int here = items / tiles + (t < items % tiles);
-      const auto tile = [&]<int kItems>() {
-        if constexpr (kItems <= kMost)
-          item_tile<kRow, kItemStride, kItems, kVectors, kPrelu>(in + m * kItemStride, row_stride, rows, weight,
-                                                                 layer.bias + n, layer.slope + n,
-                                                                 out + m * out_stride + n, out_stride);
-      };
-      switch (here) {
-        case 1:
-          tile.template operator()<1>();
-          break;
-        case 2:
-          tile.template operator()<2>();
-          break;
-        case 3:
-          tile.template operator()<3>();
-          break;
-        case 4:
-          tile.template operator()<4>();
-          break;
-        case 5:
-          tile.template operator()<5>();
-          break;
-        case 6:
-          tile.template operator()<6>();
-          break;
-        case 7:
-          tile.template operator()<7>();
-          break;
-        case 8:
-          tile.template operator()<8>();
-          break;
-        case 9:
-          tile.template operator()<9>();
-          break;
-        case 10:
-          tile.template operator()<10>();
-          break;
-        case 11:
-          tile.template operator()<11>();
-          break;
-        case 12:
-          tile.template operator()<12>();
-          break;
-        case 13:
-          tile.template operator()<13>();
-          break;
-      }
+      with_items<kMost>(here, [&]<int kItems>() {
+        item_tile<kTaps, kItemStride, kItems, kVectors, kPrelu>(in + m * kItemStride, weight, layer.bias + n,
+                                                                layer.slope + n, out + m * kOut + n, kOut);
+      });
       m += here;
     }
   }
@@ -112,9 +73,9 @@ struct Pool {
   static constexpr int side = (kWidth - kPool + 1) / 2 + 1;  // ceil((kWidth - kPool) / 2) + 1
 
   // One output row, from kRows rows of the map. Neighbouring windows share a column, whose maximum
-  // is taken once. Outputs lie `out_stride` floats apart.
+  // is taken once.
   template <int kRows>
-  static void row(const float* const* rows, float* out, int out_stride) {
+  static void row(const float* const* rows, float* out) {
     for (int c = 0; c < kChannels; c += kLanes) {
       const auto column = [&](int x) {
         F32 most = load(rows[0] + x * kChannels + c);
@@ -128,28 +89,28 @@ struct Pool {
         const F32 second = max(first, column(2 * x + 1));
         if constexpr (kPool == 3) {
           first = column(2 * x + 2);
-          store(out + x * out_stride + c, max(second, first));
+          store(out + x * kChannels + c, max(second, first));
         } else {
-          store(out + x * out_stride + c, second);
+          store(out + x * kChannels + c, second);
           if (x + 1 < side) first = column(2 * x + 2);
         }
       }
       if constexpr (kWhole < side) {
         if constexpr (kPool == 3) first = max(first, column(kWidth - 1));
-        store(out + kWhole * out_stride + c, first);
+        store(out + kWhole * kChannels + c, first);
       }
     }
   }
 
   // Output row y. Row r of the map lies at r % kRing of `ring`.
   template <int kRing>
-  static void row_of_ring(const float* ring, int y, float* out, int out_stride) {
+  static void row_of_ring(const float* ring, int y, float* out) {
     const float* rows[kPool];
     for (int r = 0; r < kPool; ++r) rows[r] = ring + (2 * y + r) % kRing * kWidth * kChannels;
     if (2 * y + kPool <= kWidth)
-      row<kPool>(rows, out, out_stride);
+      row<kPool>(rows, out);
     else
-      row<kPool - 1>(rows, out, out_stride);
+      row<kPool - 1>(rows, out);
   }
 };
 

@@ -1,7 +1,7 @@
-// 3x3 convolutions with fewer multiplications: Winograd's minimal filtering as Lavin and Gray, "Fast Algorithms for
-// Convolutional Neural Networks" (2016), apply it to tiles of kTile x kTile outputs. A tile's (kTile + 2)^2 inputs and
-// the weights (networks.cpp does that, in double) are evaluated at the points of kWinogradPoints, the channels are
-// summed up there, and the outputs are interpolated. Tiles are items and channels are lanes, as in refine.h.
+// Convolutions with fewer multiplications: Winograd's minimal filtering as Lavin and Gray, "Fast Algorithms for
+// Convolutional Neural Networks" (2016), apply it to tiles of outputs. A tile's inputs and, when they are packed, the
+// weights are evaluated at a few points, the channels are summed up there, and the outputs are interpolated. Tiles are
+// items and channels are lanes, as in refine.h.
 #pragma once
 
 #include "kernels.h"
@@ -11,15 +11,15 @@
 namespace mtcnn_fast {
 namespace {
 
-// Along one axis: input() multiplies by B^T, output() by A^T in the paper's names. Every factor is a sum of powers of
-// two and exact; what has none (thirds) stands in the weights. Values are read by get(index) and written by set(index,
-// value): GCC 12 would keep arrays of them in memory (the inputs of O-Net's conv2 with AVX-512: 1.35 instead of @@
-// microseconds for 13 tiles).
-template <int kTile>
+// Along one axis: input() multiplies by B^T, output() by A^T in the paper's names; kEdge inputs, finite points of
+// kWinogradPoints and infinity. Every factor is a sum of powers of two and exact; what has none (thirds) stands in the
+// weights. Values are read by get(index) and written by set(index, value): GCC 12 would keep arrays of them in memory
+// (the inputs of five tiles of O-Net's conv2 with AVX-512: 0.57 instead of 0.17 microseconds).
+template <int kEdge>
 struct Winograd;
 
 template <>
-struct Winograd<2> {  // points 0, 1, -1 and infinity
+struct Winograd<4> {
   template <class Get, class Set>
   static void input(const Get& get, const Set& set) {
     const F32 d1 = get(1), d2 = get(2);
@@ -28,16 +28,22 @@ struct Winograd<2> {  // points 0, 1, -1 and infinity
     set(2, d2 - d1);
     set(3, get(3) - d1);
   }
-  template <class Get, class Set>
+  template <int kTile, class Get, class Set>
   static void output(const Get& get, const Set& set) {
-    const F32 m1 = get(1), m2 = get(2);
-    set(0, get(0) + (m1 + m2));
-    set(1, get(3) + (m1 - m2));
+    static_assert(kTile == 2 || kTile == 3);
+    const F32 m1 = get(1), m2 = get(2), even = m1 + m2, odd = m1 - m2;
+    set(0, get(0) + even);
+    if constexpr (kTile == 2) {
+      set(1, get(3) + odd);
+    } else {
+      set(1, odd);
+      set(2, get(3) + even);
+    }
   }
 };
 
 template <>
-struct Winograd<3> {  // points 0, 1, -1, 1/2 and infinity
+struct Winograd<5> {
   template <class Get, class Set>
   static void input(const Get& get, const Set& set) {
     const F32 d1 = get(1), d2 = get(2), d3 = get(3), half = splat(0.5f), odd = d3 - d1;
@@ -47,8 +53,9 @@ struct Winograd<3> {  // points 0, 1, -1, 1/2 and infinity
     set(3, odd);
     set(4, fma(splat(-0.5f), odd, get(4) - d2));
   }
-  template <class Get, class Set>
+  template <int kTile, class Get, class Set>
   static void output(const Get& get, const Set& set) {
+    static_assert(kTile == 3);
     const F32 m1 = get(1), m2 = get(2), m3 = get(3), even = m1 + m2;
     set(0, get(0) + (even + m3));
     set(1, fma(splat(0.5f), m3, m1 - m2));
@@ -56,101 +63,105 @@ struct Winograd<3> {  // points 0, 1, -1, 1/2 and infinity
   }
 };
 
-// Convolution of a kSide x kSide map with PReLU, as ConvPool.
-template <int kSide, int kIn, int kInStride, int kOut, int kTile>
+// Convolution with PReLU of kSide x kSide maps by tiles of kTile x kTile outputs. kIn of kInStride channels are real;
+// kOut outputs are a multiple of kChannelPad.
+template <int kSide, int kIn, int kInStride, int kOut, int kKernel, int kTile>
 struct WinogradConv {
-  static constexpr int out_side = kSide - 2;
-  static constexpr int tile_row = out_side / kTile, tiles = tile_row * tile_row;
-  static_assert(tile_row * kTile == out_side);
-  static constexpr int edge = kTile + 2, points = edge * edge;
-
+  static constexpr int side = kSide - kKernel + 1;
+  static constexpr int tile_row = side / kTile, tiles = tile_row * tile_row;  // of a map
+  static_assert(tile_row * kTile == side);
+  static constexpr int edge = kTile + kKernel - 1, points = edge * edge;
   static constexpr int vectors = tile_vectors(kOut / kLanes), channels = vectors * kLanes;
-  static constexpr int parts = (tiles + max_items(vectors) - 1) / max_items(vectors);
-  static constexpr int most = (tiles + parts - 1) / parts;
+  static constexpr int most = max_items(vectors);
+  static constexpr int scratch = points * most * (kInStride + channels);
 
-  static constexpr int transformed = points * most * kInStride, sums = points * most * channels;
-  static constexpr int map = out_side * out_side * kOut;
+  // `maps` of them, one after the other. A few tiles at a time, of one map or of several.
+  static void run(const float* in, int maps, const Layer& layer, float* out, float* scratch) {
+    float* const inputs = scratch;
+    float* const sums = inputs + points * most * kInStride;
+    const int count = maps * tiles, parts = (count + most - 1) / most;
+    for (int part = 0, first = 0; part < parts; ++part) {
+      const int here = count / parts + (part < count % parts);
+      transform_inputs(in, first, here, inputs);
+      const float* weight = layer.weight;
+      for (int n = 0; n < kOut; n += channels, weight += points * kIn * channels) {
+        with_items<most>(here, [&]<int kItems>() { sum_up<kItems>(inputs, weight, layer.bias + n, sums); });
+        transform_outputs(sums, first, here, layer.slope + n, out + n);
+      }
+      first += here;
+    }
+  }
+
+ private:
+  // Where tile t begins in maps of kMapSide x kMapSide.
+  template <int kMapSide, int kChannels>
+  static std::ptrdiff_t corner(int t) {
+    const int map = t / tiles, y = t % tiles / tile_row * kTile, x = t % tile_row * kTile;
+    return static_cast<std::ptrdiff_t>((map * kMapSide + y) * kMapSide + x) * kChannels;
+  }
 
   // [point][tile][channel]
-  template <int kItems>
-  static void transform_input(const float* in, int first, float* out) {
-    for (int i = 0; i < kItems; ++i) {
-      const int t = first + i;
-      const float* corner = in + (t / tile_row * kSide + t % tile_row) * kTile * kInStride;
+  static void transform_inputs(const float* in, int first, int count, float* inputs) {
+    for (int i = 0; i < count; ++i, inputs += kInStride) {
+      const float* from = in + corner<kSide, kInStride>(first + i);
       for (int c = 0; c < kInStride; c += kLanes) {
         F32 half[edge][edge];  // [column][row]
 #pragma GCC unroll 5
         for (int x = 0; x < edge; ++x)
-          Winograd<kTile>::input([&](int y) { return load(corner + (y * kSide + x) * kInStride + c); },
-                                 [&](int y, F32 value) { half[x][y] = value; });
+          Winograd<edge>::input([&](int y) { return load(from + (y * kSide + x) * kInStride + c); },
+                                [&](int y, F32 value) { half[x][y] = value; });
 #pragma GCC unroll 5
         for (int y = 0; y < edge; ++y)
-          Winograd<kTile>::input(
+          Winograd<edge>::input(
               [&](int x) { return half[x][y]; },
-              [&](int x, F32 value) { store(out + ((y * edge + x) * kItems + i) * kInStride + c, value); });
+              [&](int x, F32 value) { store(inputs + (y * edge + x) * most * kInStride + c, value); });
       }
     }
   }
 
-  // kItems tiles from `first` on, `channels` channels of them: sums are [point][tile][channel].
+  // [point][tile][channel] of `channels` outputs. The point (1, 1) counts once in every output of a tile, and so brings
+  // the bias.
   template <int kItems>
-  static void convolve(const float* transformed, int first, const float* weight, const float* bias, const float* slope,
-                       float* sums, float* map) {
+  static void sum_up(const float* inputs, const float* weight, const float* bias, float* sums) {
     alignas(64) static constexpr float kZero[channels] = {};
     for (int p = 0; p < points; ++p)
-      // The point (1, 1) counts once in every output.
-      item_tile<kIn, kInStride, kItems, vectors, false>(transformed + p * kItems * kInStride, 0, 1,
-                                                        weight + p * kIn * channels, p == edge + 1 ? bias : kZero,
-                                                        nullptr, sums + p * kItems * channels, channels);
-    for (int i = 0; i < kItems; ++i) {
-      const int t = first + i;
-      float* corner = map + (t / tile_row * out_side + t % tile_row) * kTile * kOut;
+      item_tile<kIn, kInStride, kItems, vectors, false>(inputs + p * most * kInStride, weight + p * kIn * channels,
+                                                        p == edge + 1 ? bias : kZero, nullptr,
+                                                        sums + p * most * channels, channels);
+  }
+
+  static void transform_outputs(const float* sums, int first, int count, const float* slope, float* out) {
+    for (int i = 0; i < count; ++i, sums += channels) {
+      float* const to = out + corner<side, kOut>(first + i);
       for (int v = 0; v < channels; v += kLanes) {
         const F32 a = load(slope + v);
         F32 half[edge][kTile];  // [column][row]
 #pragma GCC unroll 5
         for (int x = 0; x < edge; ++x)
-          Winograd<kTile>::output([&](int y) { return load(sums + ((y * edge + x) * kItems + i) * channels + v); },
-                                  [&](int y, F32 value) { half[x][y] = value; });
+          Winograd<edge>::template output<kTile>(
+              [&](int y) { return load(sums + (y * edge + x) * most * channels + v); },
+              [&](int y, F32 value) { half[x][y] = value; });
 #pragma GCC unroll 5
         for (int y = 0; y < kTile; ++y)
-          Winograd<kTile>::output(
+          Winograd<edge>::template output<kTile>(
               [&](int x) { return half[x][y]; },
-              [&](int x, F32 value) { store(corner + (y * out_side + x) * kOut + v, prelu(value, a)); });
+              [&](int x, F32 value) { store(to + (y * side + x) * kOut + v, prelu(value, a)); });
       }
     }
   }
 };
 
-// With max-pooling kPool / 2 in ceil mode, as ConvPool.
-template <int kSide, int kIn, int kInStride, int kOut, int kPool, int kTile>
+// Of one map, with max-pooling kPool / 2 in ceil mode.
+template <class Conv, int kOut, int kPool>
 struct WinogradPool {
-  using Conv = WinogradConv<kSide, kIn, kInStride, kOut, kTile>;
-  using Pooling = Pool<Conv::out_side, kOut, kPool>;
+  using Pooling = Pool<Conv::side, kOut, kPool>;
   static constexpr int side = Pooling::side;
-  static constexpr int ring = Conv::transformed + Conv::sums + Conv::map;
+  static constexpr int scratch = Conv::scratch + Conv::side * Conv::side * kOut;
 
   static void run(const float* in, const Layer& layer, float* out, float* scratch) {
-    float* const transformed = scratch;
-    float* const sums = transformed + Conv::transformed;
-    float* const map = sums + Conv::sums;
-    constexpr int kFew = Conv::tiles / Conv::parts, kMore = Conv::tiles % Conv::parts;
-    const auto part = [&]<int kItems>(int first) {
-      Conv::template transform_input<kItems>(in, first, transformed);
-      const float* weight = layer.weight;
-      for (int n = 0; n < kOut; n += Conv::channels, weight += Conv::points * kIn * Conv::channels)
-        Conv::template convolve<kItems>(transformed, first, weight, layer.bias + n, layer.slope + n, sums, map + n);
-    };
-    for (int p = 0, first = 0; p < Conv::parts; ++p) {
-      if (p < kMore) {
-        part.template operator()<kFew + 1>(first);
-        first += kFew + 1;
-      } else {
-        part.template operator()<kFew>(first);
-        first += kFew;
-      }
-    }
-    for (int y = 0; y < side; ++y) Pooling::template row_of_ring<Conv::out_side>(map, y, out + y * side * kOut, kOut);
+    float* const map = scratch + Conv::scratch;
+    Conv::run(in, 1, layer, map, scratch);
+    for (int y = 0; y < side; ++y) Pooling::template row_of_ring<Conv::side>(map, y, out + y * side * kOut);
   }
 };
 
@@ -167,13 +178,13 @@ struct WinogradRowsPool {
   // Of an input row: edge lines, one a point, of the values at every position.
   static constexpr int positions = 3 * (conv_side - kTile + 1), line = 3 * kSide;
   static constexpr int lines = edge * line, map_row = conv_side * kOut;
-  static constexpr int ring = 3 * lines + kPool * map_row;
+  static constexpr int scratch = 3 * lines + kPool * map_row;
 
   static void transform_row(const float* in, float* out) {
     for (int p = 0; p < positions; p += kLanes) {
       const int at = p + kLanes < positions ? p : positions - kLanes;  // nothing beyond the row is read
-      Winograd<kTile>::input([&](int k) { return load(in + at + 3 * k); },
-                             [&](int k, F32 value) { store(out + k * line + at, value); });
+      Winograd<edge>::input([&](int k) { return load(in + at + 3 * k); },
+                            [&](int k, F32 value) { store(out + k * line + at, value); });
     }
   }
 
@@ -211,11 +222,10 @@ struct WinogradRowsPool {
     for (int v = 0; v < kVectors; ++v) {
       const F32 a = load(slope + v * kLanes);
 #pragma GCC unroll 4
-      for (int t = 0; t < kTiles; ++t) {
-        Winograd<kTile>::output(
+      for (int t = 0; t < kTiles; ++t)
+        Winograd<edge>::template output<kTile>(
             [&](int p) { return sum[t][v][p]; },
             [&](int k, F32 value) { store(out + (t * kTile + k) * kOut + v * kLanes, prelu(value, a)); });
-      }
     }
   }
 
@@ -246,7 +256,7 @@ struct WinogradRowsPool {
         for (int r = 0; r < 3; ++r) rows[r] = scratch + (ready + r) % 3 * lines;
         convolve_row(rows, layer, map + ready % kPool * map_row);
       }
-      Pooling::template row_of_ring<kPool>(map, y, out + y * side * kOut, kOut);
+      Pooling::template row_of_ring<kPool>(map, y, out + y * side * kOut);
     }
   }
 };
