@@ -1,12 +1,11 @@
 // R-Net and O-Net over a batch of crops. Pixels are interleaved (row, column, channel) and channels are lanes: 28
-// (stored as 32), 48, 64 and 128 channels fill them, and the small maps waste nothing at their borders. All layers,
-// dense ones too, are one register tile: a few items (pixels of a row, or the crops of the batch) by one to three
-// vectors of channels. Layers with few outputs a crop take the crops of the batch as items, so that weights are read
-// once a batch.
+// (stored as 32), 48, 64 and 128 channels fill them, and the small maps waste nothing at their borders. Convolutions go
+// through Winograd tiles (winograd.h); from the second on, they and the dense layers are one register tile (tiles.h): a
+// few items (Winograd tiles, or crops of the batch) by one to three vectors of channels. Layers with few items a crop
+// take those of the whole batch, so that weights are read less often.
 #pragma once
 
 #include "kernels.h"
-#include "resample.h"
 #include "simd.h"
 #include "tiles.h"
 #include "winograd.h"

@@ -48,7 +48,8 @@ inline void with_items(int items, const F& f) {
   f.template operator()<kMost>();
 }
 
-// `items` items in tiles of nearly equal size: 22 is 11 + 11, not 13 + 9.
+// out[item] for `items` items, which lie kItemStride floats apart, in tiles of nearly equal size: 24 is 12 + 12, not
+// 13 + 11.
 template <int kTaps, int kItemStride, int kOut, bool kPrelu>
 inline void layer_items(const float* in, const Layer& layer, int items, float* out) {
   constexpr int kVectors = tile_vectors(kOut / kLanes);
@@ -72,8 +73,7 @@ template <int kWidth, int kChannels, int kPool>
 struct Pool {
   static constexpr int side = (kWidth - kPool + 1) / 2 + 1;  // ceil((kWidth - kPool) / 2) + 1
 
-  // One output row, from kRows rows of the map. Neighbouring windows share a column, whose maximum
-  // is taken once.
+  // One output row, from kRows rows of the map. Neighbouring windows share a column, whose maximum is taken once.
   template <int kRows>
   static void row(const float* const* rows, float* out) {
     for (int c = 0; c < kChannels; c += kLanes) {

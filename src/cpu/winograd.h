@@ -165,13 +165,15 @@ struct WinogradPool {
   }
 };
 
-// The first layer: three interleaved channels, and points along rows only. kTile outputs of a row take (kTile + 2) x 9
-// multiplications instead of kTile x 27, and all their points fit the registers, so that the outputs are made there.
+// The first layer, of three interleaved channels, with max-pooling. Points lie along rows only: kTile outputs of a row
+// take 9 (kTile + 2) multiplications instead of 27 kTile, and their points all fit the registers, where the outputs are
+// made of them. Along both axes it would be fewer, but with three channels to sum up, transforms would be most of it.
 template <int kSide, int kOut, int kPool>
 struct WinogradRowsPool {
   static constexpr int kTile = kConv1Tile;
   static constexpr int conv_side = kSide - 2, tile_row = conv_side / kTile, edge = kTile + 2;
   static_assert(tile_row * kTile == conv_side);
+  static constexpr int weight_vectors = tile_vectors(kOut / kLanes);
   using Pooling = Pool<conv_side, kOut, kPool>;
   static constexpr int side = Pooling::side;
 
@@ -192,7 +194,6 @@ struct WinogradRowsPool {
   template <int kTiles, int kVectors>
   __attribute__((noinline)) static void tiles(const float* const* rows, const float* weight, const float* bias,
                                               const float* slope, float* out) {
-    constexpr int kWeightStride = tile_vectors(kOut / kLanes) * kLanes;
     F32 sum[kTiles][kVectors][edge];
 #pragma GCC unroll 4
     for (int t = 0; t < kTiles; ++t)
@@ -206,7 +207,7 @@ struct WinogradRowsPool {
 #pragma GCC unroll 3
       for (int c = 0; c < 3; ++c)
 #pragma GCC unroll 5
-        for (int p = 0; p < edge; ++p, weight += kWeightStride) {
+        for (int p = 0; p < edge; ++p, weight += weight_vectors * kLanes) {
           F32 w[kVectors];
 #pragma GCC unroll 2
           for (int v = 0; v < kVectors; ++v) w[v] = in_register(load(weight + v * kLanes));
@@ -230,11 +231,11 @@ struct WinogradRowsPool {
   }
 
   static void convolve_row(const float* const* rows, const Layer& layer, float* out) {
-    constexpr int kTileVectors = tile_vectors(kOut / kLanes), kTile9 = 9 * edge;
-    constexpr int kVectors = kRegisters >= 32 ? kTileVectors : 1, kTiles = 3;
+    // Three tiles of four points: 24 sums of the 32 registers, or 12 of 16.
+    constexpr int kVectors = kRegisters >= 32 ? weight_vectors : 1, kTiles = 3;
     for (int n = 0; n < kOut; n += kVectors * kLanes) {
-      const float* weight =
-          layer.weight + n / (kTileVectors * kLanes) * kTile9 * kTileVectors * kLanes + n % (kTileVectors * kLanes);
+      const int within = n % (weight_vectors * kLanes);
+      const float* const weight = layer.weight + (n - within) * 9 * edge + within;
       const float* at[3] = {rows[0], rows[1], rows[2]};
       int t = 0;
       for (; t + kTiles <= tile_row; t += kTiles) {
