@@ -11,7 +11,7 @@ function(add_isa name)
   # which GCC warns about, concerns nobody. -Wno-*uninitialized: GCC's own AVX-512 intrinsics are warned of (GCC bug
   # 105593, before GCC 13). -fno-lto: the optimizer must not move one set's code into another's
   # functions, whatever the user's flags say. -fno-predictive-commoning: GCC 12 would carry a tile's inputs from one
-  # iteration to the next through the stack (conv1 of O-Net: 100 instead of 148 GFLOP/s).
+  # iteration to the next through the stack (a direct conv1 of O-Net: 100 instead of 148 GFLOP/s).
   target_compile_options(kernels_${name} PRIVATE
     ${ARGN} $<$<NOT:$<CONFIG:Debug>>:${gnu_option}-O3> -Wno-psabi ${gnu_option}-fno-lto
     "$<$<CXX_COMPILER_ID:GNU>:-fno-predictive-commoning;-Wno-uninitialized;-Wno-maybe-uninitialized>")

@@ -63,6 +63,23 @@ std::uint16_t to_bf16(float x) {
   return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+// G in Lavin and Gray's names: a kernel's weights along one axis as a polynomial's coefficients, its values at the
+// points of tiles of that side, divided as Lagrange's interpolation asks, and at infinity.
+std::vector<std::vector<double>> winograd_weights(std::size_t tile, std::size_t kernel) {
+  std::vector<std::vector<double>> rows;
+  const std::size_t finite = tile + kernel - 2;
+  for (std::size_t i = 0; i < finite; ++i) {
+    const double point = kWinogradPoints[i];
+    double factor = 1;
+    for (std::size_t j = 0; j < finite; ++j)
+      if (j != i) factor /= point - kWinogradPoints[j];
+    rows.emplace_back();
+    for (std::size_t k = 0; k < kernel; ++k, factor *= point) rows.back().push_back(factor);
+  }
+  rows.emplace_back(kernel).back() = 1;
+  return rows;
+}
+
 std::size_t padded(std::size_t channels) { return (channels + kChannelPad - 1) / kChannelPad * kChannelPad; }
 
 }  // namespace
@@ -106,9 +123,9 @@ class Packer {
     return {packed, copy(get(name + ".bias"), outputs), copy(get(slope + ".weight"), outputs)};
   }
 
-  // A layer for lanes that are channels: [out / tile][kh][kw][in][tile]. A dense layer's input, flattened as (channel,
-  // row, column), is a map of side x side.
-  Layer channels(const std::string& name, const std::string& slope, std::size_t side) {
+  // A dense layer for lanes that are channels: [out / tile][in][tile]. Its input, flattened as (channel, row, column),
+  // is a map of side x side.
+  Layer dense(const std::string& name, const std::string& slope, std::size_t side) {
     const Tensor& weight = get(name + ".weight");
     const auto outputs = static_cast<std::size_t>(weight.shape[0]), taps = weight.data.size() / outputs;
     const std::size_t pixels = side * side, inputs = taps / pixels;
@@ -116,7 +133,42 @@ class Packer {
     for (std::size_t o = 0; o < outputs; ++o)
       for (std::size_t i = 0; i < inputs; ++i)
         for (std::size_t p = 0; p < pixels; ++p) rows.at(o, p * inputs + i) = weight.data[o * taps + i * pixels + p];
-    return {tiles(rows), copy(get(name + ".bias"), padded(outputs)), copy(get(slope + ".weight"), padded(outputs))};
+    return layer(rows, name, slope);
+  }
+
+  // A convolution for Winograd tiles of that side: [out / tile][point][in][tile]. Evaluated in double and rounded once.
+  Layer winograd(const std::string& name, const std::string& slope, std::size_t tile) {
+    const Convolution conv(get(name + ".weight"));
+    const auto g = winograd_weights(tile, conv.kernel);
+    const std::size_t edge = g.size();
+    Rows rows(padded(conv.outputs), edge * edge * conv.inputs);
+    for (std::size_t o = 0; o < conv.outputs; ++o)
+      for (std::size_t i = 0; i < conv.inputs; ++i)
+        for (std::size_t p = 0; p < edge * edge; ++p) {
+          double value = 0;
+          for (std::size_t y = 0; y < conv.kernel; ++y)
+            for (std::size_t x = 0; x < conv.kernel; ++x)
+              value += g[p / edge][y] * g[p % edge][x] * conv.at(o, i, y, x);
+          rows.at(o, p * conv.inputs + i) = static_cast<float>(value);
+        }
+    return layer(rows, name, slope);
+  }
+
+  // The same with points along rows only: [out / tile][kh][in][point][tile].
+  Layer winograd_rows(const std::string& name, const std::string& slope, std::size_t tile) {
+    const Convolution conv(get(name + ".weight"));
+    const auto g = winograd_weights(tile, conv.kernel);
+    const std::size_t edge = g.size();
+    Rows rows(padded(conv.outputs), conv.kernel * conv.inputs * edge);
+    for (std::size_t o = 0; o < conv.outputs; ++o)
+      for (std::size_t i = 0; i < conv.inputs; ++i)
+        for (std::size_t y = 0; y < conv.kernel; ++y)
+          for (std::size_t p = 0; p < edge; ++p) {
+            double value = 0;
+            for (std::size_t x = 0; x < conv.kernel; ++x) value += g[p][x] * conv.at(o, i, y, x);
+            rows.at(o, (y * conv.inputs + i) * edge + p) = static_cast<float>(value);
+          }
+    return layer(rows, name, slope);
   }
 
   // The output layers of R-Net or O-Net as one: logit difference, offsets, landmarks.
@@ -230,6 +282,23 @@ class Packer {
     return packed;
   }
 
+  struct Convolution {
+    const Tensor& weight;
+    std::size_t outputs, inputs, kernel;
+    explicit Convolution(const Tensor& w)
+        : weight(w),
+          outputs(static_cast<std::size_t>(w.shape[0])),
+          inputs(static_cast<std::size_t>(w.shape[1])),
+          kernel(static_cast<std::size_t>(w.shape[2])) {}
+    double at(std::size_t o, std::size_t i, std::size_t y, std::size_t x) const {
+      return weight.data[((o * inputs + i) * kernel + y) * kernel + x];
+    }
+  };
+
+  Layer layer(Rows& rows, const std::string& name, const std::string& slope) {
+    return {tiles(rows), copy(get(name + ".bias"), rows.outputs), copy(get(slope + ".weight"), rows.outputs)};
+  }
+
   const Tensor& get(const std::string& name) const { return tensors_.at(network_ + "." + name); }
 
   // Weights and bias of logit(face) - logit(not a face): the softmax of two is a sigmoid of their difference.
@@ -269,12 +338,19 @@ PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
   pnet = {p.planar("conv1", "prelu1"), p.planar("conv2", "prelu2"), p.planar("conv3", "prelu3"), p.planar_face(),
           p.planar_box()};
   Packer r(*this, tensors, "rnet", kernels);
-  rnet = {r.channels("conv1", "prelu1", 3), r.channels("conv2", "prelu2", 3),
-          r.channels("conv3", "prelu3", 2), {},
-          r.channels("fc", "prelu4", 3),    r.heads({"box"})};
+  rnet = {r.winograd_rows("conv1", "prelu1", kConv1Tile),
+          r.winograd("conv2", "prelu2", kRnetConv2Tile),
+          r.winograd("conv3", "prelu3", kRnetConv3Tile),
+          {},
+          r.dense("fc", "prelu4", 3),
+          r.heads({"box"})};
   Packer o(*this, tensors, "onet", kernels);
-  onet = {o.channels("conv1", "prelu1", 3), o.channels("conv2", "prelu2", 3), o.channels("conv3", "prelu3", 3),
-          o.channels("conv4", "prelu4", 2), o.channels("fc", "prelu5", 3),    o.heads({"box", "landmarks"})};
+  onet = {o.winograd_rows("conv1", "prelu1", kConv1Tile),
+          o.winograd("conv2", "prelu2", kOnetConv2Tile),
+          o.winograd("conv3", "prelu3", kOnetConv3Tile),
+          o.winograd("conv4", "prelu4", kOnetConv4Tile),
+          o.dense("fc", "prelu5", 3),
+          o.heads({"box", "landmarks"})};
   if (!kernels.pnet_bf16) return;
   pnet_tiles = {p.banded_tiles("conv1", "prelu1", 3, 16, kConv1Pixels), p.banded_tiles("conv2", "prelu2", 16, 16, 2),
                 p.banded_tiles("conv3", "prelu3", 16, 32, 2), p.head_tiles({"box"})};

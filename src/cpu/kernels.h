@@ -54,8 +54,8 @@ struct PnetWeights {
   const float* box;           // [32][4] weights, then [4] biases
 };
 
-// conv: [out / tile][kh][kw][in][tile], see tile_vectors(); outputs padded with zeros to a multiple of kChannelPad.
-// Dense layers are convolutions over their whole input (row, column, channel).
+// Outputs are padded with zeros to a multiple of kChannelPad and stand in tiles, see tile_vectors(): dense layers as
+// [out / tile][in][tile], their inputs by row, column, channel; convolutions as said below.
 struct RefineWeights {
   Layer conv1, conv2, conv3, conv4;  // R-Net has no conv4
   Layer fc;
@@ -69,6 +69,13 @@ constexpr int planar_block(int out_channels, int registers) { return out_channel
 
 // R-Net's and O-Net's lanes are channels; their weights stand in tiles of that many vectors.
 constexpr int tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1; }
+
+// R-Net's and O-Net's convolutions are computed as winograd.h says, by tiles of that side, which divides the side of
+// the outputs. Weights stand as [out / tile][point][in][tile], conv1's, with points along rows only, as [out /
+// tile][kh][in] [point][tile]. A tile and a kernel of sides m and k take the first m + k - 2 points, and infinity.
+constexpr int kConv1Tile = 2, kRnetConv2Tile = 3, kRnetConv3Tile = 3;
+constexpr int kOnetConv2Tile = 3, kOnetConv3Tile = 2, kOnetConv4Tile = 3;
+constexpr double kWinogradPoints[] = {0, 1, -1, 0.5};
 
 // The same networks in bf16, for processors that multiply tiles of it: [column / 16][run][step] tiles of 16 x 16 pairs,
 // [input / 2][column][2] (bf16_tiles.h says what runs and steps are). Bias and slope go by column. Columns are output

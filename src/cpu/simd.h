@@ -68,6 +68,17 @@ inline F32 fma(F32 a, F32 b, F32 c) {
 #endif
 }
 
+// The value, in a register from here on. GCC would rather read it from memory again for each multiply-add, and then
+// loads are the limit (conv1 of O-Net with AVX-512: 21.3 instead of 16.8 microseconds a crop).
+inline F32 in_register(F32 v) {
+#if defined(__ARM_NEON)
+  asm("" : "+w"(v));
+#else
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
+
 inline F32 max(F32 a, F32 b) {
 #if defined(__AVX512F__)
   return _mm512_max_ps(a, b);
