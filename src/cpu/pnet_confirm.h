@@ -10,6 +10,7 @@
 namespace mtcnn_fast {
 namespace {
 
+static_assert(kLanes == 16);
 constexpr int kCellSide = 12;  // pixels of the level that a cell looks at
 
 struct ConfirmPlan {
@@ -21,18 +22,31 @@ struct ConfirmPlan {
                        total = features_at + 32 * kLanes;
 };
 
-// The kLanes patches whose first pixels stand at corners[], as [plane][row][column][cell].
+// Four pixels of each of 16 rows, at from + corners[], to four vectors of 16.
+inline void transpose_pixels(const float* from, const std::ptrdiff_t* corners, float* to) {
+  __m512 rows[4];  // of cells i, 4 + i, 8 + i, 12 + i
+  for (int i = 0; i < 4; ++i) {
+    rows[i] = _mm512_castps128_ps512(_mm_loadu_ps(from + corners[i]));
+    rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(from + corners[4 + i]), 1);
+    rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(from + corners[8 + i]), 2);
+    rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(from + corners[12 + i]), 3);
+  }
+  const auto low = [](__m512 a, __m512 b) { return _mm512_castps_pd(_mm512_unpacklo_ps(a, b)); };
+  const auto high = [](__m512 a, __m512 b) { return _mm512_castps_pd(_mm512_unpackhi_ps(a, b)); };
+  const __m512d a = low(rows[0], rows[1]), b = low(rows[2], rows[3]), c = high(rows[0], rows[1]),
+                d = high(rows[2], rows[3]);
+  store(to, _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)));
+  store(to + kLanes, _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+  store(to + 2 * kLanes, _mm512_castpd_ps(_mm512_unpacklo_pd(c, d)));
+  store(to + 3 * kLanes, _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+}
+
+// The patches whose first pixels stand at corners[], as [plane][row][column][cell].
 inline void gather_patches(Plane input, int width, const std::ptrdiff_t* corners, float* patch) {
   for (int c = 0; c < 3; ++c)
     for (int row = 0; row < kCellSide; ++row) {
       const float* const from = input.data + c * input.stride + static_cast<std::ptrdiff_t>(row) * width;
-      for (int cell = 0; cell < kLanes; cell += 4)
-        for (int x = 0; x < kCellSide; x += 4) {
-          const F32x4 a = load<F32x4>(from + corners[cell] + x), b = load<F32x4>(from + corners[cell + 1] + x),
-                      d = load<F32x4>(from + corners[cell + 2] + x), e = load<F32x4>(from + corners[cell + 3] + x);
-          float* const to = patch + ((c * kCellSide + row) * kCellSide + x) * kLanes + cell;
-          for (int i = 0; i < 4; ++i) store(to + i * kLanes, F32x4{a[i], b[i], d[i], e[i]});
-        }
+      for (int x = 0; x < kCellSide; x += 4, patch += 4 * kLanes) transpose_pixels(from + x, corners, patch);
     }
 }
 
