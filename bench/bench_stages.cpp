@@ -86,7 +86,7 @@ Source source() { return {frame().data(), frame().data() + frame().size(), std::
 struct Resize {
   WindowTable x, y;
   Resample resample;
-  Resize(int source_height, int source_width, int height, int width) {
+  void make(int source_height, int source_width, int height, int width) {
     const Filter filter = resize_filter(Resampling::area_or_bilinear, source_height, source_width, height, width);
     x.make(source_width, width, filter);
     y.make(source_height, height, filter);
@@ -98,7 +98,8 @@ struct Resize {
 
 void bench_level_resize(benchmark::State& state, const Kernels& kernels) {
   const int height = static_cast<int>(state.range(0)), width = height * kWidth / kHeight;
-  const Resize resize(kHeight, kWidth, height, width);
+  Resize resize;
+  resize.make(kHeight, kWidth, height, width);
   const Floats scratch = random_floats(kernels.resample_scratch(resize.resample));
   const Floats out = random_floats(std::size_t{3} * height * width);
   for (auto _ : state) kernels.resample(resize.resample, 0, height, out.get(), scratch.get());
@@ -106,21 +107,24 @@ void bench_level_resize(benchmark::State& state, const Kernels& kernels) {
 }
 
 void bench_crop(benchmark::State& state, const Kernels& kernels) {
-  const int side = static_cast<int>(state.range(0));
+  const int side = static_cast<int>(state.range(0)), to = static_cast<int>(state.range(1));
   const Floats out = random_floats(3 * kOnetSide * kOnetSide);
-  Floats scratch = random_floats(std::size_t{4} * kWidth);
+  const Floats scratch = random_floats(crop_scratch(kWidth, 3));
+  Resize resize;
   for (auto _ : state) {
-    const Resize resize(side, side, kRnetSide, kRnetSide);
-    kernels.resample(resize.resample, 0, kRnetSide, out.get(), scratch.get());
+    resize.make(side, side, to, to);
+    kernels.resample(resize.resample, 0, to, out.get(), scratch.get());
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * 3 * side * side);
 }
 
-void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks) {
+void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks, bool from_image) {
   const int height = static_cast<int>(state.range(0)), width = height * kWidth / kHeight;
   const Floats level = random_floats(std::size_t{3} * height * width);
+  Resize resize;
+  resize.make(kHeight, kWidth, height, width);
   const int rows = Backend::pnet_cells(height);
-  const PnetBand band{.resample = nullptr,
+  const PnetBand band{.resample = from_image ? &resize.resample : nullptr,
                       .level = level.get(),
                       .height = height,
                       .width = width,
@@ -185,9 +189,22 @@ void register_all() {
     const auto add = [&](const std::string& stage, auto run) {
       return benchmark::RegisterBenchmark((stage + "/" + isa).c_str(), run);
     };
-    add("level_resize", [kernels](auto& s) { bench_level_resize(s, *kernels); })->Arg(648)->Arg(231)->Arg(59);
-    add("pnet", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks); })->Arg(648)->Arg(231)->Arg(59);
-    add("crop", [kernels](auto& s) { bench_crop(s, *kernels); })->Arg(20)->Arg(60)->Arg(300);
+    add("level_resize", [kernels](auto& s) { bench_level_resize(s, *kernels); })
+        ->Arg(648)
+        ->Arg(460)
+        ->Arg(326)
+        ->Arg(231)
+        ->Arg(164)
+        ->Arg(116)
+        ->Arg(59)
+        ->Arg(15);
+    add("pnet", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks, false); })->Arg(648)->Arg(231)->Arg(59);
+    add("pnet_from_image", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks, true); })
+        ->Arg(648)
+        ->Arg(231)
+        ->Arg(59);
+    add("crop", [kernels](auto& s) { bench_crop(s, *kernels); })
+        ->ArgsProduct({{16, 20, 32, 45, 60, 100, 300}, {kRnetSide, kOnetSide}});
     add("rnet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, false); })->Arg(1)->Arg(24);
     add("onet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, true); })->Arg(1)->Arg(24);
     add("cascade_1080p_noise", [isa](auto& s) { bench_cascade(s, isa); })->Arg(1)->Arg(2)->UseRealTime();

@@ -266,9 +266,8 @@ class CpuBackend final : public Backend {
       Candidate* const first = candidates.data() + static_cast<std::ptrdiff_t>(b) * batch;
       const int here = std::min(batch, n - b * batch);
       const auto workspace = workspaces_.borrow();
-      // The longest row of pixels is the image's.
-      const std::size_t row = static_cast<std::size_t>(image.width) * source.channels + 128;
-      float* const crops = workspace->floats(crop_floats * kMaxRefineBatch + kernels_.refine_scratch() + row);
+      float* const crops = workspace->floats(crop_floats * kMaxRefineBatch + kernels_.refine_scratch() +
+                                             crop_scratch(image.width, source.channels));
       float* const scratch = crops + crop_floats * kMaxRefineBatch;
       for (int i = 0; i < here; ++i) {
         const Resample resample = crop_resampling(source, image, first[i].box, side, workspace->x, workspace->y);

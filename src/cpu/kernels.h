@@ -93,6 +93,11 @@ constexpr int kRnetSide = 24, kOnetSide = 48;
 constexpr int kHeadOutputs = 16;  // floats a candidate that rnet and onet write: logit, offsets, landmarks, zeros
 constexpr int kMaxRefineBatch = 24;
 
+// At least the floats that resampling any crop of an image takes, of channels * width bytes a row (see columns_scratch).
+constexpr std::size_t crop_scratch(int width, int channels) {
+  return static_cast<std::size_t>(width) * (channels + 2) + 1536;
+}
+
 struct Kernels {
   const char* name;
   int lanes, registers;
