@@ -316,7 +316,10 @@ class CpuBackend final : public Backend {
     const int width = static_cast<int>(window.x2) - left, height = static_cast<int>(window.y2) - top;
     const Filter filter = resize_filter(conventions_.resampling, height, width, side, side);
     x.make(width, side, filter);
-    y.make(height, side, filter);
+    if (height == width)
+      y = x;
+    else
+      y.make(height, side, filter);
     x.place(left, image.width);
     y.place(top, image.height);
     return resampling(source, x, y, Rounding::none, kScale, kBias);
