@@ -95,7 +95,7 @@ struct Resize {
       y.make(source_height, height, filter);
     x.place((kWidth - source_width) / 2, kWidth);
     y.place((kHeight - source_height) / 2, kHeight);
-    resample = {source(), x.axis(), y.axis(), width, x.first(), x.end(), Rounding::none, 1.0f / 128, -127.5f / 128};
+    resample = {source(), x.columns(), y.rows(), width, x.first(), x.end(), Rounding::none, 1.0f / 128, -127.5f / 128};
   }
 };
 

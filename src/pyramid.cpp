@@ -116,6 +116,30 @@ void WindowTable::make(int source, int target, Filter filter) {
   weights.resize(weight - weights.data());
 }
 
+int WindowTable::taps() const {
+  int taps = 1;
+  for (const Window& window : windows) taps = std::max(taps, window.count);
+  return taps;
+}
+
+Columns WindowTable::columns() {
+  const int width = static_cast<int>(windows.size()), most = taps();
+  const int pitch = (width + kColumnPad - 1) / kColumnPad * kColumnPad;
+  column_first_.resize(pitch);
+  column_weights_.assign(static_cast<std::size_t>(most) * pitch, 0);
+  std::int32_t first = this->first();
+  for (int x = 0; x < width; ++x) {
+    // An empty window's first pixel says nothing.
+    if (windows[x].count > 0) first = windows[x].first;
+    column_first_[x] = first;
+    const float* weight = weights.data() + windows[x].offset;
+    float* out = column_weights_.data() + x;
+    for (int t = 0; t < windows[x].count; ++t, out += pitch) *out = weight[t];
+  }
+  std::fill(column_first_.begin() + width, column_first_.end(), first);
+  return {column_first_.data(), column_weights_.data(), pitch, most};
+}
+
 void WindowTable::place(int offset, int size) {
   for (Window& window : windows) {
     const int first = window.first + offset;

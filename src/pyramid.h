@@ -34,7 +34,15 @@ struct WindowTable {
   // The first source pixel used, and the one after the last.
   int first() const;
   int end() const;
-  Axis axis() const { return {windows.data(), weights.data()}; }
+
+  // What kernels read of rows and of columns; valid until the table changes.
+  Rows rows() const { return {windows.data(), weights.data(), taps()}; }
+  Columns columns();
+
+ private:
+  int taps() const;
+  std::vector<std::int32_t> column_first_;
+  std::vector<float> column_weights_;
 };
 
 }  // namespace mtcnn_fast

@@ -330,11 +330,11 @@ class CpuBackend final : public Backend {
     return height == 2 * level_height && width == 2 * level_width ? Rounding::opencv_halving : Rounding::opencv;
   }
 
-  static Resample resampling(const Source& source, const WindowTable& x, const WindowTable& y, Rounding rounding,
+  static Resample resampling(const Source& source, WindowTable& x, const WindowTable& y, Rounding rounding,
                              float scale, float bias) {
     return {.source = source,
-            .x = x.axis(),
-            .y = y.axis(),
+            .x = x.columns(),
+            .y = y.rows(),
             .width = static_cast<int>(x.windows.size()),
             .source_first = x.first(),
             .source_end = x.end(),

@@ -13,10 +13,21 @@ namespace mtcnn_fast {
 struct Window {
   std::int32_t first, count, offset;
 };
-struct Axis {
+struct Rows {
   const Window* windows;
   const float* weights;
+  int taps;  // the greatest count
 };
+
+// The same for vectors of outputs: all windows are `taps` long, weight t of output x is weights[t * pitch + x], and what
+// a window lacks, at its end, is zeros. `first` never falls. There are `pitch` outputs, a multiple of kColumnPad, of
+// which the last are padding.
+struct Columns {
+  const std::int32_t* first;
+  const float* weights;
+  int pitch, taps;
+};
+constexpr int kColumnPad = 16;
 
 // 8-bit pixels, `channels` (3 or 4) bytes apart; a fourth channel is ignored.
 struct Source {
@@ -34,9 +45,10 @@ enum class Rounding { none, opencv, opencv_halving };
 // A separable resize: out = (sum of weighted pixels, rounded if asked) * scale + bias.
 struct Resample {
   Source source;
-  Axis x, y;
+  Columns x;
+  Rows y;
   int width;                     // outputs in a row
-  int source_first, source_end;  // columns that the windows of x cover
+  int source_first, source_end;  // columns that the windows of x cover, whatever they are padded with
   Rounding rounding;
   float scale, bias;
 };
@@ -93,9 +105,9 @@ constexpr int kRnetSide = 24, kOnetSide = 48;
 constexpr int kHeadOutputs = 16;  // floats a candidate that rnet and onet write: logit, offsets, landmarks, zeros
 constexpr int kMaxRefineBatch = 24;
 
-// At least the floats that resampling any crop of an image takes, of channels * width bytes a row (see columns_scratch).
+// At least resample_scratch of any crop of an image. TODO
 constexpr std::size_t crop_scratch(int width, int channels) {
-  return static_cast<std::size_t>(width) * (channels + 2) + 1536;
+  return static_cast<std::size_t>(width) * (channels + 1) + 1024;
 }
 
 struct Kernels {

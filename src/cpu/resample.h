@@ -8,8 +8,8 @@
 #if defined(__AVX2__)
 #include "resample_planes.h"
 #endif
-#include "resample_tables.h"
 #include "simd.h"
+#include "weighted_row.h"
 
 namespace mtcnn_fast {
 namespace {
@@ -24,11 +24,11 @@ inline void sum_as_opencv(const Resample& r, int y, float* row, float* sums) {
     weigh_rows(r, rows.first + t, 1, &kOne, row);
     const F32x4 row_weight = splat<F32x4>(r.y.weights[rows.offset + t]);
     for (int x = 0; x < r.width; ++x) {
-      const Window window = r.x.windows[x];
-      const float* weights = r.x.weights + window.offset;
-      const float* pixel = row + static_cast<std::ptrdiff_t>(window.first - r.source_first) * kChannels;
+      const float* weights = r.x.weights + x;
+      const float* pixel = row + static_cast<std::ptrdiff_t>(r.x.first[x] - r.source_first) * kChannels;
       F32x4 sum = {};
-      for (int k = 0; k < window.count; ++k) sum += load<F32x4>(pixel + k * kChannels) * splat<F32x4>(weights[k]);
+      for (int k = 0; k < r.x.taps; ++k)
+        sum += load<F32x4>(pixel + k * kChannels) * splat<F32x4>(weights[k * r.x.pitch]);
       sum *= row_weight;
       store(sums + 4 * x, t == 0 ? sum : load<F32x4>(sums + 4 * x) + sum);
     }
@@ -45,24 +45,24 @@ inline F32x4 rounded(Rounding rounding, F32x4 x) {
 
 // Output row y, to `out`: a writer, see PlanarRow.
 template <int kChannels, class Out>
-inline void resample_row(const Resample& r, const Columns& columns, int y, const Out& out) {
+inline void resample_row(const Resample& r, const WeightedRow& row, int y, const Out& out) {
   const Window rows = r.y.windows[y];
   const float* const weights = r.y.weights + rows.offset;
   if (r.rounding != Rounding::none) {
-    float* const sums = columns.row;
-    sum_as_opencv<kChannels>(r, y, columns.row + 4 * r.width, sums);
+    float* const sums = row.data - 4 * r.width;
+    sum_as_opencv<kChannels>(r, y, row.data, sums);
     for (int x = 0; x < r.width; ++x) out.pixel(x, scaled(r, rounded(r.rounding, load<F32x4>(sums + 4 * x))));
     return;
   }
 #if defined(__AVX2__)
-  if (columns.vectors > 0) {
-    weigh_rows_to_planes<kChannels>(r, columns, rows.first, rows.count, weights);
-    weigh_planes(r, columns, out);
+  if (row.vectors > 0) {
+    weigh_rows_to_planes<kChannels>(r, row, rows.first, rows.count, weights);
+    weigh_planes(r, row, out);
     return;
   }
 #endif
-  weigh_rows(r, rows.first, rows.count, weights, columns.row);
-  weigh_pixels<kChannels>(r, columns, out);
+  weigh_rows(r, rows.first, rows.count, weights, row.data);
+  weigh_pixels<kChannels>(r, row.data, out);
 }
 
 // Writes a row into planes: the first, second and third channel of the source go to planes of their own.
@@ -99,27 +99,25 @@ struct InterleavedRow {
   }
 };
 
-// Row y into red, green and blue planes that lie `plane` floats apart; `columns` from prepare_columns.
-inline void resample_planar_row(const Resample& r, const Columns& columns, int y, float* red, std::ptrdiff_t plane) {
+// Row y into red, green and blue planes that lie `plane` floats apart; `row` from prepare_row.
+inline void resample_planar_row(const Resample& r, const WeightedRow& row, int y, float* red, std::ptrdiff_t plane) {
   float* const green = red + plane;
   float* const blue = green + plane;
   const PlanarRow out = {r.source.bgr ? blue : red, green, r.source.bgr ? red : blue};
   if (r.source.channels == 3)
-    resample_row<3>(r, columns, y, out);
+    resample_row<3>(r, row, y, out);
   else
-    resample_row<4>(r, columns, y, out);
+    resample_row<4>(r, row, y, out);
 }
 
-std::size_t resample_scratch(const Resample& r) { return columns_scratch(r, most_taps(r.x, r.width)); }
-
 void resample(const Resample& r, int first_row, int end_row, float* out, float* scratch) {
-  const Columns columns = prepare_columns(r, scratch);
+  const WeightedRow weighted = prepare_row(r, scratch);
   for (int y = first_row; y < end_row; ++y, out += static_cast<std::ptrdiff_t>(r.width) * 3) {
     const InterleavedRow row = {out, r.source.bgr};
     if (r.source.channels == 3)
-      resample_row<3>(r, columns, y, row);
+      resample_row<3>(r, weighted, y, row);
     else
-      resample_row<4>(r, columns, y, row);
+      resample_row<4>(r, weighted, y, row);
   }
 }
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels.h"
-#include "resample_tables.h"
+#include "weighted_row.h"
 #include "simd.h"
 
 namespace mtcnn_fast {
@@ -96,15 +96,16 @@ inline F32x4 scaled(const Resample& r, F32x4 pixel) { return fma4(pixel, splat<F
 
 // All outputs of a row of pixels; of each the channels are in the source's order, a fourth lane is of no meaning.
 template <int kChannels, class Out>
-inline void weigh_pixels(const Resample& r, const Columns& columns, const Out& out) {
+inline void weigh_pixels(const Resample& r, const float* row, const Out& out) {
+  const float* const origin = row - static_cast<std::ptrdiff_t>(r.source_first) * kChannels;
   const auto four = [&](int x, F32x4(&sum)[4]) {
     const float* pixel[4];
     for (int k = 0; k < 4; ++k) {
-      pixel[k] = columns.row + static_cast<std::ptrdiff_t>(columns.first[x + k]) * kChannels;
+      pixel[k] = origin + static_cast<std::ptrdiff_t>(r.x.first[x + k]) * kChannels;
       sum[k] = F32x4{};
     }
-    const float* weights = columns.weights + x;
-    for (int t = 0; t < columns.taps; ++t, weights += columns.pitch) {
+    const float* weights = r.x.weights + x;
+    for (int t = 0; t < r.x.taps; ++t, weights += r.x.pitch) {
       const F32x4 w = load<F32x4>(weights);
 #pragma GCC unroll 4
       for (int k = 0; k < 4; ++k)

@@ -5,7 +5,7 @@
 
 #include "kernels.h"
 #include "resample_pixels.h"
-#include "resample_tables.h"
+#include "weighted_row.h"
 #include "simd.h"
 
 namespace mtcnn_fast {
@@ -120,10 +120,10 @@ inline void weigh_rows_of_pixels(const float* weights, int count, int equal, con
     for (int c = 0; c < 3; ++c) store(out + c * plane + b * kLanes, sum[b][c]);
 }
 
-// The planes of columns.row = the weighted sum of `count` source rows from `first` on, of columns source_first ..
+// The planes of `row` = the weighted sum of `count` source rows from `first` on, of columns source_first ..
 // source_end. What lies beyond them in the last vectors is weighted too, and not used.
 template <int kChannels>
-inline void weigh_rows_to_planes(const Resample& r, const Columns& columns, int first, int count,
+inline void weigh_rows_to_planes(const Resample& r, const WeightedRow& row, int first, int count,
                                  const float* weights) {
   const std::ptrdiff_t stride = r.source.stride;
   const int pixels = r.source_end - r.source_first;
@@ -131,17 +131,23 @@ inline void weigh_rows_to_planes(const Resample& r, const Columns& columns, int 
       r.source.data + first * stride + static_cast<std::ptrdiff_t>(r.source_first) * kChannels;
   const int equal = equal_weights(weights, count);
   constexpr int kBlocks = kLanes == 16 ? 4 : 2, kRead = pixels_read<kChannels>();
-  // The fourth byte of the last pixel may lie beyond the image.
-  const int sure = pixels * kChannels - (kChannels - 3) - kRead;
+  // Bytes of a row that can be read: to its end, of which the last pixel's fourth byte may lie beyond the image, or as
+  // far as the image goes after the last of these rows.
+  std::ptrdiff_t readable = pixels * kChannels - (kChannels - 3);
+  const std::ptrdiff_t after = r.source.end - (base + (stride > 0 ? (count - 1) * stride : 0));
+  if (after > readable) readable = after;
+
   int x = 0;
-  for (; (x + (kBlocks - 1) * kLanes) * kChannels <= sure; x += kBlocks * kLanes)
-    weigh_rows_of_pixels<kChannels, kBlocks>(
-        weights, count, equal, [=](int t) { return base + t * stride + x * kChannels; }, columns.row + x,
-        columns.plane);
-  for (; x * kChannels <= sure; x += kLanes)
-    weigh_rows_of_pixels<kChannels, 1>(
-        weights, count, equal, [=](int t) { return base + t * stride + x * kChannels; }, columns.row + x,
-        columns.plane);
+  const auto weigh = [&]<int kMany>() {
+    weigh_rows_of_pixels<kChannels, kMany>(
+        weights, count, equal, [=](int t) { return base + t * stride + x * kChannels; }, row.data + x, row.plane);
+    x += kMany * kLanes;
+  };
+  const auto fits = [&](int blocks) { return (x + (blocks - 1) * kLanes) * kChannels + kRead <= readable; };
+  while (x + (kBlocks - 1) * kLanes < pixels && fits(kBlocks)) weigh.template operator()<kBlocks>();
+  if (kBlocks > 3 && x + 2 * kLanes < pixels && fits(3)) weigh.template operator()<3>();
+  if (kBlocks > 2 && x + kLanes < pixels && fits(2)) weigh.template operator()<2>();
+  while (x < pixels && fits(1)) weigh.template operator()<1>();
   for (; x < pixels; x += kLanes) {
     std::uint8_t tail[kRead] = {};
     const auto at = [&](int t) -> const std::uint8_t* {
@@ -150,7 +156,7 @@ inline void weigh_rows_to_planes(const Resample& r, const Columns& columns, int 
       if (r.source.end > p) std::memcpy(tail, p, r.source.end - p);
       return tail;
     };
-    weigh_rows_of_pixels<kChannels, 1>(weights, count, equal, at, columns.row + x, columns.plane);
+    weigh_rows_of_pixels<kChannels, 1>(weights, count, equal, at, row.data + x, row.plane);
   }
 }
 
@@ -177,25 +183,26 @@ inline F32 pick(const F32 (&v)[kVectors], Bytes index) {
 }
 
 template <int kVectors, class Out>
-inline void weigh_planes_of(const Resample& r, const Columns& columns, const Out& out) {
+inline void weigh_planes_of(const Resample& r, const WeightedRow& row, const Out& out) {
   const auto weigh = [&](int x, F32(&sum)[3]) {
-    const int base = columns.first[x];
+    const int base = r.x.first[x];
     I32 index;
-    std::memcpy(&index, columns.first + x, sizeof index);
+    std::memcpy(&index, r.x.first + x, sizeof index);
     index -= base;
-    F32 row[3][kVectors];
+    F32 pixels[3][kVectors];
 #pragma GCC unroll 3
     for (int c = 0; c < 3; ++c) {
 #pragma GCC unroll 8
-      for (int k = 0; k < kVectors; ++k) row[c][k] = load(columns.row + c * columns.plane + base + k * kLanes);
+      for (int k = 0; k < kVectors; ++k)
+        pixels[c][k] = load(row.data + c * row.plane + (base - r.source_first) + k * kLanes);
       sum[c] = F32{};
     }
-    const float* weights = columns.weights + x;
+    const float* weights = r.x.weights + x;
 #pragma GCC unroll 1
-    for (int t = 0; t < columns.taps; ++t, weights += columns.pitch, index += 1) {
+    for (int t = 0; t < r.x.taps; ++t, weights += r.x.pitch, index += 1) {
       const F32 weight = load(weights);
 #pragma GCC unroll 3
-      for (int c = 0; c < 3; ++c) sum[c] = fma(pick(row[c], reinterpret_cast<Bytes>(index)), weight, sum[c]);
+      for (int c = 0; c < 3; ++c) sum[c] = fma(pick(pixels[c], reinterpret_cast<Bytes>(index)), weight, sum[c]);
     }
     for (F32& s : sum) s = fma(s, splat(r.scale), splat(r.bias));
   };
@@ -215,11 +222,11 @@ inline void weigh_planes_of(const Resample& r, const Columns& columns, const Out
 }
 
 template <class Out, int kVectors = 1>
-inline void weigh_planes(const Resample& r, const Columns& columns, const Out& out) {
+inline void weigh_planes(const Resample& r, const WeightedRow& row, const Out& out) {
   if constexpr (kVectors < kMostVectors) {
-    if (columns.vectors > kVectors) return weigh_planes<Out, kVectors + 1>(r, columns, out);
+    if (row.vectors > kVectors) return weigh_planes<Out, kVectors + 1>(r, row, out);
   }
-  weigh_planes_of<kVectors>(r, columns, out);
+  weigh_planes_of<kVectors>(r, row, out);
 }
 
 // 3 * kLanes floats: lane 0 of a, b and c, lane 1 of a, b and c, and so on.

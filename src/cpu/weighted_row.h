@@ -1,0 +1,75 @@
+// The row of floats between the two passes of a resize: its layout and its place.
+#pragma once
+
+#include "kernels.h"
+#include "simd.h"
+
+namespace mtcnn_fast {
+namespace {
+
+// Floats that the tail of a row may be read or written beyond its end.
+constexpr int kSlack = 64;
+
+constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// Vectors of a plane up to which outputs are picked by permutations; beyond, pixels are weighted one by one. Each
+// channel, tap and pair of vectors costs one permutation with AVX-512, each vector one and a blend with AVX2.
+#if defined(__AVX512F__)
+constexpr int kMostVectors = 8;
+#elif defined(__AVX2__)
+constexpr int kMostVectors = 3;
+#else
+constexpr int kMostVectors = 0;
+#endif
+
+// Where the weighted row of a level or crop stands, between the passes. It begins with column source_first.
+struct WeightedRow {
+  float* data;
+  int vectors;           // of a plane that kLanes outputs in a row span; 0: the row is kept as pixels
+  std::ptrdiff_t plane;  // floats from one plane to the next
+};
+
+inline std::ptrdiff_t plane_floats(int columns) {
+  // An odd number of cache lines, as in P-Net.
+  return round_up(columns + kMostVectors * kLanes, 32) + 16;
+}
+
+std::size_t resample_scratch(const Resample& r) {
+  const int columns = r.source_end - r.source_first;
+  const std::size_t pixels = static_cast<std::size_t>(columns + r.x.taps) * r.source.channels + kSlack;
+  if (r.rounding != Rounding::none) return round_up(pixels + 4 * static_cast<std::size_t>(r.width), 16);
+  const std::size_t planes = kMostVectors ? 3 * plane_floats(columns) : 0;
+  return round_up(planes > pixels ? planes : pixels, 16);
+}
+
+// Vectors that kLanes outputs in a row span, where they begin as weigh_planes lets them.
+inline int spanned_vectors(const Resample& r) {
+  int span = 0;
+  for (int x = 0; x < r.width; x += kLanes) {
+    const int from = x + kLanes > r.width && r.width >= kLanes ? r.width - kLanes : x;
+    const int here = r.x.first[from + kLanes - 1] - r.x.first[from] + r.x.taps;
+    if (here > span) span = here;
+  }
+  return (span + kLanes - 1) / kLanes;
+}
+
+// The row's place in `scratch`, and after it zeros for the weights of zero.
+inline WeightedRow prepare_row(const Resample& r, float* scratch) {
+  WeightedRow row = {scratch, 0, 0};
+  const int columns = r.source_end - r.source_first;
+  if (kMostVectors && r.rounding == Rounding::none) row.vectors = spanned_vectors(r);
+  if (row.vectors > kMostVectors) row.vectors = 0;
+  if (row.vectors) {
+    row.plane = plane_floats(columns);
+    for (int c = 0; c < 3; ++c)
+      std::memset(row.data + c * row.plane + columns, 0, sizeof(float) * (row.plane - columns));
+  } else {
+    if (r.rounding != Rounding::none) row.data += 4 * r.width;
+    std::memset(row.data + static_cast<std::ptrdiff_t>(columns) * r.source.channels, 0,
+                sizeof(float) * (r.x.taps * r.source.channels + kSlack));
+  }
+  return row;
+}
+
+}  // namespace
+}  // namespace mtcnn_fast
