@@ -107,7 +107,7 @@ constexpr int kMaxRefineBatch = 24;
 
 // At least resample_scratch of any crop of an image. TODO
 constexpr std::size_t crop_scratch(int width, int channels) {
-  return static_cast<std::size_t>(width) * (channels + 1) + 1024;
+  return static_cast<std::size_t>(width) * (channels + 1) + 8192;
 }
 
 struct Kernels {

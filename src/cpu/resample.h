@@ -9,7 +9,7 @@
 #include "resample_planes.h"
 #endif
 #include "simd.h"
-#include "weighted_row.h"
+#include "weighted_rows.h"
 
 namespace mtcnn_fast {
 namespace {
@@ -43,26 +43,31 @@ inline F32x4 rounded(Rounding rounding, F32x4 x) {
   return (x + magic) - magic;
 }
 
-// Output row y, to `out`: a writer, see PlanarRow.
+// Output rows y .. y + n - 1; out(k) is the writer of the k-th, see PlanarRow.
 template <int kChannels, class Out>
-inline void resample_row(const Resample& r, const WeightedRow& row, int y, const Out& out) {
-  const Window rows = r.y.windows[y];
-  const float* const weights = r.y.weights + rows.offset;
-  if (r.rounding != Rounding::none) {
-    float* const sums = row.data - 4 * r.width;
-    sum_as_opencv<kChannels>(r, y, row.data, sums);
-    for (int x = 0; x < r.width; ++x) out.pixel(x, scaled(r, rounded(r.rounding, load<F32x4>(sums + 4 * x))));
-    return;
-  }
+inline void resample_rows(const Resample& r, const WeightedRows& rows, int y, int n, const Out& out) {
 #if defined(__AVX2__)
-  if (row.vectors > 0) {
-    weigh_rows_to_planes<kChannels>(r, row, rows.first, rows.count, weights);
-    weigh_planes(r, row, out);
+  if (rows.vectors > 0) {
+    for (int first = 0; first < n; first += rows.count) {
+      const int here = n - first < rows.count ? n - first : rows.count;
+      for (int k = 0; k < here; ++k)
+        weigh_rows_to_planes<kChannels>(r, y + first + k, rows.data + 3 * k * rows.plane, rows.plane);
+      weigh_planes(r, rows, here, [&](int k) { return out(first + k); });
+    }
     return;
   }
 #endif
-  weigh_rows(r, rows.first, rows.count, weights, row.data);
-  weigh_pixels<kChannels>(r, row.data, out);
+  for (int k = 0; k < n; ++k) {
+    if (r.rounding == Rounding::none) {
+      const Window window = r.y.windows[y + k];
+      weigh_rows(r, window.first, window.count, r.y.weights + window.offset, rows.data);
+      weigh_pixels<kChannels>(r, rows.data, out(k));
+    } else {
+      float* const sums = rows.data - 4 * r.width;
+      sum_as_opencv<kChannels>(r, y + k, rows.data, sums);
+      for (int x = 0; x < r.width; ++x) out(k).pixel(x, scaled(r, rounded(r.rounding, load<F32x4>(sums + 4 * x))));
+    }
+  }
 }
 
 // Writes a row into planes: the first, second and third channel of the source go to planes of their own.
@@ -99,26 +104,29 @@ struct InterleavedRow {
   }
 };
 
-// Row y into red, green and blue planes that lie `plane` floats apart; `row` from prepare_row.
-inline void resample_planar_row(const Resample& r, const WeightedRow& row, int y, float* red, std::ptrdiff_t plane) {
+// Rows y .. y + n - 1 into red, green and blue planes that lie `plane` floats apart, row after row; `rows` from
+// prepare_rows.
+inline void resample_planar_rows(const Resample& r, const WeightedRows& rows, int y, int n, float* red,
+                                 std::ptrdiff_t plane) {
   float* const green = red + plane;
   float* const blue = green + plane;
-  const PlanarRow out = {r.source.bgr ? blue : red, green, r.source.bgr ? red : blue};
+  const auto out = [&](int k) {
+    const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(k) * r.width;
+    return r.source.bgr ? PlanarRow{blue + at, green + at, red + at} : PlanarRow{red + at, green + at, blue + at};
+  };
   if (r.source.channels == 3)
-    resample_row<3>(r, row, y, out);
+    resample_rows<3>(r, rows, y, n, out);
   else
-    resample_row<4>(r, row, y, out);
+    resample_rows<4>(r, rows, y, n, out);
 }
 
 void resample(const Resample& r, int first_row, int end_row, float* out, float* scratch) {
-  const WeightedRow weighted = prepare_row(r, scratch);
-  for (int y = first_row; y < end_row; ++y, out += static_cast<std::ptrdiff_t>(r.width) * 3) {
-    const InterleavedRow row = {out, r.source.bgr};
-    if (r.source.channels == 3)
-      resample_row<3>(r, weighted, y, row);
-    else
-      resample_row<4>(r, weighted, y, row);
-  }
+  const WeightedRows rows = prepare_rows(r, scratch);
+  const auto row = [&](int k) { return InterleavedRow{out + static_cast<std::ptrdiff_t>(k) * r.width * 3, r.source.bgr}; };
+  if (r.source.channels == 3)
+    resample_rows<3>(r, rows, first_row, end_row - first_row, row);
+  else
+    resample_rows<4>(r, rows, first_row, end_row - first_row, row);
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels.h"
-#include "weighted_row.h"
+#include "weighted_rows.h"
 #include "simd.h"
 
 namespace mtcnn_fast {

@@ -5,7 +5,7 @@
 
 #include "kernels.h"
 #include "resample_pixels.h"
-#include "weighted_row.h"
+#include "weighted_rows.h"
 #include "simd.h"
 
 namespace mtcnn_fast {
@@ -75,72 +75,92 @@ inline Bytes pattern(const std::int8_t* p) {
   return v;
 }
 
-// The weighted sum of `count` rows of kBlocks * kLanes pixels; at(t) is where row t's pixels are.
+// The weighted sum of `count` rows of kBlocks * kLanes pixels; at(t) is where row t's pixels are. The loops are unrolled
+// by order: gcc 12 clears and keeps sums of three blocks in memory otherwise.
 template <int kChannels, int kBlocks, class At>
 inline void weigh_rows_of_pixels(const float* weights, int count, int equal, const At& at, float* out,
                                  std::ptrdiff_t plane) {
   constexpr const Patterns<kChannels>& patterns = kPatterns<kChannels>;
-  F32 sum[kBlocks][3] = {};
+  F32 sum[kBlocks][3];
+  const auto each_sum = [&](const auto& f) {
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b)
+#pragma GCC unroll 3
+      for (int c = 0; c < 3; ++c) f(b, c, sum[b][c]);
+  };
+  each_sum([](int, int, F32& s) { s = F32{}; });
   const auto add = [&](int t) {
     const std::uint8_t* p = at(t);
     const F32 weight = splat(weights[t]);
-    for (int b = 0; b < kBlocks; ++b) {
-      const Bytes pixels = load_pixels<kChannels>(p + b * kLanes * kChannels);
-      for (int c = 0; c < 3; ++c)
-        sum[b][c] = fma(as_f32(shuffle(pixels, pattern(patterns.byte[c]))), weight, sum[b][c]);
-    }
+    Bytes pixels[kBlocks];
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) pixels[b] = load_pixels<kChannels>(p + b * kLanes * kChannels);
+    each_sum([&](int b, int c, F32& s) { s = fma(as_f32(shuffle(pixels[b], pattern(patterns.byte[c]))), weight, s); });
   };
   if (equal) {
     for_each_sum_of_16_bits(equal, [&](int from, int end) {
       // Sums of 16-bit numbers of two bytes each, modulo 2^16, and of their high bytes: the low bytes' sums follow.
-      U16 both[kBlocks] = {}, odd[kBlocks] = {};
+      U16 both[kBlocks], odd[kBlocks];
+#pragma GCC unroll 4
+      for (int b = 0; b < kBlocks; ++b) both[b] = odd[b] = U16{};
       for (int t = from; t < end; ++t) {
         const std::uint8_t* p = at(t);
+#pragma GCC unroll 4
         for (int b = 0; b < kBlocks; ++b) {
           const U16 pixels = reinterpret_cast<U16>(load_pixels<kChannels>(p + b * kLanes * kChannels));
           both[b] += pixels;
           odd[b] += pixels >> 8;
         }
       }
-      for (int b = 0; b < kBlocks; ++b) {
+      each_sum([&](int b, int c, F32& s) {
         const Bytes high = reinterpret_cast<Bytes>(odd[b]), low = reinterpret_cast<Bytes>(both[b] - (odd[b] << 8));
-        for (int c = 0; c < 3; ++c)
-          sum[b][c] +=
-              as_f32(shuffle(low, pattern(patterns.even[c])) | shuffle(high, pattern(patterns.odd[c])));
-      }
+        s += as_f32(shuffle(low, pattern(patterns.even[c])) | shuffle(high, pattern(patterns.odd[c])));
+      });
     });
-    for (auto& block : sum)
-      for (F32& s : block) s *= splat(weights[1]);
+    each_sum([&](int, int, F32& s) { s *= splat(weights[1]); });
     add(0);
     add(count - 1);
   } else {
     for (int t = 0; t < count; ++t) add(t);
   }
-  for (int b = 0; b < kBlocks; ++b)
-    for (int c = 0; c < 3; ++c) store(out + c * plane + b * kLanes, sum[b][c]);
+  each_sum([&](int b, int c, const F32& s) { store(out + c * plane + b * kLanes, s); });
 }
 
-// The planes of `row` = the weighted sum of `count` source rows from `first` on, of columns source_first ..
-// source_end. What lies beyond them in the last vectors is weighted too, and not used.
+// Three planes from `out` on = the weighted sums of output row y's source rows, of columns source_first .. source_end.
+// What lies beyond them in the last vectors is weighted too, and not used.
 template <int kChannels>
-inline void weigh_rows_to_planes(const Resample& r, const WeightedRow& row, int first, int count,
-                                 const float* weights) {
-  const std::ptrdiff_t stride = r.source.stride;
+inline void weigh_rows_to_planes(const Resample& r, int y, float* out, std::ptrdiff_t plane) {
+  const Window rows = r.y.windows[y];
+  const float* weights = r.y.weights + rows.offset;
   const int pixels = r.source_end - r.source_first;
+  const std::ptrdiff_t stride = r.source.stride;
   const std::uint8_t* const base =
-      r.source.data + first * stride + static_cast<std::ptrdiff_t>(r.source_first) * kChannels;
+      r.source.data + rows.first * stride + static_cast<std::ptrdiff_t>(r.source_first) * kChannels;
+  const int last = rows.count > 0 ? rows.count - 1 : 0;
+  int count = rows.count;
+  // In short rows a loop that is now two, now three rows long costs more than a row of weight zero.
+  constexpr int kFew = 4;
+  float padded[kFew];
+  if (pixels <= kFew * 2 * kLanes && r.y.taps <= kFew) {
+    for (int t = 0; t < r.y.taps; ++t) {
+      const float weight = weights[t < last ? t : last];
+      padded[t] = t < count ? weight : 0;
+    }
+    weights = padded;
+    count = r.y.taps;
+  }
   const int equal = equal_weights(weights, count);
-  constexpr int kBlocks = kLanes == 16 ? 4 : 2, kRead = pixels_read<kChannels>();
   // Bytes of a row that can be read: to its end, of which the last pixel's fourth byte may lie beyond the image, or as
   // far as the image goes after the last of these rows.
+  constexpr int kBlocks = kLanes == 16 ? 4 : 2, kRead = pixels_read<kChannels>();
   std::ptrdiff_t readable = pixels * kChannels - (kChannels - 3);
-  const std::ptrdiff_t after = r.source.end - (base + (stride > 0 ? (count - 1) * stride : 0));
+  const std::ptrdiff_t after = r.source.end - (base + (stride > 0 ? last * stride : 0));
   if (after > readable) readable = after;
 
   int x = 0;
+  const auto at = [&](int t) { return base + (t < last ? t : last) * stride + x * kChannels; };
   const auto weigh = [&]<int kMany>() {
-    weigh_rows_of_pixels<kChannels, kMany>(
-        weights, count, equal, [=](int t) { return base + t * stride + x * kChannels; }, row.data + x, row.plane);
+    weigh_rows_of_pixels<kChannels, kMany>(weights, count, equal, at, out + x, plane);
     x += kMany * kLanes;
   };
   const auto fits = [&](int blocks) { return (x + (blocks - 1) * kLanes) * kChannels + kRead <= readable; };
@@ -150,13 +170,13 @@ inline void weigh_rows_to_planes(const Resample& r, const WeightedRow& row, int 
   while (x < pixels && fits(1)) weigh.template operator()<1>();
   for (; x < pixels; x += kLanes) {
     std::uint8_t tail[kRead] = {};
-    const auto at = [&](int t) -> const std::uint8_t* {
-      const std::uint8_t* const p = base + t * stride + x * kChannels;
+    const auto copied = [&](int t) -> const std::uint8_t* {
+      const std::uint8_t* const p = at(t);
       if (r.source.end - p >= kRead) return p;
       if (r.source.end > p) std::memcpy(tail, p, r.source.end - p);
       return tail;
     };
-    weigh_rows_of_pixels<kChannels, 1>(weights, count, equal, at, row.data + x, row.plane);
+    weigh_rows_of_pixels<kChannels, 1>(weights, count, equal, copied, out + x, plane);
   }
 }
 
@@ -182,51 +202,55 @@ inline F32 pick(const F32 (&v)[kVectors], Bytes index) {
   return picked;
 }
 
+// The outputs of `n` weighted rows; out(k) is the writer of the k-th.
 template <int kVectors, class Out>
-inline void weigh_planes_of(const Resample& r, const WeightedRow& row, const Out& out) {
-  const auto weigh = [&](int x, F32(&sum)[3]) {
+inline void weigh_planes_of(const Resample& r, const WeightedRows& rows, int n, const Out& out) {
+  // kLanes outputs of every row, from column x on: write(k, outputs) takes those of the k-th.
+  const auto weigh = [&](int x, const auto& write) {
     const int base = r.x.first[x];
-    I32 index;
-    std::memcpy(&index, r.x.first + x, sizeof index);
-    index -= base;
-    F32 pixels[3][kVectors];
+    I32 first;
+    std::memcpy(&first, r.x.first + x, sizeof first);
+    first -= base;
+    const float* row = rows.data + (base - r.source_first);
+    for (int k = 0; k < n; ++k, row += 3 * rows.plane) {
+      F32 pixels[3][kVectors], sum[3];
 #pragma GCC unroll 3
-    for (int c = 0; c < 3; ++c) {
+      for (int c = 0; c < 3; ++c) {
 #pragma GCC unroll 8
-      for (int k = 0; k < kVectors; ++k)
-        pixels[c][k] = load(row.data + c * row.plane + (base - r.source_first) + k * kLanes);
-      sum[c] = F32{};
-    }
-    const float* weights = r.x.weights + x;
+        for (int v = 0; v < kVectors; ++v) pixels[c][v] = load(row + c * rows.plane + v * kLanes);
+        sum[c] = F32{};
+      }
+      I32 index = first;
+      const float* weights = r.x.weights + x;
 #pragma GCC unroll 1
-    for (int t = 0; t < r.x.taps; ++t, weights += r.x.pitch, index += 1) {
-      const F32 weight = load(weights);
+      for (int t = 0; t < r.x.taps; ++t, weights += r.x.pitch, index += 1) {
+        const F32 weight = load(weights);
 #pragma GCC unroll 3
-      for (int c = 0; c < 3; ++c) sum[c] = fma(pick(pixels[c], reinterpret_cast<Bytes>(index)), weight, sum[c]);
+        for (int c = 0; c < 3; ++c) sum[c] = fma(pick(pixels[c], reinterpret_cast<Bytes>(index)), weight, sum[c]);
+      }
+      for (F32& s : sum) s = fma(s, splat(r.scale), splat(r.bias));
+      write(k, sum);
     }
-    for (F32& s : sum) s = fma(s, splat(r.scale), splat(r.bias));
   };
-  F32 sum[3];
   if (r.width < kLanes) {
-    weigh(0, sum);
-    for (int x = 0; x < r.width; ++x) out.pixel(x, F32x4{sum[0][x], sum[1][x], sum[2][x], 0});
+    weigh(0, [&](int k, const F32(&sum)[3]) {
+      for (int x = 0; x < r.width; ++x) out(k).pixel(x, F32x4{sum[0][x], sum[1][x], sum[2][x], 0});
+    });
     return;
   }
-  for (int x = 0; x + kLanes <= r.width; x += kLanes) {
-    weigh(x, sum);
-    out.planes(x, sum[0], sum[1], sum[2]);
+  for (int x = 0; x < r.width; x += kLanes) {
+    // The last ones of a row that is no whole number of vectors are made twice.
+    const int from = x + kLanes <= r.width ? x : r.width - kLanes;
+    weigh(from, [&](int k, const F32(&sum)[3]) { out(k).planes(from, sum[0], sum[1], sum[2]); });
   }
-  if (r.width % kLanes == 0) return;
-  weigh(r.width - kLanes, sum);
-  out.planes(r.width - kLanes, sum[0], sum[1], sum[2]);
 }
 
 template <class Out, int kVectors = 1>
-inline void weigh_planes(const Resample& r, const WeightedRow& row, const Out& out) {
+inline void weigh_planes(const Resample& r, const WeightedRows& rows, int n, const Out& out) {
   if constexpr (kVectors < kMostVectors) {
-    if (row.vectors > kVectors) return weigh_planes<Out, kVectors + 1>(r, row, out);
+    if (rows.vectors > kVectors) return weigh_planes<Out, kVectors + 1>(r, rows, n, out);
   }
-  weigh_planes_of<kVectors>(r, row, out);
+  weigh_planes_of<kVectors>(r, rows, n, out);
 }
 
 // 3 * kLanes floats: lane 0 of a, b and c, lane 1 of a, b and c, and so on.

@@ -1,4 +1,4 @@
-// The row of floats between the two passes of a resize: its layout and its place.
+// The rows of floats between the two passes of a resize: their layout and their place.
 #pragma once
 
 #include "kernels.h"
@@ -22,12 +22,17 @@ constexpr int kMostVectors = 3;
 constexpr int kMostVectors = 0;
 #endif
 
-// Where the weighted row of a level or crop stands, between the passes. It begins with column source_first.
-struct WeightedRow {
+// Where weighted rows of a level or crop stand, between the passes. They begin with column source_first.
+struct WeightedRows {
   float* data;
-  int vectors;           // of a plane that kLanes outputs in a row span; 0: the row is kept as pixels
-  std::ptrdiff_t plane;  // floats from one plane to the next
+  int vectors;           // of a plane that kLanes outputs in a row span; 0: rows are kept as pixels
+  std::ptrdiff_t plane;  // floats from one plane to the next, three a row
+  int count;             // rows at a time
 };
+
+// Rows of planes at a time: as many as leave room in the first-level cache. Outputs straight after the row that they are
+// made of would wait for its vectors to be written, because those that they load lie across two of these.
+constexpr int kFloatsOfRows = 4096;
 
 inline std::ptrdiff_t plane_floats(int columns) {
   // An odd number of cache lines, as in P-Net.
@@ -38,7 +43,8 @@ std::size_t resample_scratch(const Resample& r) {
   const int columns = r.source_end - r.source_first;
   const std::size_t pixels = static_cast<std::size_t>(columns + r.x.taps) * r.source.channels + kSlack;
   if (r.rounding != Rounding::none) return round_up(pixels + 4 * static_cast<std::size_t>(r.width), 16);
-  const std::size_t planes = kMostVectors ? 3 * plane_floats(columns) : 0;
+  if (!kMostVectors) return round_up(pixels, 16);
+  const std::size_t planes = 3 * plane_floats(columns) + kFloatsOfRows;
   return round_up(planes > pixels ? planes : pixels, 16);
 }
 
@@ -53,22 +59,23 @@ inline int spanned_vectors(const Resample& r) {
   return (span + kLanes - 1) / kLanes;
 }
 
-// The row's place in `scratch`, and after it zeros for the weights of zero.
-inline WeightedRow prepare_row(const Resample& r, float* scratch) {
-  WeightedRow row = {scratch, 0, 0};
+// The rows' place in `scratch`, and after each of them zeros for the weights of zero.
+inline WeightedRows prepare_rows(const Resample& r, float* scratch) {
+  WeightedRows rows = {scratch, 0, 0, 1};
   const int columns = r.source_end - r.source_first;
-  if (kMostVectors && r.rounding == Rounding::none) row.vectors = spanned_vectors(r);
-  if (row.vectors > kMostVectors) row.vectors = 0;
-  if (row.vectors) {
-    row.plane = plane_floats(columns);
-    for (int c = 0; c < 3; ++c)
-      std::memset(row.data + c * row.plane + columns, 0, sizeof(float) * (row.plane - columns));
+  if (kMostVectors && r.rounding == Rounding::none) rows.vectors = spanned_vectors(r);
+  if (rows.vectors > kMostVectors) rows.vectors = 0;
+  if (rows.vectors) {
+    rows.plane = plane_floats(columns);
+    rows.count = 1 + static_cast<int>(kFloatsOfRows / (3 * rows.plane));
+    for (int c = 0; c < 3 * rows.count; ++c)
+      std::memset(rows.data + c * rows.plane + columns, 0, sizeof(float) * (rows.plane - columns));
   } else {
-    if (r.rounding != Rounding::none) row.data += 4 * r.width;
-    std::memset(row.data + static_cast<std::ptrdiff_t>(columns) * r.source.channels, 0,
+    if (r.rounding != Rounding::none) rows.data += 4 * r.width;
+    std::memset(rows.data + static_cast<std::ptrdiff_t>(columns) * r.source.channels, 0,
                 sizeof(float) * (r.x.taps * r.source.channels + kSlack));
   }
-  return row;
+  return rows;
 }
 
 }  // namespace
