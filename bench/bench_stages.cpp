@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cpu/crop_tables.h"
 #include "cpu/dispatch.h"
 #include "networks.h"
 #include "nms.h"
@@ -82,27 +83,21 @@ const std::vector<std::uint8_t>& frame() {
 
 Source source() { return {frame().data(), frame().data() + frame().size(), std::ptrdiff_t{3} * kWidth, 3, false}; }
 
-// The frame, or the crop of `side` pixels in its middle, to height x width.
+// The frame to height x width.
 struct Resize {
   WindowTable x, y;
   Resample resample;
-  void make(int source_height, int source_width, int height, int width) {
-    const Filter filter = resize_filter(Resampling::area_or_bilinear, source_height, source_width, height, width);
-    x.make(source_width, width, filter);
-    if (source_height == source_width && height == width)
-      y = x;
-    else
-      y.make(source_height, height, filter);
-    x.place((kWidth - source_width) / 2, kWidth);
-    y.place((kHeight - source_height) / 2, kHeight);
-    resample = {source(), x.columns(), y.rows(), width, x.first(), x.end(), Rounding::none, 1.0f / 128, -127.5f / 128};
+  Resize(int height, int width) {
+    const Filter filter = resize_filter(Resampling::area_or_bilinear, kHeight, kWidth, height, width);
+    x.make(kWidth, width, filter);
+    y.make(kHeight, height, filter);
+    resample = {source(), x.columns(), y.rows(), width, 0, kWidth, Rounding::none, 1.0f / 128, -127.5f / 128};
   }
 };
 
 void bench_level_resize(benchmark::State& state, const Kernels& kernels) {
   const int height = static_cast<int>(state.range(0)), width = height * kWidth / kHeight;
-  Resize resize;
-  resize.make(kHeight, kWidth, height, width);
+  const Resize resize(height, width);
   const Floats scratch = random_floats(kernels.resample_scratch(resize.resample));
   constexpr int kRows = 24;  // at a time, to the same place, as P-Net asks for them
   const Floats out = random_floats(std::size_t{3} * kRows * width);
@@ -116,10 +111,12 @@ void bench_crop(benchmark::State& state, const Kernels& kernels) {
   const int side = static_cast<int>(state.range(0)), to = static_cast<int>(state.range(1));
   const Floats out = random_floats(3 * kOnetSide * kOnetSide);
   const Floats scratch = random_floats(crop_scratch(kWidth, 3));
-  Resize resize;
+  const CropTables tables(Resampling::area_or_bilinear, to);
+  WindowTable x, y;
   for (auto _ : state) {
-    resize.make(side, side, to, to);
-    kernels.resample(resize.resample, 0, to, out.get(), scratch.get());
+    const Resample crop = tables.resampling(source(), kHeight, kWidth, (kHeight - side) / 2, (kWidth - side) / 2, side,
+                                            side, 1.0f / 128, -127.5f / 128, x, y);
+    kernels.resample(crop, 0, to, out.get(), scratch.get());
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * 3 * side * side);
 }
@@ -127,8 +124,7 @@ void bench_crop(benchmark::State& state, const Kernels& kernels) {
 void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks, bool from_image) {
   const int height = static_cast<int>(state.range(0)), width = height * kWidth / kHeight;
   const Floats level = random_floats(std::size_t{3} * height * width);
-  Resize resize;
-  resize.make(kHeight, kWidth, height, width);
+  const Resize resize(height, width);
   const int rows = Backend::pnet_cells(height);
   const PnetBand band{.resample = from_image ? &resize.resample : nullptr,
                       .level = level.get(),

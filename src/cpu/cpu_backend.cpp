@@ -12,6 +12,7 @@
 #include "../pyramid.h"
 #include "../thread_pool.h"
 #include "../weights.h"
+#include "crop_tables.h"
 #include "dispatch.h"
 #include "source.h"
 #include "workspace.h"
@@ -42,7 +43,9 @@ class CpuBackend final : public Backend {
         conventions_(conventions),
         geometry_(conventions),
         kernels_(choose_kernels()),
-        networks_(options.weights ? *options.weights : embedded_weights(), kernels_) {
+        networks_(options.weights ? *options.weights : embedded_weights(), kernels_),
+        rnet_crops_(conventions.resampling, kRnetSide),
+        onet_crops_(conventions.resampling, kOnetSide) {
     options_.weights.reset();
     device = "cpu";
     isa = kernels_.name;
@@ -314,15 +317,8 @@ class CpuBackend final : public Backend {
     const BoxD window = geometry_.crop_window(box, image.height, image.width);
     const int left = static_cast<int>(window.x1) - 1, top = static_cast<int>(window.y1) - 1;
     const int width = static_cast<int>(window.x2) - left, height = static_cast<int>(window.y2) - top;
-    const Filter filter = resize_filter(conventions_.resampling, height, width, side, side);
-    x.make(width, side, filter);
-    if (height == width)
-      y = x;
-    else
-      y.make(height, side, filter);
-    x.place(left, image.width);
-    y.place(top, image.height);
-    return resampling(source, x, y, Rounding::none, kScale, kBias);
+    return (side == kRnetSide ? rnet_crops_ : onet_crops_)
+        .resampling(source, image.height, image.width, top, left, height, width, kScale, kBias, x, y);
   }
 
   Rounding level_rounding(int height, int width, int level_height, int level_width) const {
@@ -374,6 +370,7 @@ class CpuBackend final : public Backend {
   const Geometry geometry_;
   const Kernels& kernels_;
   PackedNetworks networks_;
+  CropTables rnet_crops_, onet_crops_;
   mutable Workspaces workspaces_;
 };
 

@@ -69,7 +69,7 @@ inline WeightedRows prepare_rows(const Resample& r, float* scratch) {
     rows.plane = plane_floats(columns);
     rows.count = 1 + static_cast<int>(kFloatsOfRows / (3 * rows.plane));
     for (int c = 0; c < 3 * rows.count; ++c)
-      std::memset(rows.data + c * rows.plane + columns, 0, sizeof(float) * (rows.plane - columns));
+      for (int v = 0; v < rows.vectors; ++v) store(rows.data + c * rows.plane + columns + v * kLanes, F32{});
   } else {
     if (r.rounding != Rounding::none) rows.data += 4 * r.width;
     std::memset(rows.data + static_cast<std::ptrdiff_t>(columns) * r.source.channels, 0,
