@@ -200,13 +200,17 @@ void register_all() {
         ->Arg(116)
         ->Arg(59)
         ->Arg(15);
-    add("pnet", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks, false); })->Arg(648)->Arg(231)->Arg(59);
+    add("pnet", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks, false); })
+        ->Arg(648)
+        ->Arg(231)
+        ->Arg(59);
     add("pnet_from_image", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks, true); })
         ->Arg(648)
         ->Arg(231)
         ->Arg(59);
-    add("crop", [kernels](auto& s) { bench_crop(s, *kernels); })
-        ->ArgsProduct({{16, 20, 32, 45, 60, 100, 300}, {kRnetSide, kOnetSide}});
+    add("crop", [kernels](auto& s) {
+      bench_crop(s, *kernels);
+    })->ArgsProduct({{16, 20, 32, 45, 60, 100, 300}, {kRnetSide, kOnetSide}});
     add("rnet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, false); })->Arg(1)->Arg(24);
     add("onet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, true); })->Arg(1)->Arg(24);
     add("cascade_1080p_noise", [isa](auto& s) { bench_cascade(s, isa); })->Arg(1)->Arg(2)->UseRealTime();

@@ -51,9 +51,9 @@ void WindowTable::make(int source, int target, Filter filter) {
   windows.resize(target);
   weights.resize(static_cast<std::size_t>(target) * (source / target + 2));
   float* weight = weights.data();
-  // Output i of `target` begins at pixel `pixel` and `part` / target more; the next one likewise. Whole numbers, so that
-  // no sliver of a pixel comes from rounding, and carried from output to output, because crops are many and divisions
-  // slow.
+  // Output i of `target` begins at pixel `pixel` and `part` / target more; the next one likewise. Whole numbers, so
+  // that no sliver of a pixel comes from rounding, and carried from output to output, because crops are many and
+  // divisions slow.
   const int step = source / target, part_step = source % target;
   int pixel = 0, part = 0;
   // A bilinear output's centre lies `between` / (2 * target) beyond the centre of pixel `below`.

@@ -326,8 +326,8 @@ class CpuBackend final : public Backend {
     return height == 2 * level_height && width == 2 * level_width ? Rounding::opencv_halving : Rounding::opencv;
   }
 
-  static Resample resampling(const Source& source, WindowTable& x, const WindowTable& y, Rounding rounding,
-                             float scale, float bias) {
+  static Resample resampling(const Source& source, WindowTable& x, const WindowTable& y, Rounding rounding, float scale,
+                             float bias) {
     return {.source = source,
             .x = x.columns(),
             .y = y.rows(),

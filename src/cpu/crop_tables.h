@@ -25,8 +25,8 @@ class CropTables {
   CropTables(const CropTables&) = delete;
   CropTables& operator=(const CropTables&) = delete;
 
-  // Of the window of height x width pixels whose first pixel is at (left, top), which may lie outside the image. What is
-  // returned refers to these tables or to `x` and `y`.
+  // Of the window of height x width pixels whose first pixel is at (left, top), which may lie outside the image. What
+  // is returned refers to these tables or to `x` and `y`.
   Resample resampling(Source source, int image_height, int image_width, int top, int left, int height, int width,
                       float scale, float bias, WindowTable& x, WindowTable& y) const {
     Resample r = {.source = source,

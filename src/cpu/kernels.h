@@ -19,9 +19,9 @@ struct Rows {
   int taps;  // the greatest count
 };
 
-// The same for vectors of outputs: all windows are `taps` long, weight t of output x is weights[t * pitch + x], and what
-// a window lacks, at its end, is zeros. `first` never falls. There are `pitch` outputs, a multiple of kColumnPad, of
-// which the last are padding.
+// The same for vectors of outputs: all windows are `taps` long, weight t of output x is weights[t * pitch + x], and
+// what a window lacks, at its end, is zeros. `first` never falls. There are `pitch` outputs, a multiple of kColumnPad,
+// of which the last are padding.
 struct Columns {
   const std::int32_t* first;
   const float* weights;
@@ -105,7 +105,8 @@ constexpr int kRnetSide = 24, kOnetSide = 48;
 constexpr int kHeadOutputs = 16;  // floats a candidate that rnet and onet write: logit, offsets, landmarks, zeros
 constexpr int kMaxRefineBatch = 24;
 
-// At least resample_scratch of any crop of an image. TODO
+// No crop of an image takes more floats of resample_scratch: a row of its pixels, and what a row or the rows that are
+// made together need besides.
 constexpr std::size_t crop_scratch(int width, int channels) {
   return static_cast<std::size_t>(width) * (channels + 1) + 8192;
 }

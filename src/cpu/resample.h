@@ -122,7 +122,9 @@ inline void resample_planar_rows(const Resample& r, const WeightedRows& rows, in
 
 void resample(const Resample& r, int first_row, int end_row, float* out, float* scratch) {
   const WeightedRows rows = prepare_rows(r, scratch);
-  const auto row = [&](int k) { return InterleavedRow{out + static_cast<std::ptrdiff_t>(k) * r.width * 3, r.source.bgr}; };
+  const auto row = [&](int k) {
+    return InterleavedRow{out + static_cast<std::ptrdiff_t>(k) * r.width * 3, r.source.bgr};
+  };
   if (r.source.channels == 3)
     resample_rows<3>(r, rows, first_row, end_row - first_row, row);
   else

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "kernels.h"
-#include "weighted_rows.h"
 #include "simd.h"
+#include "weighted_rows.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -5,8 +5,8 @@
 
 #include "kernels.h"
 #include "resample_pixels.h"
-#include "weighted_rows.h"
 #include "simd.h"
+#include "weighted_rows.h"
 
 namespace mtcnn_fast {
 namespace {
@@ -75,8 +75,8 @@ inline Bytes pattern(const std::int8_t* p) {
   return v;
 }
 
-// The weighted sum of `count` rows of kBlocks * kLanes pixels; at(t) is where row t's pixels are. The loops are unrolled
-// by order: gcc 12 clears and keeps sums of three blocks in memory otherwise.
+// The weighted sum of `count` rows of kBlocks * kLanes pixels; at(t) is where row t's pixels are. The loops are
+// unrolled by order: gcc 12 clears and keeps sums of three blocks in memory otherwise.
 template <int kChannels, int kBlocks, class At>
 inline void weigh_rows_of_pixels(const float* weights, int count, int equal, const At& at, float* out,
                                  std::ptrdiff_t plane) {
@@ -143,7 +143,7 @@ inline void weigh_rows_to_planes(const Resample& r, int y, float* out, std::ptrd
   float padded[kFew];
   if (pixels <= kFew * 2 * kLanes && r.y.taps <= kFew) {
     for (int t = 0; t < r.y.taps; ++t) {
-      const float weight = weights[t < last ? t : last];
+      const float weight = count > 0 ? weights[t < last ? t : last] : 0;
       padded[t] = t < count ? weight : 0;
     }
     weights = padded;
@@ -266,9 +266,9 @@ inline void store_interleaved(float* out, F32 a, F32 b, F32 c) {
   store(out + 32, F32(merge(_mm512_setr_epi32(0, 11, 27, 0, 12, 28, 0, 13, 29, 0, 14, 30, 0, 15, 31, 0),
                             _mm512_setr_epi32(26, 1, 2, 27, 4, 5, 28, 7, 8, 29, 10, 11, 30, 13, 14, 31))));
 #else
-  const __m256 x = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0));  // a0 a2 b0 b2
-  const __m256 y = _mm256_shuffle_ps(b, c, _MM_SHUFFLE(3, 1, 3, 1));  // b1 b3 c1 c3
-  const __m256 z = _mm256_shuffle_ps(c, a, _MM_SHUFFLE(3, 1, 2, 0));  // c0 c2 a1 a3
+  const __m256 x = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0));          // a0 a2 b0 b2
+  const __m256 y = _mm256_shuffle_ps(b, c, _MM_SHUFFLE(3, 1, 3, 1));          // b1 b3 c1 c3
+  const __m256 z = _mm256_shuffle_ps(c, a, _MM_SHUFFLE(3, 1, 2, 0));          // c0 c2 a1 a3
   const __m256 parts[] = {_mm256_shuffle_ps(x, z, _MM_SHUFFLE(2, 0, 2, 0)),   // a0 b0 c0 a1
                           _mm256_shuffle_ps(y, x, _MM_SHUFFLE(3, 1, 2, 0)),   // b1 c1 a2 b2
                           _mm256_shuffle_ps(z, y, _MM_SHUFFLE(3, 1, 3, 1))};  // c2 a3 b3 c3

@@ -12,12 +12,13 @@ constexpr int kSlack = 64;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// Vectors of a plane up to which outputs are picked by permutations; beyond, pixels are weighted one by one. Each
-// channel, tap and pair of vectors costs one permutation with AVX-512, each vector one and a blend with AVX2.
+// Vectors of a plane up to which outputs are picked by permutations; beyond, pixels are weighted one by one, which was
+// measured to be as fast from five vectors on with AVX-512 (a permutation for every two) and from three with AVX2 (a
+// permutation for each, and blends).
 #if defined(__AVX512F__)
-constexpr int kMostVectors = 8;
+constexpr int kMostVectors = 4;
 #elif defined(__AVX2__)
-constexpr int kMostVectors = 3;
+constexpr int kMostVectors = 2;
 #else
 constexpr int kMostVectors = 0;
 #endif
@@ -30,8 +31,8 @@ struct WeightedRows {
   int count;             // rows at a time
 };
 
-// Rows of planes at a time: as many as leave room in the first-level cache. Outputs straight after the row that they are
-// made of would wait for its vectors to be written, because those that they load lie across two of these.
+// Rows of planes at a time: as many as leave room in the first-level cache. Outputs straight after the row that they
+// are made of would wait for its vectors to be written, because those that they load lie across two of these.
 constexpr int kFloatsOfRows = 4096;
 
 inline std::ptrdiff_t plane_floats(int columns) {
