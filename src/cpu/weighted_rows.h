@@ -69,8 +69,11 @@ inline WeightedRows prepare_rows(const Resample& r, float* scratch) {
   if (rows.vectors) {
     rows.plane = plane_floats(columns);
     rows.count = 1 + static_cast<int>(kFloatsOfRows / (3 * rows.plane));
+    if (rows.count > 8) rows.count = 8;
+    // A number of vectors known here: gcc 12 makes a call of memset for each plane otherwise.
     for (int c = 0; c < 3 * rows.count; ++c)
-      for (int v = 0; v < rows.vectors; ++v) store(rows.data + c * rows.plane + columns + v * kLanes, F32{});
+#pragma GCC unroll 4
+      for (int v = 0; v < kMostVectors; ++v) store(rows.data + c * rows.plane + columns + v * kLanes, F32{});
   } else {
     if (r.rounding != Rounding::none) rows.data += 4 * r.width;
     std::memset(rows.data + static_cast<std::ptrdiff_t>(columns) * r.source.channels, 0,
