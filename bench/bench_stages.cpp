@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cpu/crop_tables.h"
 #include "cpu/dispatch.h"
 #include "networks.h"
 #include "nms.h"
@@ -82,45 +83,52 @@ const std::vector<std::uint8_t>& frame() {
 
 Source source() { return {frame().data(), frame().data() + frame().size(), std::ptrdiff_t{3} * kWidth, 3, false}; }
 
-// The frame, or the crop of `side` pixels in its middle, to height x width.
+// The frame to height x width.
 struct Resize {
   WindowTable x, y;
   Resample resample;
-  Resize(int source_height, int source_width, int height, int width) {
-    const Filter filter = resize_filter(Resampling::area_or_bilinear, source_height, source_width, height, width);
-    x.make(source_width, width, filter);
-    y.make(source_height, height, filter);
-    x.place((kWidth - source_width) / 2, kWidth);
-    y.place((kHeight - source_height) / 2, kHeight);
-    resample = {source(), x.axis(), y.axis(), width, x.first(), x.end(), Rounding::none, 1.0f / 128, -127.5f / 128};
+  Resize(int height, int width) {
+    const Filter filter = resize_filter(Resampling::area_or_bilinear, kHeight, kWidth, height, width);
+    x.make(kWidth, width, filter);
+    y.make(kHeight, height, filter);
+    resample = {source(), x.columns(), y.rows(), width, 0, kWidth, Rounding::none, 1.0f / 128, -127.5f / 128};
   }
 };
 
 void bench_level_resize(benchmark::State& state, const Kernels& kernels) {
   const int height = static_cast<int>(state.range(0)), width = height * kWidth / kHeight;
-  const Resize resize(kHeight, kWidth, height, width);
+  const Resize resize(height, width);
   const Floats scratch = random_floats(kernels.resample_scratch(resize.resample));
-  const Floats out = random_floats(std::size_t{3} * height * width);
-  for (auto _ : state) kernels.resample(resize.resample, 0, height, out.get(), scratch.get());
+  constexpr int kRows = 24;  // at a time, to the same place, as P-Net asks for them
+  const Floats out = random_floats(std::size_t{3} * kRows * width);
+  for (auto _ : state)
+    for (int y = 0; y < height; y += kRows)
+      kernels.resample(resize.resample, y, std::min(y + kRows, height), out.get(), scratch.get());
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * static_cast<std::int64_t>(frame().size()));
 }
 
 void bench_crop(benchmark::State& state, const Kernels& kernels) {
-  const int side = static_cast<int>(state.range(0));
+  const int side = static_cast<int>(state.range(0)), to = static_cast<int>(state.range(1));
   const Floats out = random_floats(3 * kOnetSide * kOnetSide);
-  Floats scratch = random_floats(std::size_t{4} * kWidth);
+  const Floats scratch = random_floats(crop_scratch(kWidth, 3));
+  const CropTables tables(Resampling::area_or_bilinear, to);
+  WindowTable x, y;
   for (auto _ : state) {
-    const Resize resize(side, side, kRnetSide, kRnetSide);
-    kernels.resample(resize.resample, 0, kRnetSide, out.get(), scratch.get());
+    const double left = (kWidth - side) / 2 + 1, top = (kHeight - side) / 2 + 1;
+    const BoxD window{left, top, left + side - 1, top + side - 1};
+    const Resample crop = tables.resampling(source(), kHeight, kWidth, window, x, y);
+    kernels.resample(crop, 0, to, out.get(), scratch.get());
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * 3 * side * side);
 }
 
-void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks, bool bf16) {
+void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks, bool from_image,
+                bool bf16) {
   const int height = static_cast<int>(state.range(0)), width = height * kWidth / kHeight;
   const Floats level = random_floats(std::size_t{3} * height * width);
+  const Resize resize(height, width);
   const int rows = Backend::pnet_cells(height);
-  const PnetBand band{.resample = nullptr,
+  const PnetBand band{.resample = from_image ? &resize.resample : nullptr,
                       .level = level.get(),
                       .height = height,
                       .width = width,
@@ -194,26 +202,32 @@ void register_all() {
     const auto add = [&](const std::string& stage, auto run) {
       return benchmark::RegisterBenchmark((stage + "/" + isa).c_str(), run);
     };
-    add("level_resize", [kernels](auto& s) { bench_level_resize(s, *kernels); })->Arg(648)->Arg(231)->Arg(59);
-    add("pnet", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks, false); })
+    add("level_resize", [kernels](auto& s) { bench_level_resize(s, *kernels); })
         ->Arg(648)
+        ->Arg(460)
+        ->Arg(326)
         ->Arg(231)
-        ->Arg(59);
-    add("crop", [kernels](auto& s) { bench_crop(s, *kernels); })->Arg(20)->Arg(60)->Arg(300);
-    add("rnet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, false, false); })->Arg(1)->Arg(24);
-    add("onet", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, true, false); })->Arg(1)->Arg(24);
-    if (kernels->pnet_bf16) {
-      add("pnet_bf16", [kernels, networks](auto& s) { bench_pnet(s, *kernels, *networks, true); })
-          ->Arg(648)
-          ->Arg(231)
-          ->Arg(59);
-      add("rnet_bf16", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, false, true); })
-          ->Arg(1)
-          ->Arg(24);
-      add("onet_bf16", [kernels, networks](auto& s) { bench_refine(s, *kernels, *networks, true, true); })
-          ->Arg(1)
-          ->Arg(24);
+        ->Arg(164)
+        ->Arg(116)
+        ->Arg(59)
+        ->Arg(15);
+    for (const bool bf16 : {false, true}) {
+      if (bf16 && !kernels->pnet_bf16) continue;
+      const std::string suffix = bf16 ? "_bf16" : "";
+      for (const bool from_image : {false, true})
+        add((from_image ? "pnet_from_image" : "pnet") + suffix,
+            [=](auto& s) { bench_pnet(s, *kernels, *networks, from_image, bf16); })
+            ->Arg(648)
+            ->Arg(231)
+            ->Arg(59);
+      for (const bool onet : {false, true})
+        add((onet ? "onet" : "rnet") + suffix, [=](auto& s) { bench_refine(s, *kernels, *networks, onet, bf16); })
+            ->Arg(1)
+            ->Arg(24);
     }
+    add("crop", [kernels](auto& s) {
+      bench_crop(s, *kernels);
+    })->ArgsProduct({{16, 20, 32, 45, 60, 100, 300}, {kRnetSide, kOnetSide}});
     add("cascade_1080p_noise", [isa](auto& s) { bench_cascade(s, isa); })->Arg(1)->Arg(2)->UseRealTime();
   }
   benchmark::RegisterBenchmark("nms", bench_nms)->Arg(100)->Arg(1000)->Arg(10000);

@@ -51,72 +51,109 @@ Filter resize_filter(Resampling resampling, int height, int width, int target_he
 
 void WindowTable::make(int source, int target, Filter filter) {
   reserve(source, target);
-  windows.clear();
-  weights.clear();
-  const double per_unit = 1.0 / source;
-  // OpenCV ignores what an output covers no more than 1/1000 of (resize.cpp, computeResizeAreaTab).
-  const std::int64_t ignored = filter == Filter::cv2_area ? target / 1000 : 0;
+  windows.resize(target);
+  weights.resize(static_cast<std::size_t>(target) * (source / target + 2));
+  float* weight = weights.data();
+  // Output i of `target` begins at pixel `pixel` and `part` / target more; the next one likewise. Whole numbers, so
+  // that no sliver of a pixel comes from rounding, and carried from output to output, because crops are many and
+  // divisions slow.
+  const int step = source / target, part_step = source % target;
+  int pixel = 0, part = 0;
+  // A bilinear output's centre lies `between` / (2 * target) beyond the centre of pixel `below`.
+  const std::int64_t twice = std::int64_t{2} * target;
+  int below = source < target ? -1 : (source - target) / static_cast<int>(twice);
+  std::int64_t between = source - target - below * twice;
+
+  const double per_unit = 1.0 / source, per_half_unit = 1.0 / static_cast<double>(twice);
   const auto whole = static_cast<float>(target * per_unit);  // the weight of a pixel that one output covers entirely
-  for (std::int64_t i = 0; i < target; ++i) {
-    const auto offset = static_cast<std::int32_t>(weights.size());
-    int first = 0;
-    const auto two_taps = [&](std::int64_t at, double fraction) {
-      const std::int64_t a = std::clamp<std::int64_t>(at, 0, source - 1);
-      const std::int64_t b = std::clamp<std::int64_t>(at + 1, 0, source - 1);
-      first = static_cast<int>(a);
-      if (a == b || fraction == 0) {
-        weights.push_back(1);
+  // OpenCV ignores what an output covers no more than 1/1000 of (resize.cpp, computeResizeAreaTab).
+  const int ignored = filter == Filter::cv2_area ? target / 1000 : 0;
+
+  for (int i = 0; i < target; ++i) {
+    int next = pixel + step, next_part = part + part_step;
+    if (next_part >= target) ++next, next_part -= target;
+    int first = pixel;
+    float* const begin = weight;
+    const auto two_taps = [&](int at, double fraction) {
+      first = std::clamp(at, 0, source - 1);
+      if (at < 0 || at + 1 >= source || fraction == 0) {
+        *weight++ = 1;
       } else {
-        weights.push_back(static_cast<float>(1 - fraction));
-        weights.push_back(static_cast<float>(fraction));
+        *weight++ = static_cast<float>(1 - fraction);
+        *weight++ = static_cast<float>(fraction);
       }
     };
     switch (filter) {
       case Filter::area:
       case Filter::cv2_area: {
-        // In units of 1 / target pixels output i covers begin .. end and source pixel j covers j * target .. + target:
-        // whole numbers, so that no sliver of a pixel comes from rounding.
-        const std::int64_t begin = i * source, end = begin + source;
-        std::int64_t pixel = begin / target * target;
-        const auto weigh = [&](std::int64_t covered) { weights.push_back(static_cast<float>(covered * per_unit)); };
-        std::int64_t covered = std::min(end, pixel + target) - begin;
-        if (covered > ignored) weigh(covered);
-        first = static_cast<int>(pixel / target) + (covered > ignored ? 0 : 1);
-        for (pixel += target; pixel + target <= end; pixel += target) weights.push_back(whole);
-        covered = end - pixel;
-        if (covered > ignored) weigh(covered);
+        // At least one pixel wide, so that the first pixel is covered to its end.
+        const int covered = target - part;
+        if (covered > ignored)
+          *weight++ = static_cast<float>(covered * per_unit);
+        else
+          ++first;
+        for (int k = pixel + 1; k < next; ++k) *weight++ = whole;
+        if (next_part > ignored) *weight++ = static_cast<float>(next_part * per_unit);
         break;
       }
-      case Filter::bilinear: {
-        const double centre = (static_cast<double>(i) + 0.5) * source / target - 0.5;
-        const double below = std::floor(centre);
-        two_taps(static_cast<std::int64_t>(below), centre - below);
+      case Filter::bilinear:
+        two_taps(below, static_cast<double>(between) * per_half_unit);
+        between += std::int64_t{2} * source;
+        while (between >= twice) ++below, between -= twice;
         break;
-      }
       case Filter::bilinear_of_areas: {
         // cv::resize with INTER_AREA when enlarging: the second pixel counts by what output i covers of it.
-        const std::int64_t below = i * source / target;
-        const double fraction =
-            static_cast<double>(i + 1) - static_cast<double>(below + 1) * target / static_cast<double>(source);
-        two_taps(below, fraction <= 0 ? 0 : fraction - std::floor(fraction));
+        const double fraction = (i + 1) - (pixel + 1.0) * target / source;
+        two_taps(pixel, fraction <= 0 ? 0 : fraction - std::floor(fraction));
         break;
       }
       case Filter::adaptive_average: {
-        first = static_cast<int>(i * source / target);
-        const auto count = ((i + 1) * source + target - 1) / target - first;
-        for (std::int64_t t = 0; t < count; ++t)
-          weights.push_back(static_cast<float>(1.0 / static_cast<double>(count)));
+        const int count = next - pixel + (next_part > 0);
+        weight = std::fill_n(weight, count, static_cast<float>(1.0 / count));
         break;
       }
     }
-    windows.push_back({first, static_cast<std::int32_t>(weights.size()) - offset, offset});
+    windows[i] = {first, static_cast<std::int32_t>(weight - begin), static_cast<std::int32_t>(begin - weights.data())};
+    pixel = next, part = next_part;
   }
+  weights.resize(weight - weights.data());
 }
 
 void WindowTable::reserve(int source, int target) {
+  const std::size_t taps = static_cast<std::size_t>(source) / target + 2, pitch = target + kColumnPad;
   make_room(windows, static_cast<std::size_t>(target));
-  // Every source pixel has a weight in each window that it lies in; windows share no more than their ends.
-  make_room(weights, static_cast<std::size_t>(source) + 2 * static_cast<std::size_t>(target));
+  make_room(weights, taps * target);
+  make_room(column_first_, pitch);
+  make_room(column_weights_, taps * pitch);
+}
+
+std::size_t WindowTable::bytes() const {
+  return windows.capacity() * sizeof(Window) + column_first_.capacity() * sizeof(std::int32_t) +
+         (weights.capacity() + column_weights_.capacity()) * sizeof(float);
+}
+
+int WindowTable::taps() const {
+  int taps = 1;
+  for (const Window& window : windows) taps = std::max(taps, window.count);
+  return taps;
+}
+
+Columns WindowTable::columns() {
+  const int width = static_cast<int>(windows.size()), most = taps();
+  const int pitch = (width + kColumnPad - 1) / kColumnPad * kColumnPad;
+  column_first_.resize(pitch);
+  column_weights_.assign(static_cast<std::size_t>(most) * pitch, 0);
+  std::int32_t first = this->first();
+  for (int x = 0; x < width; ++x) {
+    // An empty window's first pixel says nothing.
+    if (windows[x].count > 0) first = windows[x].first;
+    column_first_[x] = first;
+    const float* weight = weights.data() + windows[x].offset;
+    float* out = column_weights_.data() + x;
+    for (int t = 0; t < windows[x].count; ++t, out += pitch) *out = weight[t];
+  }
+  std::fill(column_first_.begin() + width, column_first_.end(), first);
+  return {column_first_.data(), column_weights_.data(), pitch, most};
 }
 
 void WindowTable::place(int offset, int size) {

@@ -30,14 +30,22 @@ struct WindowTable {
   void make(int source, int target, Filter filter);
   // Makes room for the tables of up to `source` pixels resized to up to `target`.
   void reserve(int source, int target);
-  std::size_t bytes() const { return windows.capacity() * sizeof(Window) + weights.capacity() * sizeof(float); }
+  std::size_t bytes() const;
   // Moves the source by `offset` pixels and drops what then lies outside 0 .. size - 1: black there adds nothing.
   void place(int offset, int size);
 
   // The first source pixel used, and the one after the last.
   int first() const;
   int end() const;
-  Axis axis() const { return {windows.data(), weights.data()}; }
+
+  // What kernels read of rows and of columns; valid until the table changes.
+  Rows rows() const { return {windows.data(), weights.data(), taps()}; }
+  Columns columns();
+
+ private:
+  int taps() const;
+  std::vector<std::int32_t> column_first_;
+  std::vector<float> column_weights_;
 };
 
 }  // namespace mtcnn_fast

@@ -281,7 +281,7 @@ void Cascade::mirror_lone_cell(const LevelBands& bands, ThreadWork& work) {
 void Cascade::refine(int side) {
   work_.crops.clear();
   int largest = 0;
-  std::size_t longest_row = 0;
+  std::size_t row = 0;
   for (int i = 0; i < static_cast<int>(work_.images.size()); ++i) {
     ImageWork& image = work_.images[i];
     image.candidates.clear();
@@ -292,7 +292,7 @@ void Cascade::refine(int side) {
       largest = std::max({largest, static_cast<int>(window.x2 - window.x1), static_cast<int>(window.y2 - window.y1)});
       work_.crops.push_back({i, &candidate, window, false});
     }
-    longest_row = std::max(longest_row, static_cast<std::size_t>(image.width) * image.source.source.channels);
+    row = std::max(row, crop_scratch(image.width, image.source.source.channels));
     if (!seen_.empty()) (side == kRnetSide ? seen_[i].rnet : seen_[i].onet) = std::ssize(image.candidates);
   }
   // Batches of equal size, as many for each thread. Smaller ones than the largest even out what disturbs a thread; from
@@ -304,7 +304,7 @@ void Cascade::refine(int side) {
   const int batches = (wanted + threads - 1) / threads * threads;
   const std::size_t crops = static_cast<std::size_t>(side) * side * 3 * kMaxRefineBatch;
   for (int t = 0; t < threads; ++t) {
-    work_.threads[t].floats.get(2 * crops + refine_scratch(model_) + longest_row + 128);
+    work_.threads[t].floats.get(2 * crops + refine_scratch(model_) + row);
     work_.threads[t].resize.x.reserve(largest + 1, side);
     work_.threads[t].resize.y.reserve(largest + 1, side);
   }
@@ -320,6 +320,7 @@ void Cascade::refine(int side) {
 // Crops through a network, a batch at a time. What the screen leaves is gathered to whole batches.
 void Cascade::refine_crops(int side, std::span<Crop> crops, ThreadWork& work) {
   const Precision& precision = model_.refine_precision(side);
+  const CropTables& tables = side == kRnetSide ? model_.rnet_crops : model_.onet_crops;
   const std::size_t floats = static_cast<std::size_t>(side) * side * 3;
   float* const pixels = work.floats.get(0);
   float* const kept_pixels = pixels + floats * kMaxRefineBatch;
@@ -345,8 +346,8 @@ void Cascade::refine_crops(int side, std::span<Crop> crops, ThreadWork& work) {
     const int n = static_cast<int>(std::min<std::size_t>(kMaxRefineBatch, crops.size()));
     for (int i = 0; i < n; ++i) {
       const ImageWork& image = work_.images[crops[i].image];
-      const Resample resample =
-          work.resize.crop(image.source.source, image.height, image.width, crops[i].window, side, model_.conventions);
+      const Resample resample = tables.resampling(image.source.source, image.height, image.width, crops[i].window,
+                                                  work.resize.x, work.resize.y);
       model_.kernels.resample(resample, 0, side, pixels + i * floats, row);
     }
     if (precision.arithmetic == Arithmetic::fp32) {

@@ -9,6 +9,7 @@
 #include "../backend.h"
 #include "../candidates.h"
 #include "../networks.h"
+#include "crop_tables.h"
 #include "kernels.h"
 #include "screen.h"
 #include "workspace.h"
@@ -23,6 +24,7 @@ struct Model {
   const Kernels& kernels;
   PackedNetworks networks;
   std::array<Precision, 3> precision;  // of P-Net, R-Net, O-Net
+  CropTables rnet_crops, onet_crops;
   int threads;
 
   const Precision& refine_precision(int side) const { return precision[side == kRnetSide ? 1 : 2]; }

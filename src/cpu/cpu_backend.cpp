@@ -20,6 +20,8 @@ class CpuBackend final : public Backend {
                .kernels = kernels,
                .networks{options.weights ? *options.weights : embedded_weights(), kernels},
                .precision = choose_precision(options, kernels),
+               .rnet_crops{conventions.resampling, kRnetSide},
+               .onet_crops{conventions.resampling, kOnetSide},
                .threads = threads},
         workspaces_(threads) {
     model_.options.weights.reset();

@@ -13,10 +13,21 @@ namespace mtcnn_fast {
 struct Window {
   std::int32_t first, count, offset;
 };
-struct Axis {
+struct Rows {
   const Window* windows;
   const float* weights;
+  int taps;  // the greatest count
 };
+
+// The same for vectors of outputs: all windows are `taps` long, weight t of output x is weights[t * pitch + x], and
+// what a window lacks, at its end, is zeros. `first` never falls. There are `pitch` outputs, a multiple of kColumnPad,
+// of which the last are padding.
+struct Columns {
+  const std::int32_t* first;
+  const float* weights;
+  int pitch, taps;
+};
+constexpr int kColumnPad = 16;
 
 // 8-bit pixels, `channels` (3 or 4) bytes apart; a fourth channel is ignored.
 struct Source {
@@ -34,9 +45,10 @@ enum class Rounding { none, opencv, opencv_halving };
 // A separable resize: out = (sum of weighted pixels, rounded if asked) * scale + bias.
 struct Resample {
   Source source;
-  Axis x, y;
+  Columns x;
+  Rows y;
   int width;                     // outputs in a row
-  int source_first, source_end;  // columns that the windows of x cover
+  int source_first, source_end;  // columns that the windows of x cover, whatever they are padded with
   Rounding rounding;
   float scale, bias;
 };
@@ -118,6 +130,12 @@ struct PnetBand {
 constexpr int kRnetSide = 24, kOnetSide = 48;
 constexpr int kHeadOutputs = 16;  // floats a candidate that rnet and onet write: logit, offsets, landmarks, zeros
 constexpr int kMaxRefineBatch = 24;
+
+// No crop of an image takes more floats of resample_scratch: a row of its pixels, and what a row or the rows that are
+// made together need besides.
+constexpr std::size_t crop_scratch(int width, int channels) {
+  return static_cast<std::size_t>(width) * (channels + 1) + 8192;
+}
 
 struct Kernels {
   const char* name;

@@ -10,26 +10,10 @@ Resample Resize::whole(const Source& source, int height, int width, int target_h
   Rounding rounding = Rounding::none;
   if (conventions.rounds_levels)
     rounding = height == 2 * target_height && width == 2 * target_width ? Rounding::opencv_halving : Rounding::opencv;
-  return describe(source, rounding, scale, bias);
-}
-
-Resample Resize::crop(const Source& source, int height, int width, const BoxD& window, int side,
-                      const Conventions& conventions) {
-  const int left = static_cast<int>(window.x1) - 1, top = static_cast<int>(window.y1) - 1;
-  const int window_width = static_cast<int>(window.x2) - left, window_height = static_cast<int>(window.y2) - top;
-  const Filter filter = resize_filter(conventions.resampling, window_height, window_width, side, side);
-  x.make(window_width, side, filter);
-  y.make(window_height, side, filter);
-  x.place(left, width);
-  y.place(top, height);
-  return describe(source, Rounding::none, kScale, kBias);
-}
-
-Resample Resize::describe(const Source& source, Rounding rounding, float scale, float bias) const {
   return {.source = source,
-          .x = x.axis(),
-          .y = y.axis(),
-          .width = static_cast<int>(x.windows.size()),
+          .x = x.columns(),
+          .y = y.rows(),
+          .width = target_width,
           .source_first = x.first(),
           .source_end = x.end(),
           .rounding = rounding,

@@ -19,12 +19,6 @@ struct Resize {
 
   Resample whole(const Source& source, int height, int width, int target_height, int target_width,
                  const Conventions& conventions, float scale, float bias);
-  // The window of an image of height x width that a network of that side looks at.
-  Resample crop(const Source& source, int height, int width, const BoxD& window, int side,
-                const Conventions& conventions);
-
- private:
-  Resample describe(const Source& source, Rounding rounding, float scale, float bias) const;
 };
 
 // The levels of images of one size, kept for the next image: in a video that is all of them.

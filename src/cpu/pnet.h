@@ -104,7 +104,7 @@ struct PnetPlan {
   int pooled_width, cells;  // pitch of the pooled and conv2 planes; cells in a row
   int rows;                 // cell rows a step
   std::ptrdiff_t input_stride, conv1_stride, pooled_stride, conv2_stride;
-  std::size_t row_at, input_at, conv1_at, pooled_at, conv2_at, total;
+  std::size_t rows_at, input_at, conv1_at, pooled_at, conv2_at, total;
 
   // Room for so many floats and what vectors write beyond; an odd number of cache lines, because planes that lie a
   // power of two apart share the same few lines of the cache (measured: 3 %).
@@ -121,8 +121,8 @@ struct PnetPlan {
     conv1_stride = plane(kConv1Positions + kSlack);
     pooled_stride = plane(static_cast<std::size_t>(rows + 4) * pooled_width);
     conv2_stride = plane(static_cast<std::size_t>(rows + 2) * pooled_width);
-    row_at = 0;
-    input_at = row_at + (band.resample ? resample_scratch(*band.resample) : 0);
+    rows_at = 0;
+    input_at = rows_at + (band.resample ? resample_scratch(*band.resample) : 0);
     conv1_at = input_at + 3 * input_stride;
     pooled_at = conv1_at + 10 * conv1_stride;
     conv2_at = pooled_at + 10 * pooled_stride;
@@ -131,16 +131,14 @@ struct PnetPlan {
 };
 
 // Rows y .. y + n - 1 of the level into the input planes, from row `at` on.
-inline void read_rows(const PnetBand& band, int y, int n, Plane input, int at, float* row) {
-  for (int i = 0; i < n; ++i) {
-    float* out = input.data + static_cast<std::ptrdiff_t>(at + i) * band.width;
-    if (band.resample) {
-      resample_planar_row(*band.resample, y + i, out, input.stride, row);
-    } else {
-      const float* pixel = band.level + static_cast<std::ptrdiff_t>(y + i) * band.width * 3;
-      for (int x = 0; x < band.width; ++x)
-        for (int c = 0; c < 3; ++c) out[c * input.stride + x] = pixel[3 * x + c];
-    }
+inline void read_rows(const PnetBand& band, const WeightedRows& rows, int y, int n, Plane input, int at) {
+  float* const out = input.data + static_cast<std::ptrdiff_t>(at) * band.width;
+  if (band.resample) {
+    resample_planar_rows(*band.resample, rows, y, n, out, input.stride);
+  } else {
+    const float* pixel = band.level + static_cast<std::ptrdiff_t>(y) * band.width * 3;
+    for (int x = 0; x < n * band.width; ++x)
+      for (int c = 0; c < 3; ++c) out[c * input.stride + x] = pixel[3 * x + c];
   }
 }
 
@@ -249,6 +247,7 @@ void pnet(const PnetWeights& weights, const PnetBand& band, float* scratch) {
   float* const conv1 = scratch + plan.conv1_at;
   float* const pooled = scratch + plan.pooled_at;
   float* const conv2 = scratch + plan.conv2_at;
+  const WeightedRows rows = band.resample ? prepare_rows(*band.resample, scratch + plan.rows_at) : WeightedRows{};
   const int width = plan.pooled_width;
   // Each step keeps the last two rows of input, pooled and conv2 planes from the one before; the first has none.
   int kept_input = 0, kept = 0;
@@ -258,7 +257,7 @@ void pnet(const PnetWeights& weights, const PnetBand& band, float* scratch) {
     const int new_pooled = row + n + 4 - next_pooled;
     const int end_input = 2 * (row + n + 4) + 2 < band.height ? 2 * (row + n + 4) + 2 : band.height;
     const int new_input = end_input - next_input;
-    read_rows(band, next_input, new_input, input, kept_input, scratch + plan.row_at);
+    read_rows(band, rows, next_input, new_input, input, kept_input);
     conv1_and_pool(weights, band, plan, next_pooled, new_pooled, input, conv1, pooled + kept * width);
 
     const int new_conv2 = kept + new_pooled - 2;

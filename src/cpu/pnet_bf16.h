@@ -31,7 +31,7 @@ struct TilePnetPlan {
   int pooled_width, cells, rows;
   std::ptrdiff_t input_stride;  // of the float planes
   // In floats from the scratch's beginning; even_at and odd_at are the level's even and odd rows in bf16.
-  std::size_t row_at, input_at, even_at, odd_at, pooled_at, conv2_at, features_at, confirm_at, total;
+  std::size_t rows_at, input_at, even_at, odd_at, pooled_at, conv2_at, features_at, confirm_at, total;
 
   explicit TilePnetPlan(const PnetBand& band) {
     groups = (band.width + kConv1Pixels - 1) / kConv1Pixels;
@@ -45,8 +45,8 @@ struct TilePnetPlan {
     // conv1 fills up a tile of rows of the product, conv2 and conv3 up to three.
     const std::size_t level = (static_cast<std::size_t>(rows + 5) * groups + kTileSide) * kTileDepth;
     const std::size_t map = (static_cast<std::size_t>(rows + 4) * pitch + 6 * kTileSide) * kPnetStride;
-    row_at = 0;
-    input_at = row_at + (band.resample ? resample_scratch(*band.resample) : 0);
+    rows_at = 0;
+    input_at = rows_at + (band.resample ? resample_scratch(*band.resample) : 0);
     even_at = input_at + 3 * input_stride;
     odd_at = even_at + bf16(level);
     pooled_at = odd_at + bf16(level);
@@ -233,6 +233,8 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
   const std::ptrdiff_t level_row = static_cast<std::ptrdiff_t>(plan.groups) * kTileDepth;
   const std::ptrdiff_t map_row = static_cast<std::ptrdiff_t>(plan.pitch) * kPnetStride;
   const int columns = band.width - 2;
+  const WeightedRows source_rows =
+      band.resample ? prepare_rows(*band.resample, scratch + plan.rows_at) : WeightedRows{};
   CellSink<kConfirm> sink(band, weights, input, scratch + plan.confirm_at);
   const TileRegisters registers;
 
@@ -244,7 +246,7 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
     const int new_pooled = row + n + 4 - next_pooled;
     const int end_input = 2 * (row + n + 4) + 2 < band.height ? 2 * (row + n + 4) + 2 : band.height;
     const int new_input = end_input - next_input;
-    read_rows(band, next_input, new_input, input, kept_input, scratch + plan.row_at);
+    read_rows(band, source_rows, next_input, new_input, input, kept_input);
     // Row 2 * next_pooled of the level is the first even row; one row of each parity is kept.
     for (int i = 0; i < new_input; ++i) {
       const int y = next_input + i;
