@@ -47,8 +47,8 @@ inline void tile_load(const Bf16* from, std::ptrdiff_t stride_bytes) {
   asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride_bytes), "i"(kTile) : "memory");
 }
 template <int kTile>
-inline void tile_store(float* to) {
-  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(std::ptrdiff_t{64}), "i"(kTile) : "memory");
+inline void tile_store(float* to, std::ptrdiff_t stride_bytes = sizeof(float) * kTileSide) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride_bytes), "i"(kTile) : "memory");
 }
 template <int kSums, int kLeft, int kRight>
 inline void tile_multiply() {
@@ -94,53 +94,85 @@ inline void store_bf16(Bf16* to, F32 x) {
   std::memcpy(to, &rounded, sizeof rounded);
 }
 
-// Of one layer with kChannels outputs (a multiple of 16): PReLU(bias + sums) of `positions` positions, which lie
-// `stride` inputs apart, in tiles of 16, the last filled up with positions that nobody reads. write(position, channel,
-// value) takes 16 channels.
+// Products of `positions` positions, which lie `stride` inputs apart, with kTiles columns of weights, in tiles of 16
+// positions, the last filled up with positions that nobody reads. finish<kM, kFirst>(position, column) stores tiles
+// kFirst .. kFirst + kM - 1, of one column and 16 kM positions.
 //
 // Registers are not renamed: a tile's store and its next use wait for one another. While three are stored and read
 // back, the products of the next three run (measured: 12 products and 4 stores in 64 instead of 79 ns).
-template <class T, int kChannels, bool kPrelu, class Write>
-inline void tile_layer(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t run_stride, int positions,
-                       const TileLayer& layer, const Write& write) {
-  constexpr int kTiles = kChannels / kTileSide;
+template <class T, int kTiles, class Finish>
+inline void tile_products(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t run_stride, int positions,
+                          const Bf16* weights, const Finish& finish) {
   constexpr int kGroup = T::runs * T::steps * kTileSide * kTileDepth;
   const auto pass = [&]<int kM>(int first, int blocks) {
-    alignas(64) float sums[kM * kTileSums];
-    const auto finish = [&]<int kFirst>(int block) {
-      const int n = block % kTiles * kTileSide, at = first + block / kTiles * kM * kTileSide;
-      for_constants<kM>([&]<int m>() { tile_store<kFirst + m>(sums + m * kTileSums); });
-      const F32 bias = load(layer.bias + n), slope = load(layer.slope + n);
-      for (int r = 0; r < kM * kTileSide; ++r) {
-        const F32 x = load(sums + r * kTileSide) + bias;
-        write(at + r, n, kPrelu ? prelu(x, slope) : x);
-      }
-    };
-    const auto begin = [&]<int kFirst>(int block) {
-      multiply_tiles<T, kM, kFirst>(in + (first + block / kTiles * kM * kTileSide) * stride, stride, run_stride,
-                                    layer.tiles + block % kTiles * kGroup);
-    };
     blocks *= kTiles;
+    const auto place = [&](int block) { return first + block / kTiles * kM * kTileSide; };
+    const auto begin = [&]<int kFirst>(int block) {
+      multiply_tiles<T, kM, kFirst>(in + place(block) * stride, stride, run_stride, weights + block % kTiles * kGroup);
+    };
+    const auto end = [&]<int kFirst>(int block) {
+      finish.template operator()<kM, kFirst>(place(block), block % kTiles);
+    };
     begin.template operator()<0>(0);
     for (int block = 1; block < blocks; ++block) {
       if (block % 2) {
         begin.template operator()<3>(block);
-        finish.template operator()<0>(block - 1);
+        end.template operator()<0>(block - 1);
       } else {
         begin.template operator()<0>(block);
-        finish.template operator()<3>(block - 1);
+        end.template operator()<3>(block - 1);
       }
     }
     if (blocks % 2)
-      finish.template operator()<0>(blocks - 1);
+      end.template operator()<0>(blocks - 1);
     else
-      finish.template operator()<3>(blocks - 1);
+      end.template operator()<3>(blocks - 1);
   };
   const int tiles = (positions + kTileSide - 1) / kTileSide, left = tiles % 3, whole = tiles - left;
   if (whole) pass.template operator()<3>(0, whole / 3);
   if (left == 1) pass.template operator()<1>(whole * kTileSide, 1);
   if (left == 2) pass.template operator()<2>(whole * kTileSide, 1);
 }
+
+// One layer with kChannels outputs (a multiple of 16): write(position, channel, value) takes 16 channels of
+// PReLU(bias + sums).
+template <class T, int kChannels, bool kPrelu, class Write>
+inline void tile_layer(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t run_stride, int positions,
+                       const TileLayer& layer, const Write& write) {
+  alignas(64) float sums[3 * kTileSums];
+  tile_products<T, kChannels / kTileSide>(
+      in, stride, run_stride, positions, layer.tiles, [&]<int kM, int kFirst>(int position, int column) {
+        const int channel = column * kTileSide;
+        for_constants<kM>([&]<int m>() { tile_store<kFirst + m>(sums + m * kTileSums); });
+        const F32 bias = load(layer.bias + channel), slope = load(layer.slope + channel);
+        for (int r = 0; r < kM * kTileSide; ++r) {
+          const F32 x = load(sums + r * kTileSide) + bias;
+          write(position + r, channel, kPrelu ? prelu(x, slope) : x);
+        }
+      });
+}
+
+// The sums alone, kChannels a position.
+template <class T, int kChannels>
+inline void tile_sums(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t run_stride, int positions,
+                      const TileLayer& layer, float* sums) {
+  tile_products<T, kChannels / kTileSide>(
+      in, stride, run_stride, positions, layer.tiles, [&]<int kM, int kFirst>(int position, int column) {
+        float* const to = sums + position * kChannels + column * kTileSide;
+        for_constants<kM>(
+            [&]<int m>() { tile_store<kFirst + m>(to + m * kTileSide * kChannels, sizeof(float) * kChannels); });
+      });
+}
+
+// The greatest and the least sums of a pooling window. The largest PReLU(bias + sum) is that of the greatest or, where
+// the slope is negative, of the least.
+struct Extremes {
+  F32 most, least;
+
+  void include(F32 x) { most = max(most, x), least = min(least, x); }
+  void include(const Extremes& other) { most = max(most, other.most), least = min(least, other.least); }
+  F32 pooled(F32 bias, F32 slope) const { return max(prelu(most + bias, slope), prelu(least + bias, slope)); }
+};
 
 }  // namespace
 }  // namespace mtcnn_fast

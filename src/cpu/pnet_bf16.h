@@ -126,12 +126,12 @@ inline void tile_conv1_and_pool(const TileLayer& layer, const Bf16* even, const 
     const auto& second = sums.row[single ? 0 : 1];
     Bf16* out = pooled + (static_cast<std::ptrdiff_t>(first) * kPooledPixels + pixel) * kPnetStride;
     for (int m = 0; m < kTileSums; m += kTileSide, out += kPooledPixels * kPnetStride) {
-      const F32 a = load(sums.row[0][0] + m), b = load(sums.row[0][1] + m);
-      const F32 c = load(second[0] + m), d = load(second[1] + m);
-      // The largest of four PReLUs is that of the largest or, where the slope is negative, of the least sum.
-      const F32 most = max(max(a, b), max(c, d)) + bias;
-      const F32 least = _mm512_min_ps(_mm512_min_ps(a, b), _mm512_min_ps(c, d)) + bias;
-      store_bf16(out, max(prelu(most, slope), prelu(least, slope)));
+      const F32 first = load(sums.row[0][0] + m);
+      Extremes window{first, first};
+      window.include(load(sums.row[0][1] + m));
+      window.include(load(second[0] + m));
+      window.include(load(second[1] + m));
+      store_bf16(out, window.pooled(bias, slope));
     }
   };
   const auto store_parity = [&]<int kFirst>() {

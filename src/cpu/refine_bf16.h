@@ -9,22 +9,25 @@
 namespace mtcnn_fast {
 namespace {
 
-// Max-pooling of one row of windows, kPool x kPool, stride 2, ceil mode.
+// PReLU and max-pooling of one row of windows of sums, kPool x kPool, stride 2, ceil mode.
 template <int kChannels, int kPool>
-inline void pool_to_bf16(const float* const* rows, int row_count, int width, int outputs, Bf16* out) {
+inline void pool_to_bf16(const float* const* rows, int row_count, int width, int outputs, const TileLayer& layer,
+                         Bf16* out) {
   for (int c = 0; c < kChannels; c += kLanes) {
+    const F32 bias = load(layer.bias + c), slope = load(layer.slope + c);
     const auto column = [&](int x) {
-      F32 most = load(rows[0] + x * kChannels + c);
-      for (int r = 1; r < row_count; ++r) most = max(most, load(rows[r] + x * kChannels + c));
-      return most;
+      const F32 first = load(rows[0] + x * kChannels + c);
+      Extremes extremes{first, first};
+      for (int r = 1; r < row_count; ++r) extremes.include(load(rows[r] + x * kChannels + c));
+      return extremes;
     };
-    F32 next = column(0);
+    Extremes next = column(0);
     for (int x = 0; x < outputs; ++x) {
-      F32 most = next;
-      if (2 * x + 1 < width) most = max(most, column(2 * x + 1));
+      Extremes window = next;
+      if (2 * x + 1 < width) window.include(column(2 * x + 1));
       if (2 * x + 2 < width) next = column(2 * x + 2);
-      if (kPool == 3) most = max(most, next);
-      store_bf16(out + x * kChannels + c, most);
+      if (kPool == 3) window.include(next);
+      store_bf16(out + x * kChannels + c, window.pooled(bias, slope));
     }
   }
 }
@@ -64,22 +67,21 @@ struct TileConvPool {
       for (; ready < end; ready += kChunk) {
         float* const chunk = chunks + ready / kChunk % 2 * chunk_floats;
         const int rows = conv_side - ready < kChunk ? conv_side - ready : kChunk;
-        const auto write = [&](int p, int c, F32 x) { store(chunk + p * kOut + c, x); };
         const Bf16* const from = in + ready * kSide * kStride;
         if constexpr (picture) {
           for (int r = 0; r < rows; ++r)
             picture_patches(from + r * kSide * kStride, kSide, patch + r * kSide * kTileDepth);
-          tile_layer<TileTaps<1, 1>, kOut, true>(patch, kTileDepth, 0, rows * kSide, layer, write);
+          tile_sums<TileTaps<1, 1>, kOut>(patch, kTileDepth, 0, rows * kSide, layer, chunk);
         } else {
-          tile_layer<TileTaps<3, 3 * kStride / kTileDepth>, kOut, true>(from, kStride, kSide * kStride, rows * kSide,
-                                                                        layer, write);
+          tile_sums<TileTaps<3, 3 * kStride / kTileDepth>, kOut>(from, kStride, kSide * kStride, rows * kSide, layer,
+                                                                 chunk);
         }
       }
       const float* window[kPool];
       int count = 0;
       for (int r = 2 * y; r < end; ++r)
         window[count++] = chunks + r / kChunk % 2 * chunk_floats + r % kChunk * kSide * kOut;
-      pool_to_bf16<kOut, kPool>(window, count, conv_side, side, out + y * side * kOut);
+      pool_to_bf16<kOut, kPool>(window, count, conv_side, side, layer, out + y * side * kOut);
     }
   }
 };

@@ -91,6 +91,14 @@ inline F32 max(F32 a, F32 b) {
 #endif
 }
 
+inline F32 min(F32 a, F32 b) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
+}
+
 // Parametric ReLU: x where positive, slope * x elsewhere. A slope may be negative or exceed 1, so that neither max nor
 // min of the two would do.
 inline F32 prelu(F32 x, F32 slope) {
