@@ -156,7 +156,7 @@ inline void tile_conv1_and_pool(const TileLayer& layer, const Bf16* even, const 
   }
 }
 
-// Emits cells, 16 at a time where they are confirmed.
+// Emits cells, 16 at a time. Their pixels are put aside for that, because the planes move on.
 template <bool kConfirm>
 class CellSink {
  public:
@@ -166,6 +166,10 @@ class CellSink {
   // The planes begin with cell row `row` from now on.
   void begin(int row) { first_row_ = row; }
   void add(const Cell& cell) {
+    if constexpr (kConfirm)
+      copy_patch(input_, band_.width,
+                 static_cast<std::ptrdiff_t>(2 * (cell.row - first_row_)) * band_.width + 2 * cell.column,
+                 scratch_ + ConfirmPlan::patches_at + count_ * kPatch);
     cells_[count_++] = cell;
     if (count_ == kLanes) flush();
   }
@@ -173,7 +177,7 @@ class CellSink {
     if (count_ == 0) return;
     int passed = count_;
     if constexpr (kConfirm) {
-      confirm_cells(*weights_, input_, band_.height, band_.width, first_row_, cells_, count_, scratch_);
+      confirm_cells(*weights_, band_.height, band_.width, cells_, count_, scratch_);
       passed = 0;
       for (int i = 0; i < count_; ++i)
         if (cells_[i].logit >= band_.threshold) cells_[passed++] = cells_[i];
@@ -273,7 +277,6 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
     sink.begin(row);
     tile_conv3_and_heads(tiles, conv2, plan.pitch, plan.cells, row, (n - 1) * plan.pitch + plan.cells, least, features,
                          sink);
-    sink.flush();
 
     if (row + n < band.end_row) {
       carry_rows(input.data, 3, input.stride, band.width, kept_input + new_input - TilePnetPlan::kOverlap,
@@ -291,6 +294,7 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
     kept_input = TilePnetPlan::kOverlap;
     kept = 2;
   }
+  sink.flush();
   return sink.screened();
 }
 

@@ -13,41 +13,45 @@ namespace {
 static_assert(kLanes == 16);
 constexpr int kCellSide = 12;  // pixels of the level that a cell looks at
 
+constexpr int kPatch = 3 * kCellSide * kCellSide;
+
 struct ConfirmPlan {
   static constexpr int conv1_side = kCellSide - 2, pooled_side = conv1_side / 2, conv2_side = pooled_side - 2;
-  static constexpr int patch_at = 0, conv1_at = patch_at + 3 * kCellSide * kCellSide * kLanes,
+  static constexpr int patches_at = 0, lanes_at = patches_at + kPatch * kLanes, conv1_at = lanes_at + kPatch * kLanes,
                        pooled_at = conv1_at + 10 * conv1_side * conv1_side * kLanes,
                        conv2_at = pooled_at + 10 * pooled_side * pooled_side * kLanes,
                        features_at = conv2_at + 16 * conv2_side * conv2_side * kLanes,
                        total = features_at + 32 * kLanes;
 };
 
-// Four pixels of each of 16 rows, at from + corners[], to four vectors of 16.
-inline void transpose_pixels(const float* from, const std::ptrdiff_t* corners, float* to) {
-  __m512 rows[4];  // of cells i, 4 + i, 8 + i, 12 + i
-  for (int i = 0; i < 4; ++i) {
-    rows[i] = _mm512_castps128_ps512(_mm_loadu_ps(from + corners[i]));
-    rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(from + corners[4 + i]), 1);
-    rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(from + corners[8 + i]), 2);
-    rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(from + corners[12 + i]), 3);
+// The pixels of a cell, [plane][row][column], from planes in which they begin at `corner`.
+inline void copy_patch(Plane input, int width, std::ptrdiff_t corner, float* patch) {
+  for (int c = 0; c < 3; ++c) {
+    const float* from = input.data + c * input.stride + corner;
+    for (int row = 0; row < kCellSide; ++row, from += width, patch += kCellSide)
+      std::memcpy(patch, from, sizeof(float) * kCellSide);
   }
-  const auto low = [](__m512 a, __m512 b) { return _mm512_castps_pd(_mm512_unpacklo_ps(a, b)); };
-  const auto high = [](__m512 a, __m512 b) { return _mm512_castps_pd(_mm512_unpackhi_ps(a, b)); };
-  const __m512d a = low(rows[0], rows[1]), b = low(rows[2], rows[3]), c = high(rows[0], rows[1]),
-                d = high(rows[2], rows[3]);
-  store(to, _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)));
-  store(to + kLanes, _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
-  store(to + 2 * kLanes, _mm512_castpd_ps(_mm512_unpacklo_pd(c, d)));
-  store(to + 3 * kLanes, _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
 }
 
-// The patches whose first pixels stand at corners[], as [plane][row][column][cell].
-inline void gather_patches(Plane input, int width, const std::ptrdiff_t* corners, float* patch) {
-  for (int c = 0; c < 3; ++c)
-    for (int row = 0; row < kCellSide; ++row) {
-      const float* const from = input.data + c * input.stride + static_cast<std::ptrdiff_t>(row) * width;
-      for (int x = 0; x < kCellSide; x += 4, patch += 4 * kLanes) transpose_pixels(from + x, corners, patch);
+// Sixteen patches, one after the other, as [plane][row][column][patch].
+inline void transpose_patches(const float* patches, float* lanes) {
+  for (int at = 0; at < kPatch; at += 4, patches += 4, lanes += 4 * kLanes) {
+    __m512 rows[4];  // four pixels of patches i, 4 + i, 8 + i, 12 + i
+    for (int i = 0; i < 4; ++i) {
+      rows[i] = _mm512_castps128_ps512(_mm_loadu_ps(patches + i * kPatch));
+      rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(patches + (4 + i) * kPatch), 1);
+      rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(patches + (8 + i) * kPatch), 2);
+      rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(patches + (12 + i) * kPatch), 3);
     }
+    const auto low = [](__m512 a, __m512 b) { return _mm512_castps_pd(_mm512_unpacklo_ps(a, b)); };
+    const auto high = [](__m512 a, __m512 b) { return _mm512_castps_pd(_mm512_unpackhi_ps(a, b)); };
+    const __m512d a = low(rows[0], rows[1]), b = low(rows[2], rows[3]), c = high(rows[0], rows[1]),
+                  d = high(rows[2], rows[3]);
+    store(lanes, _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)));
+    store(lanes + kLanes, _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    store(lanes + 2 * kLanes, _mm512_castpd_ps(_mm512_unpacklo_pd(c, d)));
+    store(lanes + 3 * kLanes, _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+  }
 }
 
 // kOut channels of a side x side map whose pixels are kLanes floats, from one of in_side x in_side.
@@ -81,23 +85,17 @@ inline void cut_conv1(float* conv1, int lane, bool last_column, bool last_row) {
   }
 }
 
-// Sets the logit and the offsets of `count` <= kLanes cells of a level of height x width from its planes, in which cell
-// (row, column) begins at row 2 * (row - first_row), column 2 * column.
-inline void confirm_cells(const PnetWeights& weights, Plane input, int height, int width, int first_row, Cell* cells,
-                          int count, float* scratch) {
-  std::ptrdiff_t corners[kLanes];
-  for (int i = 0; i < kLanes; ++i) {
-    const Cell& cell = cells[i < count ? i : count - 1];
-    corners[i] = static_cast<std::ptrdiff_t>(2 * (cell.row - first_row)) * width + 2 * cell.column;
-  }
+// Sets the logit and the offsets of `count` <= kLanes cells of a level of height x width, whose patches stand at
+// scratch + ConfirmPlan::patches_at. What stands there beyond `count` patches does not matter.
+inline void confirm_cells(const PnetWeights& weights, int height, int width, Cell* cells, int count, float* scratch) {
   using Plan = ConfirmPlan;
-  float* const patch = scratch + Plan::patch_at;
+  float* const lanes = scratch + Plan::lanes_at;
   float* const conv1 = scratch + Plan::conv1_at;
   float* const pooled = scratch + Plan::pooled_at;
   float* const conv2 = scratch + Plan::conv2_at;
   float* const features = scratch + Plan::features_at;
-  gather_patches(input, width, corners, patch);
-  conv3x3_cells<3, 10, kCellSide>(patch, weights.conv1, conv1);
+  transpose_patches(scratch + Plan::patches_at, lanes);
+  conv3x3_cells<3, 10, kCellSide>(lanes, weights.conv1, conv1);
   for (int i = 0; i < count; ++i) {
     const bool last_column = 2 * cells[i].column + kCellSide > width, last_row = 2 * cells[i].row + kCellSide > height;
     if (last_column || last_row) cut_conv1(conv1, i, last_column, last_row);
