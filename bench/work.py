@@ -22,8 +22,8 @@ PNET_CONV1, PNET_CONV2, PNET_CELL = 270, 1440, 4608 + 32 * 6
 
 
 def vectors(isa: str) -> str:
-    """The instruction set whose fp32 peak an `MTCNN.isa` has: "avx512_bf16" has that of "avx512"."""
-    return next((name for name in ISA_FLAGS if isa.startswith(name)), isa)
+    """The instruction set whose fp32 peak an `MTCNN.isa` has: "amx" has that of "avx512"."""
+    return "avx512" if isa == "amx" else isa
 
 
 @dataclass(frozen=True)
