@@ -13,7 +13,7 @@ namespace {
 // Derived by tools/derive_margins.py for the embedded networks and thresholds within these bounds: the chance that
 // rounding moves a passing window's logit by more is below 1e-15. Figures in docs/performance.md. O-Net is not
 // screened: most of what reaches it is a face, and the screen takes longer than what it spares.
-constexpr double kMargins[] = {1, 0.75};
+constexpr double kMargins[] = {1.25, 0.75};
 constexpr double kLeastThreshold = 0.5, kGreatestThreshold = 0.9;
 
 bool wants_screen() {
