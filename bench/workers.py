@@ -79,6 +79,8 @@ def serve(name: str, threads: int) -> None:
         wanted = (request["min_face_size"], work if contestant.networks_only else None)
         if run is None or key != wanted:
             key, run = wanted, contestant.make(threads, request["min_face_size"], work)
+        # As in a stream of images: the first call after the others' turns finds their data in the caches.
+        run(image)
         start = time.perf_counter()
         found = run(image)
         milliseconds = (time.perf_counter() - start) * 1e3
