@@ -3,8 +3,8 @@
 // computed too, and not read.
 //
 // Few channels would leave tiles empty, and pixels that are no fraction of a cache line are slow to load. A row of
-// conv1's product is therefore 8 pixels: its inputs are the 10 pixels of RGB that these look at, its columns the
-// outputs of four of them, filled up to 16 channels; the weights are banded. The even and the odd pixels of both rows
+// conv1's product is therefore 8 pixels: its inputs are the 10 pixels of RGB that these look at, its columns their
+// outputs, of each pixel filled up to 16 channels; the weights are banded. The even and the odd pixels of both rows
 // of a pooling window are four tiles, whose largest elements are the pooled map. A row of conv2's and conv3's products
 // is 2 pixels.
 #pragma once
@@ -240,7 +240,7 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
   const WeightedRows source_rows =
       band.resample ? prepare_rows(*band.resample, scratch + plan.rows_at) : WeightedRows{};
   CellSink<kConfirm> sink(band, weights, input, scratch + plan.confirm_at);
-  const TileRegisters registers;
+  configure_tiles();
 
   // As in pnet(), but the planes keep the rows that the next step's cells look at.
   int kept_input = 0, kept = 0;
@@ -273,7 +273,7 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
     Bf16* const conv2_into = conv2 + kept_conv2 * map_row;
     tile_layer<TileTaps<3, 2>, 2 * kPnetStride, true>(
         pooled, 2 * kPnetStride, map_row, new_conv2 * plan.pitch / 2, tiles.conv2,
-        [&](int p, int c, F32 x) { store_bf16(conv2_into + p * 2 * kPnetStride + c, x); });
+        [&](std::ptrdiff_t p, int c, F32 x) { store_bf16(conv2_into + p * 2 * kPnetStride + c, x); });
     sink.begin(row);
     tile_conv3_and_heads(tiles, conv2, plan.pitch, plan.cells, row, (n - 1) * plan.pitch + plan.cells, least, features,
                          sink);
@@ -294,6 +294,7 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
     kept_input = TilePnetPlan::kOverlap;
     kept = 2;
   }
+  release_tiles();
   sink.flush();
   return sink.screened();
 }
