@@ -14,12 +14,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from contestants import Detect, facenet_pytorch, mtcnn_fast
-from photographs import DATA, SETS, Boxes, Photograph, load, pairs, read
+from photographs import ONE_FACE_LABELLED, Boxes, Photograph, add_arguments, load, pairs, read
 
 IOU = {"photos": 0.5, "wider_val_416": 0.5, "facemask": 0.5, "net_7876": 0.4}
 
@@ -29,6 +28,13 @@ def count(photograph: Photograph, boxes: Boxes, least_iou: float) -> tuple[int, 
     right = pairs(boxes, photograph.faces, least_iou)
     found = sum(not photograph.ignored[face] for _, face in right)
     return int((~photograph.ignored).sum()), found, len(boxes) - len(right)
+
+
+def totals(name: str, photographs: list[Photograph], boxes: list[Boxes]) -> tuple[int, int, int]:
+    """count() summed up over a set."""
+    counts = [count(photograph, found, IOU[name]) for photograph, found in zip(photographs, boxes, strict=True)]
+    faces, right, false = (sum(part) for part in zip(*counts, strict=True))
+    return faces, right, false
 
 
 def run(detect: Detect, photographs: list[Photograph]) -> list[Boxes]:
@@ -42,12 +48,7 @@ def run(detect: Detect, photographs: list[Photograph]) -> list[Boxes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="sets of photographs (all)")
-    parser.add_argument("--limit", type=int, help="photographs of a set, at most (all)")
-    parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of each detector (%(default)s)")
-    parser.add_argument("--json", type=Path, help="file to write the numbers to")
+    add_arguments(parser, threads=2)
     arguments = parser.parse_args()
 
     detectors = {"mtcnn_fast": mtcnn_fast(arguments.threads, arguments.min_face_size)}
@@ -68,10 +69,9 @@ def main() -> None:
                 for photograph, boxes in zip(photographs, theirs, strict=True)
             ]
         for detector, found in results.items():
-            counts = [count(p, boxes, IOU[name]) for p, boxes in zip(photographs, found, strict=True)]
-            faces, right, false = (sum(part) for part in zip(*counts, strict=True))
+            faces, right, false = totals(name, photographs, found)
             recall, precision = right / max(1, faces), right / max(1, right + false)
-            labelled_in_full = name != "net_7876"
+            labelled_in_full = name != ONE_FACE_LABELLED
             row = {"set": name, "iou": IOU[name], "detector": detector, "faces": faces, "recall": round(recall, 4)}
             if labelled_in_full:
                 row |= {"precision": round(precision, 4), "false": false}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# The labels of this set are of one face a picture: what else is found is not wrong.
+ONE_FACE_LABELLED = "net_7876"
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 SETS = ("photos", "wider_val_416", "facemask", "net_7876")
 Boxes = NDArray[np.float64]
@@ -29,6 +32,16 @@ def read(path: Path) -> NDArray[np.uint8]:
     if image is None:
         raise OSError(f"{path} cannot be read as a picture")
     return np.ascontiguousarray(image[:, :, ::-1]).astype(np.uint8, copy=False)
+
+
+def add_arguments(parser: argparse.ArgumentParser, threads: int) -> None:
+    """Which photographs to take, and how to look at them: data, sets, limit, min_face_size, threads, json."""
+    parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="sets of photographs (all)")
+    parser.add_argument("--limit", type=int, help="photographs of a set, at most (all)")
+    parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")
+    parser.add_argument("--threads", type=int, default=threads, help="CPU threads of each detector (%(default)s)")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
 
 
 def load(data: Path, name: str, limit: int | None = None) -> list[Photograph]:

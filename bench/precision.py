@@ -13,19 +13,16 @@ import argparse
 import json
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy import IOU, count
-from photographs import DATA, SETS, Boxes, Photograph, load, pairs, read
+from accuracy import totals
+from photographs import ONE_FACE_LABELLED, Boxes, Photograph, add_arguments, load, pairs, read
 from work import cpu_model
 
 import mtcnn_fast
 
 LOOSE, TIGHT = 0.5, 0.98
-# The labels of this set are of one face a picture: what else is found is not wrong.
-ONE_FACE_LABELLED = "net_7876"
 
 
 @dataclass
@@ -84,8 +81,7 @@ def agreement(full: Found, fast: Found) -> dict[str, Any]:
 
 def accuracy(name: str, photographs: list[Photograph], found: Found) -> dict[str, float]:
     """Recall, and precision where every face is labelled; nothing where none is."""
-    counts = [count(photograph, found.boxes(i), IOU[name]) for i, photograph in enumerate(photographs)]
-    faces, right, false = (sum(part) for part in zip(*counts, strict=True))
+    faces, right, false = totals(name, photographs, [found.boxes(i) for i in range(len(photographs))])
     if not faces:
         return {}
     recall = {"recall": right / faces}
@@ -126,14 +122,9 @@ def row_text(row: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="sets of photographs (all)")
-    parser.add_argument("--limit", type=int, help="photographs of a set, at most (all)")
-    parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
+    add_arguments(parser, threads=1)
     parser.add_argument("--repeats", type=int, default=3, help="times that each photograph is timed (%(default)s)")
     parser.add_argument("--precision", default="fast", help="what is compared with fp32 (%(default)s)")
-    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     arguments = parser.parse_args()
     options = {"min_face_size": arguments.min_face_size, "num_threads": arguments.threads, "device": "cpu"}
     try:

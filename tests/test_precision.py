@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -39,9 +41,7 @@ def test_the_screen_changes_nothing(
             everything = without["confirmed"][stage]
             assert with_screen["candidates"]["faces"] <= confirmed <= everything
             assert everything == (
-                sum(level["cells"] for level in without["levels"])
-                if stage == "cells"
-                else without["candidates"][stage]
+                sum(level["cells"] for level in without["levels"]) if stage == "cells" else without["candidates"][stage]
             )
 
 
@@ -81,6 +81,13 @@ def test_fast_finds_the_face(astronaut: Image) -> None:
         assert fast.inspect(astronaut)["confirmed"] == {"cells": 0, "rnet": 0, "onet": 0}
     else:
         assert_same(others, faces)
+
+
+def test_fast_survives_pickling(astronaut: Image) -> None:
+    fast = MTCNN(precision="fast")
+    restored = pickle.loads(pickle.dumps(fast))
+    assert (restored.precision, repr(restored)) == (fast.precision, repr(fast))
+    assert_same(restored.detect(astronaut), fast.detect(astronaut))
 
 
 def test_fast_does_not_depend_on_threads_and_batches(astronaut: Image) -> None:

@@ -1,13 +1,13 @@
 """How far the face logits of P-Net, R-Net and O-Net in bfloat16 may be from those in float32.
 
-The screen drops a window whose bfloat16 logit is below the threshold by more than a margin. Its derivation: each weight,
-input and map value is rounded once, by up to half a unit in its last place, h_i. To first order the logit moves by the
-sum of c_i e_i, |e_i| <= 1, where c_i = h_i d logit / d value_i. If the e_i are independent and uniform (the model of
-Higham & Mary, "A New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41(5), 2019, with the
-distribution that rounding has), the sum is sub-Gaussian with a variance proxy of sum c_i^2 / 3, and the chance that it
-exceeds t is at most 2 exp(-t^2 / (2 sum c_i^2 / 3)). The margin is the t at which that chance is 1e-15, for the window
-of the largest sum of squares. Beside it stands the greatest difference seen when the networks compute in bfloat16; the
-margin must be at least twice that.
+The screen drops a window whose bfloat16 logit is below the threshold by more than a margin. Its derivation: each
+weight, input and map value is rounded once, by up to half a unit in its last place, h_i. To first order the logit moves
+by the sum of c_i e_i, |e_i| <= 1, where c_i = h_i d logit / d value_i. If the e_i are independent and uniform (the
+model of Higham & Mary, "A New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41(5), 2019,
+with the distribution that rounding has), the sum is sub-Gaussian with a variance proxy of sum c_i^2 / 3, and the chance
+that it exceeds t is at most 2 exp(-t^2 / (2 sum c_i^2 / 3)). The margin is the t at which that chance is 1e-15, for the
+window of the largest sum of squares. Beside it stands the greatest difference seen when the networks compute in
+bfloat16; the margin must be at least twice that.
 
     python tools/derive_margins.py PHOTO ...
 
@@ -135,7 +135,7 @@ def study(net: str, weights: Tensors, crops: np.ndarray) -> None:
 
 
 def windows(photo: Path, random: np.random.Generator, per_level: int) -> dict[str, list[np.ndarray]]:
-    """What the networks look at in one photograph: P-Net's most face-like and random cells, R-Net's and O-Net's crops."""
+    """What the networks look at in one photograph: P-Net's most face-like and random cells, R-Net's, O-Net's crops."""
     image = cv2.cvtColor(cv2.imread(str(photo), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     conventions = reference.CONVENTIONS["reference"]
     plan = reference.levels(image.shape[0], image.shape[1], 20, 0.709, None, "reference")
@@ -143,7 +143,9 @@ def windows(photo: Path, random: np.random.Generator, per_level: int) -> dict[st
     for _, height, width in plan:
         level = reference.normalise(reference.resize(image, (height, width), "reference"))
         logits, _ = reference.pnet(level)
-        flat = np.argsort(-logits, axis=None)[:per_level].tolist() + random.integers(logits.size, size=per_level).tolist()
+        flat = (
+            np.argsort(-logits, axis=None)[:per_level].tolist() + random.integers(logits.size, size=per_level).tolist()
+        )
         for place in flat:
             row, column = (2 * int(i) for i in np.unravel_index(place, logits.shape))
             patch = np.zeros((12, 12, 3))

@@ -148,8 +148,9 @@ class MTCNN:
 
         {"levels": [{"scale", "height", "width", "cells", "candidates", "after_nms"}, ...], one a pyramid level;
         "candidates": {"cells", "rnet", "onet", "faces"}: P-Net cells above the threshold, crops that R-Net and O-Net
-        looked at, faces; "confirmed": {"cells", "rnet", "onet"}: what each network computed in fp32 (everything, what a
-        screen in bf16 left, or with precision "fast" nothing); "milliseconds": {"pnet", "nms", "rnet", "onet", "total"}}
+        looked at, faces; "confirmed": {"cells", "rnet", "onet"}: what each network computed in fp32: everything, what a
+        screen in bf16 left, or, where `precision` is "bf16", nothing; "milliseconds": {"pnet", "nms", "rnet", "onet",
+        "total"}}
         """
         return self._core.inspect(self._view(image))
 

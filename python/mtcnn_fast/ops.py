@@ -47,16 +47,12 @@ def pyramid(
     ]
 
 
-def pnet(
-    level: NDArray[np.floating[Any]], *, device: str = "cpu", precision: str = "fp32"
-) -> tuple[Floats, Floats]:
+def pnet(level: NDArray[np.floating[Any]], *, device: str = "cpu", precision: str = "fp32") -> tuple[Floats, Floats]:
     """Probability (h', w') and offsets (h', w', 4) of every 12 x 12 cell, 2 pixels apart, of a normalised (h, w, 3)."""
     return _stages(device, precision=precision).pnet(_float32("level", level, (None, None, 3)))
 
 
-def rnet(
-    crops: NDArray[np.floating[Any]], *, device: str = "cpu", precision: str = "fp32"
-) -> tuple[Floats, Floats]:
+def rnet(crops: NDArray[np.floating[Any]], *, device: str = "cpu", precision: str = "fp32") -> tuple[Floats, Floats]:
     """Probability (N,) and offsets (N, 4) of normalised crops (N, 24, 24, 3)."""
     return _stages(device, precision=precision).rnet(_float32("crops", crops, (None, 24, 24, 3)))
 

@@ -20,22 +20,19 @@ constexpr int kTileSums = kTileSide * kTileSide;
 // Inputs that the last tile of a map may read beyond it: its last rows stand for positions that are not there.
 constexpr int kTileSlack = 512;
 
-// Tile registers of this thread, all of full size, for as long as this lives. Their release spares the system 8 KiB at
-// every switch to another thread.
-class TileRegisters {
- public:
-  TileRegisters() {
-    struct alignas(64) {
-      std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-      std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-    } config;
-    asm volatile("ldtilecfg %0" : : "m"(config));
-  }
-  ~TileRegisters() { asm volatile("tilerelease"); }
-  TileRegisters(const TileRegisters&) = delete;
-  TileRegisters& operator=(const TileRegisters&) = delete;
-};
+// Tile registers of this thread, all of full size.
+inline void configure_tiles() {
+  struct alignas(64) {
+    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } config;
+  asm volatile("ldtilecfg %0" : : "m"(config));
+}
+// Spares the system 8 KiB at every switch to another thread. Not a destructor: its landing pad would add a symbol of
+// the C++ runtime to this unit, and an exception on its way through leaves nothing but registers that the next release
+// frees.
+inline void release_tiles() { asm volatile("tilerelease"); }
 
 // GCC's intrinsics want the register's number as a literal, so that templates cannot use them.
 template <int kTile>

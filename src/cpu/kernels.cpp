@@ -4,7 +4,8 @@
 #include "pnet.h"
 #include "refine.h"
 #include "resample.h"
-#if defined(__AMX_BF16__)
+#if defined(__AMX_BF16__) || defined(__AMXBF16__)  // Clang's name before 15
+#define MTCNN_FAST_TILES
 #include "pnet_bf16.h"
 #include "refine_bf16.h"
 #endif
@@ -27,20 +28,13 @@ const Kernels MTCNN_FAST_KERNELS(MTCNN_FAST_ISA_NAME) = {
     .pnet = pnet,
     .rnet = rnet,
     .onet = onet,
-#if defined(__AMX_BF16__)
+#if defined(MTCNN_FAST_TILES)
     .pnet_bf16_scratch = pnet_bf16_scratch,
     .refine_bf16_scratch = refine_bf16_scratch,
     .pnet_bf16 = pnet_bf16,
     .rnet_bf16 = rnet_bf16,
     .onet_bf16 = onet_bf16,
     .pnet_screened = pnet_screened,
-#else
-    .pnet_bf16_scratch = nullptr,
-    .refine_bf16_scratch = nullptr,
-    .pnet_bf16 = nullptr,
-    .rnet_bf16 = nullptr,
-    .onet_bf16 = nullptr,
-    .pnet_screened = nullptr,
 #endif
 };
 

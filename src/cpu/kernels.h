@@ -131,10 +131,10 @@ constexpr int kRnetSide = 24, kOnetSide = 48;
 constexpr int kHeadOutputs = 16;  // floats a candidate that rnet and onet write: logit, offsets, landmarks, zeros
 constexpr int kMaxRefineBatch = 24;
 
-// No crop of an image takes more floats of resample_scratch: a row of its pixels, and what a row or the rows that are
-// made together need besides.
+// No crop of an image takes more floats of resample_scratch: a row of its pixels, as much again for the taps of a
+// window that reaches far beyond the image, and what a row or the rows that are made together need besides.
 constexpr std::size_t crop_scratch(int width, int channels) {
-  return static_cast<std::size_t>(width) * (channels + 1) + 8192;
+  return 2 * static_cast<std::size_t>(width) * channels + 8192;
 }
 
 struct Kernels {
@@ -156,13 +156,13 @@ struct Kernels {
 
   // In bf16; null where the processor has no tiles. The scratch is what pnet_bf16_scratch() and refine_bf16_scratch()
   // say.
-  std::size_t (*pnet_bf16_scratch)(const PnetBand&);
-  std::size_t (*refine_bf16_scratch)();
-  void (*pnet_bf16)(const PnetTiles&, const PnetBand&, float* scratch);
-  void (*rnet_bf16)(const RefineTiles&, const float* crops, int n, float* out, float* scratch);
-  void (*onet_bf16)(const RefineTiles&, const float* crops, int n, float* out, float* scratch);
+  std::size_t (*pnet_bf16_scratch)(const PnetBand&) = nullptr;
+  std::size_t (*refine_bf16_scratch)() = nullptr;
+  void (*pnet_bf16)(const PnetTiles&, const PnetBand&, float* scratch) = nullptr;
+  void (*rnet_bf16)(const RefineTiles&, const float* crops, int n, float* out, float* scratch) = nullptr;
+  void (*onet_bf16)(const RefineTiles&, const float* crops, int n, float* out, float* scratch) = nullptr;
   // Emits what pnet() does, to the bit, of the cells whose bf16 logit is at least `least`; returns how many these are.
-  int (*pnet_screened)(const PnetTiles&, const PnetWeights&, const PnetBand&, float least, float* scratch);
+  int (*pnet_screened)(const PnetTiles&, const PnetWeights&, const PnetBand&, float least, float* scratch) = nullptr;
 };
 
 #define MTCNN_FAST_DECLARE_KERNELS(isa) extern const Kernels kernels_##isa;

@@ -130,6 +130,32 @@ struct PnetPlan {
   }
 };
 
+// The steps of a band, one after the other: `n` cell rows from `row` on, and the rows of pooled pixels and of the level
+// that these need and no step before has made. n cell rows look at n + 4 pooled rows, each of which is made of two rows
+// of conv1, and so of four of the level.
+struct PnetStep {
+  const PnetBand& band;
+  int most;  // cell rows a step
+  int row = band.first_row, n = 0;
+  int pooled = band.first_row, new_pooled = 0;
+  int input = 2 * band.first_row, new_input = 0;
+
+  PnetStep(const PnetBand& b, int rows) : band(b), most(rows) { measure(); }
+  bool last() const { return row + n == band.end_row; }
+  void advance() {
+    row += n, pooled += new_pooled, input += new_input;
+    measure();
+  }
+
+ private:
+  void measure() {
+    n = band.end_row - row < most ? band.end_row - row : most;
+    const int end_pooled = row + n + 4, end_input = 2 * end_pooled + 2;
+    new_pooled = end_pooled - pooled;
+    new_input = (end_input < band.height ? end_input : band.height) - input;
+  }
+};
+
 // Rows y .. y + n - 1 of the level into the input planes, from row `at` on.
 inline void read_rows(const PnetBand& band, const WeightedRows& rows, int y, int n, Plane input, int at) {
   float* const out = input.data + static_cast<std::ptrdiff_t>(at) * band.width;
@@ -251,26 +277,19 @@ void pnet(const PnetWeights& weights, const PnetBand& band, float* scratch) {
   const int width = plan.pooled_width;
   // Each step keeps the last two rows of input, pooled and conv2 planes from the one before; the first has none.
   int kept_input = 0, kept = 0;
-  int next_input = 2 * band.first_row, next_pooled = band.first_row;
-  for (int row = band.first_row; row < band.end_row; row += plan.rows) {
-    const int n = band.end_row - row < plan.rows ? band.end_row - row : plan.rows;
-    const int new_pooled = row + n + 4 - next_pooled;
-    const int end_input = 2 * (row + n + 4) + 2 < band.height ? 2 * (row + n + 4) + 2 : band.height;
-    const int new_input = end_input - next_input;
-    read_rows(band, rows, next_input, new_input, input, kept_input);
-    conv1_and_pool(weights, band, plan, next_pooled, new_pooled, input, conv1, pooled + kept * width);
+  for (PnetStep step(band, plan.rows); step.row < band.end_row; step.advance()) {
+    read_rows(band, rows, step.input, step.new_input, input, kept_input);
+    conv1_and_pool(weights, band, plan, step.pooled, step.new_pooled, input, conv1, pooled + kept * width);
 
-    const int new_conv2 = kept + new_pooled - 2;
+    const int new_conv2 = kept + step.new_pooled - 2;
     const int kept_conv2 = kept;
     conv3x3<10, 16>(pooled, plan.pooled_stride, width, weights.conv2, conv2 + kept_conv2 * width, plan.conv2_stride,
                     new_conv2 * width - 2);
-    conv3_and_heads(weights, band, plan, row, n, conv2);
+    conv3_and_heads(weights, band, plan, step.row, step.n, conv2);
 
-    next_input = end_input;
-    next_pooled = row + n + 4;
-    if (row + n < band.end_row) {
-      carry_rows(input.data, 3, input.stride, band.width, kept_input + new_input - 2, 2);
-      carry_rows(pooled, 10, plan.pooled_stride, width, kept + new_pooled - 2, 2);
+    if (!step.last()) {
+      carry_rows(input.data, 3, input.stride, band.width, kept_input + step.new_input - 2, 2);
+      carry_rows(pooled, 10, plan.pooled_stride, width, kept + step.new_pooled - 2, 2);
       carry_rows(conv2, 16, plan.conv2_stride, width, kept_conv2 + new_conv2 - 2, 2);
     }
     kept_input = kept = 2;

@@ -3,8 +3,8 @@
 // computed too, and not read.
 //
 // Few channels would leave tiles empty, and pixels that are no fraction of a cache line are slow to load. A row of
-// conv1's product is therefore 8 pixels: its inputs are the 10 pixels of RGB that these look at, its columns the
-// outputs of four of them, filled up to 16 channels; the weights are banded. The even and the odd pixels of both rows
+// conv1's product is therefore 8 pixels: its inputs are the 10 pixels of RGB that these look at, its columns their
+// outputs, of each pixel filled up to 16 channels; the weights are banded. The even and the odd pixels of both rows
 // of a pooling window are four tiles, whose largest elements are the pooled map. A row of conv2's and conv3's products
 // is 2 pixels.
 #pragma once
@@ -240,24 +240,20 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
   const WeightedRows source_rows =
       band.resample ? prepare_rows(*band.resample, scratch + plan.rows_at) : WeightedRows{};
   CellSink<kConfirm> sink(band, weights, input, scratch + plan.confirm_at);
-  const TileRegisters registers;
+  configure_tiles();
 
   // As in pnet(), but the planes keep the rows that the next step's cells look at.
   int kept_input = 0, kept = 0;
-  int next_input = 2 * band.first_row, next_pooled = band.first_row;
-  for (int row = band.first_row; row < band.end_row; row += plan.rows) {
-    const int n = band.end_row - row < plan.rows ? band.end_row - row : plan.rows;
-    const int new_pooled = row + n + 4 - next_pooled;
-    const int end_input = 2 * (row + n + 4) + 2 < band.height ? 2 * (row + n + 4) + 2 : band.height;
-    const int new_input = end_input - next_input;
-    read_rows(band, source_rows, next_input, new_input, input, kept_input);
-    // Row 2 * next_pooled of the level is the first even row; one row of each parity is kept.
-    for (int i = 0; i < new_input; ++i) {
-      const int y = next_input + i;
+  for (PnetStep step(band, plan.rows); step.row < band.end_row; step.advance()) {
+    const int new_pooled = step.new_pooled, end_input = step.input + step.new_input;
+    read_rows(band, source_rows, step.input, step.new_input, input, kept_input);
+    // Row 2 * step.pooled of the level is the first even row; one row of each parity is kept.
+    for (int i = 0; i < step.new_input; ++i) {
+      const int y = step.input + i;
       interleave_row(input.data + static_cast<std::ptrdiff_t>(kept_input + i) * band.width, input.stride, band.width,
-                     (y % 2 ? odd : even) + (y / 2 - next_pooled) * level_row);
+                     (y % 2 ? odd : even) + (y / 2 - step.pooled) * level_row);
     }
-    const bool single = 2 * (next_pooled + new_pooled) > band.height - 2;
+    const bool single = 2 * (step.pooled + new_pooled) > band.height - 2;
     Bf16* const into = pooled + kept * map_row;
     if (new_pooled > single)
       tile_conv1_and_pool(tiles.conv1, even, odd, plan.groups, columns, new_pooled - single, false, into);
@@ -273,27 +269,26 @@ inline int pnet_on_tiles(const PnetTiles& tiles, const PnetWeights* weights, con
     Bf16* const conv2_into = conv2 + kept_conv2 * map_row;
     tile_layer<TileTaps<3, 2>, 2 * kPnetStride, true>(
         pooled, 2 * kPnetStride, map_row, new_conv2 * plan.pitch / 2, tiles.conv2,
-        [&](int p, int c, F32 x) { store_bf16(conv2_into + p * 2 * kPnetStride + c, x); });
-    sink.begin(row);
-    tile_conv3_and_heads(tiles, conv2, plan.pitch, plan.cells, row, (n - 1) * plan.pitch + plan.cells, least, features,
-                         sink);
+        [&](std::ptrdiff_t p, int c, F32 x) { store_bf16(conv2_into + p * 2 * kPnetStride + c, x); });
+    sink.begin(step.row);
+    tile_conv3_and_heads(tiles, conv2, plan.pitch, plan.cells, step.row, (step.n - 1) * plan.pitch + plan.cells, least,
+                         features, sink);
 
-    if (row + n < band.end_row) {
-      carry_rows(input.data, 3, input.stride, band.width, kept_input + new_input - TilePnetPlan::kOverlap,
+    if (!step.last()) {
+      carry_rows(input.data, 3, input.stride, band.width, kept_input + step.new_input - TilePnetPlan::kOverlap,
                  TilePnetPlan::kOverlap);
       const auto keep_last = [](Bf16* rows, std::ptrdiff_t count, int keep, std::ptrdiff_t width) {
         std::memmove(rows, rows + (count - keep) * width, sizeof(Bf16) * keep * width);
       };
-      keep_last(even, (end_input + 1) / 2 - next_pooled, 1, level_row);
-      keep_last(odd, end_input / 2 - next_pooled, 1, level_row);
+      keep_last(even, (end_input + 1) / 2 - step.pooled, 1, level_row);
+      keep_last(odd, end_input / 2 - step.pooled, 1, level_row);
       keep_last(pooled, kept + new_pooled, 2, map_row);
       keep_last(conv2, kept_conv2 + new_conv2, 2, map_row);
     }
-    next_input = end_input;
-    next_pooled = row + n + 4;
     kept_input = TilePnetPlan::kOverlap;
     kept = 2;
   }
+  release_tiles();
   sink.flush();
   return sink.screened();
 }

@@ -154,7 +154,7 @@ inline void refine_bf16(const RefineTiles& weights, const float* crops, int n, f
   auto* const maps = reinterpret_cast<Bf16*>(scratch + Plan::maps_at);
   auto* const features = reinterpret_cast<Bf16*>(scratch + Plan::features_at);
   auto* const hidden = reinterpret_cast<Bf16*>(scratch + Plan::hidden_at);
-  const TileRegisters tiles;
+  configure_tiles();
   std::memset(crop + Plan::crop, 0, kTileSlack * sizeof(Bf16));
   for (int i = 0; i < n; ++i, crops += Plan::crop) {
     for (int k = 0; k < Plan::crop; k += kLanes) store_bf16(crop + k, load(crops + k));
@@ -168,6 +168,7 @@ inline void refine_bf16(const RefineTiles& weights, const float* crops, int n, f
                                                                            if (i < n)
                                                                              store(out + i * kHeadOutputs + c, x);
                                                                          });
+  release_tiles();
 }
 
 void rnet_bf16(const RefineTiles& weights, const float* crops, int n, float* out, float* scratch) {

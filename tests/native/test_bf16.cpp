@@ -2,32 +2,18 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <new>
 
 #include "common.h"
 #include "cpu/dispatch.h"
+#include "memory.h"
 #include "networks.h"
+#include "pyramid.h"
 #include "reference.h"
 #include "weights.h"
 
 using namespace mtcnn_fast;
 
 namespace {
-
-// Aligned as the kernels want it, and full of NaN: what a kernel reads without having written it shows.
-class Floats {
- public:
-  explicit Floats(std::size_t count) : data_(static_cast<float*>(::operator new[](4 * count, std::align_val_t{64}))) {
-    std::fill_n(data_, count, std::numeric_limits<float>::quiet_NaN());
-  }
-  ~Floats() { ::operator delete[](data_, std::align_val_t{64}); }
-  Floats(const Floats&) = delete;
-  Floats& operator=(const Floats&) = delete;
-  operator float*() { return data_; }
-
- private:
-  float* data_;
-};
 
 void for_each_bf16_kernels(const std::function<void(const Kernels&, const PackedNetworks&)>& test) {
   for (const Kernels* kernels : available_kernels()) {
@@ -85,9 +71,9 @@ TEST(bf16, pnet) {
                       .threshold = -std::numeric_limits<float>::infinity(),
                       .emit = collect,
                       .context = &exact};
-        kernels.pnet(networks.pnet, band, Floats(kernels.pnet_scratch(band)));
+        kernels.pnet(networks.pnet, band, GuardedFloats(kernels.pnet_scratch(band)));
         band.context = &rounded;
-        kernels.pnet_bf16(networks.pnet_tiles, band, Floats(kernels.pnet_bf16_scratch(band)));
+        kernels.pnet_bf16(networks.pnet_tiles, band, GuardedFloats(kernels.pnet_bf16_scratch(band)));
         CHECK(exact.size() == rounded.size());
         for (const auto& [place, cell] : exact) {
           CHECK(near(rounded.at(place).logit, cell.logit));
@@ -105,7 +91,7 @@ TEST(bf16, pnet) {
         band.context = &screened;
         const int confirmed =
             kernels.pnet_screened(networks.pnet_tiles, networks.pnet, band, band.threshold - error * 1.01f,
-                                  Floats(kernels.pnet_bf16_scratch(band)));
+                                  GuardedFloats(kernels.pnet_bf16_scratch(band)));
         for (const auto& entry : exact)
           if (entry.second.logit >= band.threshold) passed.insert(entry);
         CHECK(screened.size() == passed.size());
@@ -128,14 +114,67 @@ TEST(bf16, rnet_and_onet) {
       for (const int n : {1, 2, 15, 16, 17, kMaxRefineBatch}) {
         const int side = onet ? kOnetSide : kRnetSide;
         const std::vector<float> pictures = random_level(side * n, side, static_cast<unsigned>(n));
-        Floats crops(pictures.size());
+        GuardedFloats crops(pictures.size());
         std::copy(pictures.begin(), pictures.end(), static_cast<float*>(crops));
         std::vector<float> exact(static_cast<std::size_t>(n) * kHeadOutputs), rounded(exact.size());
         (onet ? kernels.onet : kernels.rnet)(onet ? networks.onet : networks.rnet, crops, n, exact.data(),
-                                             Floats(kernels.refine_scratch()));
+                                             GuardedFloats(kernels.refine_scratch()));
         (onet ? kernels.onet_bf16 : kernels.rnet_bf16)(onet ? networks.onet_tiles : networks.rnet_tiles, crops, n,
-                                                       rounded.data(), Floats(kernels.refine_bf16_scratch()));
+                                                       rounded.data(), GuardedFloats(kernels.refine_bf16_scratch()));
         for (std::size_t i = 0; i < exact.size(); ++i) CHECK(near(rounded[i], exact[i]));
+      }
+  });
+}
+
+namespace {
+
+// Cells that a band of bf16 emits at no threshold, and of these, those that hold a number that is none.
+struct Emitted {
+  int cells = 0, broken = 0;
+};
+void count_cells(void* context, const Cell* cells, int count) {
+  auto& emitted = *static_cast<Emitted*>(context);
+  emitted.cells += count;
+  for (const Cell* cell = cells; cell != cells + count; ++cell)
+    emitted.broken +=
+        !std::isfinite(cell->logit + cell->offsets[0] + cell->offsets[1] + cell->offsets[2] + cell->offsets[3]);
+}
+
+}  // namespace
+
+// Sizes around every multiple that the tiles have, whole levels and bands of them, from an image and ready made.
+TEST(bf16, pnet_stays_within_its_scratch) {
+  const Picture picture(640, 97, 5);
+  for_each_bf16_kernels([&](const Kernels& kernels, const PackedNetworks& networks) {
+    std::vector<int> widths{255, 256, 257, 639, 1021, 4099};
+    for (int width = 12; width <= 76; ++width) widths.push_back(width);
+    for (const int height : {12, 13, 14, 15, 16, 29, 30, 95})
+      for (const int width : widths) {
+        WindowTable x, y;
+        x.make(picture.width, width, Filter::area);
+        y.make(picture.height, height, Filter::area);
+        const Source source{picture.pixels.data(), picture.pixels.data() + picture.pixels.size(), 3 * picture.width, 3,
+                            false};
+        const Resample resample{source,  x.columns(),    y.rows(),   width, x.first(),
+                                x.end(), Rounding::none, 1.0f / 128, -1};
+        const int rows = (height - 1) / 2 - 4, columns = (width - 1) / 2 - 4;
+        for (const auto& [first, end] : {std::pair{0, rows}, {rows / 2, rows}, {rows / 2, rows / 2 + 1}}) {
+          Emitted emitted;
+          PnetBand band{.resample = &resample,
+                        .level = nullptr,
+                        .height = height,
+                        .width = width,
+                        .first_row = first,
+                        .end_row = end,
+                        .threshold = -std::numeric_limits<float>::infinity(),
+                        .emit = count_cells,
+                        .context = &emitted};
+          kernels.pnet_bf16(networks.pnet_tiles, band, GuardedFloats(kernels.pnet_bf16_scratch(band)));
+          kernels.pnet_screened(networks.pnet_tiles, networks.pnet, band, band.threshold,
+                                GuardedFloats(kernels.pnet_bf16_scratch(band)));
+          CHECK(emitted.cells == 2 * (end - first) * columns);
+          CHECK(emitted.broken == 0);
+        }
       }
   });
 }

@@ -25,9 +25,10 @@ using mtcnn_fast::ImageView;
 namespace {
 
 std::atomic<long> allocations{0};
+std::atomic<long> failing{-1};  // the number of the allocation that fails
 
 void* allocate(std::size_t size, std::size_t alignment) {
-  ++allocations;
+  if (allocations++ == failing) throw std::bad_alloc();
   // aligned_alloc wants a multiple of the alignment.
   if (void* p = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)) return p;
   throw std::bad_alloc();
@@ -78,6 +79,36 @@ TEST(memory, a_steady_stream_allocates_its_results_alone) {
         return 1 + std::count_if(faces.begin(), faces.end(), [](const auto& list) { return !list.empty(); });
       };
       CHECK(beyond_the_results(detect_batch) == 0);
+    }
+}
+
+// Each allocation of a first call fails once: what the call has left half done must not show in the next.
+TEST(memory, a_call_that_ran_out_of_memory_leaves_no_trace) {
+  const Picture picture(80, 64, 3), other(90, 60, 4);
+  const ImageView images[] = {picture.view(), other.view(), picture.view()};
+  for (const char* precision : {"fp32", "fast"})
+    for (const int threads : {1, 2}) {
+      mtcnn_fast::Options options = lenient();
+      options.thresholds = {0.5, 0.5, 0.1};  // within the screen's bounds
+      options.precision = precision;
+      options.num_threads = threads;
+      const auto expected = Detector(options).detect(images);
+      bool failed = true;
+      for (int n = 0; failed; n += 3) {
+        check::context =
+            std::string(precision) + ", " + std::to_string(threads) + " threads, allocation " + std::to_string(n);
+        const Detector detector(options);
+        failed = false;
+        failing = allocations + n;
+        try {
+          detector.detect(images);
+        } catch (const std::bad_alloc&) {
+          failed = true;
+        }
+        failing = -1;
+        const auto faces = detector.detect(images);
+        for (std::size_t i = 0; i < expected.size(); ++i) CHECK(same(faces[i], expected[i]));
+      }
     }
 }
 

@@ -1,14 +1,13 @@
 // The resize kernels, beyond the values that test_stages holds to the reference: what must not show in a value, and
 // what must not be read.
-#include <sys/mman.h>
-#include <unistd.h>
-
+#include <cmath>
 #include <cstring>
 
 #include "common.h"
 #include "cpu/crop_tables.h"
 #include "cpu/dispatch.h"
 #include "cpu/kernels.h"
+#include "memory.h"
 
 using namespace mtcnn_fast;
 
@@ -17,52 +16,25 @@ namespace {
 // Pixels whose last byte is the last of the memory that may be read, `channels` - 3 of it left out.
 class GuardedImage {
  public:
-  GuardedImage(int height, int width, int channels) : height(height), width(width) {
-    const std::size_t page = std::size_t(sysconf(_SC_PAGESIZE)), stride = std::size_t(width) * channels;
-    const std::size_t bytes = stride * height - (channels - 3);
-    size_ = (bytes + page - 1) / page * page;
-    memory_ = static_cast<std::uint8_t*>(
-        mmap(nullptr, size_ + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    CHECK(memory_ != MAP_FAILED);
-    CHECK(mprotect(memory_ + size_, page, PROT_NONE) == 0);
-    size_ += page;
-    std::uint8_t* const data = memory_ + size_ - page - bytes;
+  GuardedImage(int height, int width, int channels)
+      : height(height), width(width), memory_(std::size_t(height) * width * channels - (channels - 3)) {
+    const std::ptrdiff_t stride = std::ptrdiff_t(width) * channels, bytes = stride * height - (channels - 3);
+    auto* const data = reinterpret_cast<std::uint8_t*>(memory_.data());
     std::mt19937 random(3);
-    for (std::size_t i = 0; i < bytes; ++i) data[i] = std::uint8_t(random());
-    source = {data, data + bytes, std::ptrdiff_t(stride), channels, channels == 4};
+    for (std::ptrdiff_t i = 0; i < bytes; ++i) data[i] = std::uint8_t(random());
+    source = {data, data + bytes, stride, channels, channels == 4};
   }
-  ~GuardedImage() { munmap(memory_, size_); }
-  GuardedImage(const GuardedImage&) = delete;
-  GuardedImage& operator=(const GuardedImage&) = delete;
 
   int height, width;
   Source source;
 
  private:
-  std::uint8_t* memory_;
-  std::size_t size_;
-};
-
-// Not a number wherever a kernel has not written yet.
-class Scratch {
- public:
-  explicit Scratch(std::size_t floats)
-      : floats_(static_cast<float*>(::operator new[](floats * sizeof(float), std::align_val_t{64}))) {
-    std::memset(floats_, -1, floats * sizeof(float));
-  }
-  ~Scratch() { ::operator delete[](floats_, std::align_val_t{64}); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  float* get() const { return floats_; }
-
- private:
-  float* floats_;
+  GuardedMemory memory_;
 };
 
 std::vector<float> rows(const Kernels& kernels, const Resample& r, int first, int end) {
-  const Scratch scratch(kernels.resample_scratch(r));
   std::vector<float> out(std::size_t(end - first) * r.width * 3);
-  kernels.resample(r, first, end, out.data(), scratch.get());
+  kernels.resample(r, first, end, out.data(), GuardedFloats(kernels.resample_scratch(r)));
   return out;
 }
 
@@ -129,4 +101,23 @@ TEST(resample, crops_do_not_show_where_their_tables_come_from) {
       }
     }
   }
+}
+
+// Weights that were never trained can ask for windows far larger than the image.
+TEST(resample, crops_fit_the_scratch_of_their_image) {
+  const GuardedImage image(12, 5000, 3);
+  for (const Kernels* kernels : available_kernels())
+    for (const int side : {kRnetSide, kOnetSide}) {
+      const CropTables tables(Resampling::area_or_bilinear, side);
+      for (const int size : {100, 5000, 40000, 200000, 300001}) {
+        check::context = std::string(kernels->name) + " " + std::to_string(size) + " to " + std::to_string(side);
+        for (const int left : {-size / 2, 0, 4999}) {
+          WindowTable x, y;
+          const BoxD window{left + 1.0, 1.0, static_cast<double>(left + size), static_cast<double>(size)};
+          const Resample r = tables.resampling(image.source, 12, 5000, window, x, y);
+          CHECK(kernels->resample_scratch(r) <= crop_scratch(5000, 3));
+          for (const float value : rows(*kernels, r, 0, side)) CHECK(std::isfinite(value));
+        }
+      }
+    }
 }
