@@ -45,6 +45,12 @@ bool near(float bf16, float exact) { return std::abs(bf16 - exact) <= 0.06 * std
 
 }  // namespace
 
+// Compilers differ in the macros by which kernels.cpp tells that it may use tiles.
+TEST(bf16, kernels_of_an_instruction_set_with_tiles_use_them) {
+  for (const Kernels* kernels : available_kernels())
+    CHECK((std::string(kernels->name) == "amx") == (kernels->pnet_bf16 != nullptr));
+}
+
 TEST(bf16, pnet) {
   for_each_bf16_kernels([](const Kernels& kernels, const PackedNetworks& networks) {
     for (const auto& [height, width] : {std::pair{12, 12},
