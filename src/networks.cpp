@@ -96,7 +96,8 @@ void check_tensors(const Tensors& tensors) {
     if (layer.rank > 1) check(name + ".bias", {layer.shape[0]});
   }
   if (tensors.size() == known) return;
-  for (const auto& [name, tensor] : tensors) {
+  for (const auto& entry : tensors) {
+    const std::string& name = entry.first;  // not a structured binding: Clang 14 captures none
     const std::string layer = name.substr(0, name.rfind('.'));
     const bool of_layer = std::any_of(std::begin(kLayers), std::end(kLayers), [&](const LayerSpec& spec) {
       return layer == spec.name && (name == layer + ".weight" || (spec.rank > 1 && name == layer + ".bias"));

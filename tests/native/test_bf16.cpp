@@ -7,7 +7,6 @@
 #include "cpu/dispatch.h"
 #include "memory.h"
 #include "networks.h"
-#include "pyramid.h"
 #include "reference.h"
 #include "weights.h"
 
@@ -44,6 +43,12 @@ std::vector<float> random_level(int height, int width, unsigned seed) {
 bool near(float bf16, float exact) { return std::abs(bf16 - exact) <= 0.06 * std::abs(exact) + 0.25; }
 
 }  // namespace
+
+// Compilers differ in the macros by which kernels.cpp tells that it may use tiles.
+TEST(bf16, kernels_of_an_instruction_set_with_tiles_use_them) {
+  for (const Kernels* kernels : available_kernels())
+    CHECK((std::string(kernels->name) == "amx") == (kernels->pnet_bf16 != nullptr));
+}
 
 TEST(bf16, pnet) {
   for_each_bf16_kernels([](const Kernels& kernels, const PackedNetworks& networks) {
@@ -122,59 +127,6 @@ TEST(bf16, rnet_and_onet) {
         (onet ? kernels.onet_bf16 : kernels.rnet_bf16)(onet ? networks.onet_tiles : networks.rnet_tiles, crops, n,
                                                        rounded.data(), GuardedFloats(kernels.refine_bf16_scratch()));
         for (std::size_t i = 0; i < exact.size(); ++i) CHECK(near(rounded[i], exact[i]));
-      }
-  });
-}
-
-namespace {
-
-// Cells that a band of bf16 emits at no threshold, and of these, those that hold a number that is none.
-struct Emitted {
-  int cells = 0, broken = 0;
-};
-void count_cells(void* context, const Cell* cells, int count) {
-  auto& emitted = *static_cast<Emitted*>(context);
-  emitted.cells += count;
-  for (const Cell* cell = cells; cell != cells + count; ++cell)
-    emitted.broken +=
-        !std::isfinite(cell->logit + cell->offsets[0] + cell->offsets[1] + cell->offsets[2] + cell->offsets[3]);
-}
-
-}  // namespace
-
-// Sizes around every multiple that the tiles have, whole levels and bands of them, from an image and ready made.
-TEST(bf16, pnet_stays_within_its_scratch) {
-  const Picture picture(640, 97, 5);
-  for_each_bf16_kernels([&](const Kernels& kernels, const PackedNetworks& networks) {
-    std::vector<int> widths{255, 256, 257, 639, 1021, 4099};
-    for (int width = 12; width <= 76; ++width) widths.push_back(width);
-    for (const int height : {12, 13, 14, 15, 16, 29, 30, 95})
-      for (const int width : widths) {
-        WindowTable x, y;
-        x.make(picture.width, width, Filter::area);
-        y.make(picture.height, height, Filter::area);
-        const Source source{picture.pixels.data(), picture.pixels.data() + picture.pixels.size(), 3 * picture.width, 3,
-                            false};
-        const Resample resample{source,  x.columns(),    y.rows(),   width, x.first(),
-                                x.end(), Rounding::none, 1.0f / 128, -1};
-        const int rows = (height - 1) / 2 - 4, columns = (width - 1) / 2 - 4;
-        for (const auto& [first, end] : {std::pair{0, rows}, {rows / 2, rows}, {rows / 2, rows / 2 + 1}}) {
-          Emitted emitted;
-          PnetBand band{.resample = &resample,
-                        .level = nullptr,
-                        .height = height,
-                        .width = width,
-                        .first_row = first,
-                        .end_row = end,
-                        .threshold = -std::numeric_limits<float>::infinity(),
-                        .emit = count_cells,
-                        .context = &emitted};
-          kernels.pnet_bf16(networks.pnet_tiles, band, GuardedFloats(kernels.pnet_bf16_scratch(band)));
-          kernels.pnet_screened(networks.pnet_tiles, networks.pnet, band, band.threshold,
-                                GuardedFloats(kernels.pnet_bf16_scratch(band)));
-          CHECK(emitted.cells == 2 * (end - first) * columns);
-          CHECK(emitted.broken == 0);
-        }
       }
   });
 }
