@@ -32,6 +32,7 @@ struct PackedNetworks {
   };
   std::vector<std::unique_ptr<float[], Free>> storage;
 
+  void pack_tiles(const Tensors& tensors);
   float* allocate(std::size_t floats);
   friend class Packer;
 };

@@ -58,16 +58,18 @@ std::vector<const Kernels*> available_kernels() {
   return available;
 }
 
+// No check is made but those that decide: the one of tiles changes the process, from which the system then refuses
+// signal stacks that could not hold their state.
 const Kernels& choose_kernels() {
-  const std::vector<const Kernels*> available = available_kernels();
-  const char* wanted = std::getenv("MTCNN_FAST_ISA");
-  if (!wanted || !*wanted) return *available.front();
+  const char* variable = std::getenv("MTCNN_FAST_ISA");
+  const std::string wanted = variable ? variable : "";
+#define MTCNN_FAST_TAKE(isa) \
+  if ((wanted.empty() || wanted == kernels_##isa.name) && has_##isa()) return kernels_##isa;
+  MTCNN_FAST_FOR_EACH_ISA(MTCNN_FAST_TAKE)
+#undef MTCNN_FAST_TAKE
   std::string names;
-  for (const Kernels* kernels : available) {
-    if (std::string(wanted) == kernels->name) return *kernels;
-    names += (names.empty() ? "" : ", ") + std::string(kernels->name);
-  }
-  throw std::invalid_argument("MTCNN_FAST_ISA is '" + std::string(wanted) + "'; this machine has " + names);
+  for (const Kernels* kernels : available_kernels()) names += (names.empty() ? "" : ", ") + std::string(kernels->name);
+  throw std::invalid_argument("MTCNN_FAST_ISA is '" + wanted + "'; this machine has " + names);
 }
 
 }  // namespace mtcnn_fast

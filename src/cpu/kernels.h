@@ -83,15 +83,16 @@ constexpr int planar_block(int out_channels, int registers) { return out_channel
 constexpr int tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1; }
 
 // R-Net's and O-Net's convolutions are computed as winograd.h says, by tiles of that side, which divides the side of
-// the outputs. Weights stand as [out / tile][point][in][tile], conv1's, with points along rows only, as [out /
-// tile][kh][in] [point][tile]. A tile and a kernel of sides m and k take the first m + k - 2 points, and infinity.
+// the outputs. Weights stand as [out / tile][point][in][tile]; conv1's, with points along rows only, as
+// [out / tile][kh][in][point][tile]. A tile and a kernel of sides m and k take the first m + k - 2 points, and
+// infinity.
 constexpr int kConv1Tile = 2, kRnetConv2Tile = 3, kRnetConv3Tile = 3;
 constexpr int kOnetConv2Tile = 3, kOnetConv3Tile = 2, kOnetConv4Tile = 3;
 constexpr double kWinogradPoints[] = {0, 1, -1, 0.5};
 
 // The same networks in bf16, for processors that multiply tiles of it: [column / 16][run][step] tiles of 16 x 16 pairs,
-// [input / 2][column][2] (bf16_tiles.h says what runs and steps are). Bias and slope go by column. Columns are output
-// channels, filled up with zeros to whole tiles.
+// [input / 2][column][2] (networks_bf16.cpp packs them, bf16_tiles.h says what runs and steps are). Bias and slope go
+// by column. Columns are output channels, filled up with zeros to whole tiles.
 struct TileLayer {
   const std::uint16_t* tiles;
   const float* bias;
@@ -114,6 +115,7 @@ struct Cell {
   float logit;
   float offsets[4];
 };
+// It may throw, and then the kernel has emitted all that it will.
 using EmitCells = void (*)(void* context, const Cell* cells, int count);
 
 // A band of rows of one pyramid level through P-Net.
