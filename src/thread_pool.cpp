@@ -1,7 +1,9 @@
 #include "thread_pool.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <mutex>
 #include <system_error>
@@ -37,6 +39,56 @@ void wait_for_change(const std::atomic<std::uint32_t>& value, std::uint32_t old)
   value.wait(old, std::memory_order_acquire);
 }
 
+// A sleeping worker, kept off the processor of who wakes it. In a virtual machine, Linux takes a processor that has
+// been idle for longer than a moment for one that the host has put aside, and wakes a thread on its waker's, where it
+// waits for a time slice. (Measured: 3.6 ms after a pause of 0.1 s, on the waker's processor in 119 of 120 cases, where
+// 33 microseconds are enough; two threads were then no faster than one, until the next pause.)
+class Place {
+ public:
+#if defined(__linux__)
+  // By the worker, before it sleeps and when it has woken.
+  void sleep() {
+    processor_.store(sched_getcpu(), std::memory_order_relaxed);
+    since_.store(now(), std::memory_order_relaxed);
+  }
+  void woken() {
+    if (kept_off_.exchange(false, std::memory_order_acquire)) sched_setaffinity(0, sizeof allowed_, &allowed_);
+  }
+  void belongs_to(std::thread& worker) { handle_ = worker.native_handle(); }
+  // By the caller, before it wakes the worker.
+  void keep_off_caller() {
+    constexpr std::int64_t kMoment = 100'000;
+    const int processor = sched_getcpu();
+    if (processor < 0) return;
+    const bool elsewhere = processor != processor_.load(std::memory_order_relaxed);
+    if (elsewhere && now() - since_.load(std::memory_order_relaxed) < kMoment) return;
+    if (kept_off_.load(std::memory_order_relaxed)) return;
+    if (pthread_getaffinity_np(handle_, sizeof allowed_, &allowed_) != 0) return;
+    cpu_set_t others = allowed_;
+    CPU_CLR(processor, &others);
+    if (CPU_COUNT(&others) == 0 || pthread_setaffinity_np(handle_, sizeof others, &others) != 0) return;
+    kept_off_.store(true, std::memory_order_release);
+  }
+
+ private:
+  static std::int64_t now() {
+    const auto time = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
+  }
+
+  pthread_t handle_{};
+  cpu_set_t allowed_{};
+  std::atomic<int> processor_{-1};
+  std::atomic<std::int64_t> since_{0};
+  std::atomic<bool> kept_off_{false};
+#else
+  void sleep() {}
+  void woken() {}
+  void belongs_to(std::thread&) {}
+  void keep_off_caller() {}
+#endif
+};
+
 class ThreadPool {
  public:
   // False if another loop is running; nothing was done then.
@@ -50,6 +102,7 @@ class ThreadPool {
     helpers_.store(threads - 1, std::memory_order_relaxed);
     unfinished_.store(static_cast<std::uint32_t>(tasks), std::memory_order_relaxed);
     const std::uint32_t loop = loop_.load(std::memory_order_relaxed) + 1;
+    for (Place& place : places_) place.keep_off_caller();
     ticket_.store(static_cast<std::uint64_t>(loop) << 32 | static_cast<std::uint32_t>(tasks),
                   std::memory_order_release);
     loop_.store(loop, std::memory_order_release);
@@ -66,18 +119,25 @@ class ThreadPool {
 
  private:
   void start_workers(int wanted) {
-    for (; workers_ < wanted; ++workers_) {
+    while (static_cast<int>(places_.size()) < wanted) {
+      const auto index = static_cast<int>(places_.size());
+      Place& place = places_.emplace_back();
       try {
-        std::thread([this, index = workers_, loop = loop_.load()] { serve(index, loop); }).detach();
+        std::thread worker([this, index, &place, loop = loop_.load()] { serve(index, place, loop); });
+        place.belongs_to(worker);
+        worker.detach();
       } catch (const std::system_error&) {
+        places_.pop_back();
         return;  // the system has no thread left: those that there are do the work
       }
     }
   }
 
-  void serve(int index, std::uint32_t seen) {
+  void serve(int index, Place& place, std::uint32_t seen) {
     for (;;) {
+      place.sleep();
       wait_for_change(loop_, seen);
+      place.woken();
       seen = loop_.load(std::memory_order_acquire);
       if (index < helpers_.load(std::memory_order_relaxed)) work(seen, index + 1);
     }
@@ -105,7 +165,7 @@ class ThreadPool {
   }
 
   std::mutex owner_;
-  int workers_ = 0;
+  std::deque<Place> places_;  // of the workers
   std::atomic<void (*)(void*, int, int)> task_{nullptr};
   std::atomic<void*> context_{nullptr};
   std::atomic<int> tasks_{0}, helpers_{0};
