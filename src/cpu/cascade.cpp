@@ -16,9 +16,9 @@ namespace {
 // level, copying one, suppressing a candidate.
 constexpr double kPnetWork = 1800, kRnetWork = 1.531e6, kOnetWork = 12.910e6;
 constexpr double kReadingWork = 30, kCopyingWork = 80, kSuppressionWork = 10e3;
-// A thread is woken for no less than about 0.05 ms of work. Measured: waking costs the caller a microsecond, and the
-// woken thread needs some tens to come.
-constexpr double kLeastWork = 4e6;
+// A thread is woken for no less than about 0.1 ms of work. Measured: waking costs the caller a microsecond, and the
+// woken thread needs some tens to come; with half as much, an image of 64x64 is slower on two threads than on one.
+constexpr double kLeastWork = 8e6;
 
 double network_work(int side) { return side == kRnetSide ? kRnetWork : kOnetWork; }
 
