@@ -73,6 +73,8 @@ def draw(result: dict[str, Any], path: Path, threads: int | None = None, min_fac
             padding=2,
             fontsize=7,
             rotation=90,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+            zorder=3,
         )
     floors = [row["contestants"][OWN].get("floor_milliseconds") for row in rows]
     if all(floors):
