@@ -48,39 +48,38 @@ class Place {
 #if defined(__linux__)
   // By the worker, before it sleeps and when it has woken.
   void sleep() {
-    processor_.store(sched_getcpu(), std::memory_order_relaxed);
-    since_.store(now(), std::memory_order_relaxed);
+    const std::lock_guard lock(guard_);
+    asleep_ = true;
+    processor_ = sched_getcpu();
+    since_ = std::chrono::steady_clock::now();
   }
   void woken() {
-    if (kept_off_.exchange(false, std::memory_order_acquire)) sched_setaffinity(0, sizeof allowed_, &allowed_);
+    const std::lock_guard lock(guard_);
+    asleep_ = false;
+    if (kept_off_) sched_setaffinity(0, sizeof allowed_, &allowed_);
+    kept_off_ = false;
   }
   void belongs_to(std::thread& worker) { handle_ = worker.native_handle(); }
   // By the caller, before it wakes the worker.
   void keep_off_caller() {
-    constexpr std::int64_t kMoment = 100'000;
+    constexpr std::chrono::microseconds kMoment(100);
     const int processor = sched_getcpu();
-    if (processor < 0) return;
-    const bool elsewhere = processor != processor_.load(std::memory_order_relaxed);
-    if (elsewhere && now() - since_.load(std::memory_order_relaxed) < kMoment) return;
-    if (kept_off_.load(std::memory_order_relaxed)) return;
+    const std::unique_lock lock(guard_, std::try_to_lock);
+    if (processor < 0 || !lock.owns_lock() || !asleep_ || kept_off_) return;
+    if (processor != processor_ && std::chrono::steady_clock::now() - since_ < kMoment) return;
     if (pthread_getaffinity_np(handle_, sizeof allowed_, &allowed_) != 0) return;
     cpu_set_t others = allowed_;
     CPU_CLR(processor, &others);
-    if (CPU_COUNT(&others) == 0 || pthread_setaffinity_np(handle_, sizeof others, &others) != 0) return;
-    kept_off_.store(true, std::memory_order_release);
+    kept_off_ = CPU_COUNT(&others) > 0 && pthread_setaffinity_np(handle_, sizeof others, &others) == 0;
   }
 
  private:
-  static std::int64_t now() {
-    const auto time = std::chrono::steady_clock::now().time_since_epoch();
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
-  }
-
+  std::mutex guard_;
   pthread_t handle_{};
   cpu_set_t allowed_{};
-  std::atomic<int> processor_{-1};
-  std::atomic<std::int64_t> since_{0};
-  std::atomic<bool> kept_off_{false};
+  std::chrono::steady_clock::time_point since_;
+  int processor_ = -1;
+  bool asleep_ = false, kept_off_ = false;
 #else
   void sleep() {}
   void woken() {}

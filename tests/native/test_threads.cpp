@@ -1,8 +1,12 @@
 // The thread pool, and detectors in programs that have threads and children of their own.
+#if defined(__linux__)
+#include <sched.h>
+#endif
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
 #include <thread>
 
@@ -43,6 +47,25 @@ bool holds_in_a_child(const std::function<bool()>& test) {
 }  // namespace
 
 TEST(threads, every_task_runs_once) { CHECK(loops_run_every_task_once(200000)); }
+
+// A worker that is kept off its waker's processor to be woken gets its processors back before it works.
+TEST(threads, workers_keep_their_processors) {
+#if defined(__linux__)
+  const auto processors = [] {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+  };
+  const int all = processors();
+  std::atomic<int> fewer{0};
+  for (int loop = 0; loop < 400; ++loop) {
+    if (loop % 4 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    parallel_for(16, 4, [&](int) {
+      if (processors() != all) ++fewer;
+    });
+  }
+  CHECK(fewer == 0);
+#endif
+}
 
 TEST(threads, nested_loops_run_in_their_caller) {
   std::atomic<int> count = 0, strangers = 0;
