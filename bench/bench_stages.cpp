@@ -1,9 +1,11 @@
-// Every stage on every instruction set that this machine has, with its rate and its share of the multiply-add peak that
-// is measured in the same run. Inputs are random, of the sizes that a 1920x1080 frame gives.
+// Every stage on every instruction set that this machine has, with its rate and its share of a peak that is measured in
+// the same run: of the core's multiply-adds, or of reading memory. Inputs are random, of the sizes that a 1920x1080
+// frame gives.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <memory>
@@ -13,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "candidates.h"
 #include "cpu/crop_tables.h"
 #include "cpu/dispatch.h"
 #include "networks.h"
@@ -81,6 +84,30 @@ const std::vector<std::uint8_t>& frame() {
   return pixels;
 }
 
+// Bytes a second at which one core reads as much memory as a frame takes, by the C library's search for what is not
+// there.
+double read_peak() {
+  static const double best = [] {
+    const std::vector<std::uint8_t> bytes(frame().size(), 2);
+    double highest = 0;
+    for (int attempt = 0; attempt < 20; ++attempt) {
+      const auto start = std::chrono::steady_clock::now();
+      benchmark::DoNotOptimize(std::memchr(bytes.data(), 1, bytes.size()));
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+      highest = std::max(highest, static_cast<double>(bytes.size()) / seconds.count());
+    }
+    return highest;
+  }();
+  return best;
+}
+
+// What is read of the frame; windows that overlap read it more than once.
+void report_bytes(benchmark::State& state, std::size_t bytes) {
+  const double total = static_cast<double>(bytes) * static_cast<double>(state.iterations());
+  state.counters["B/s"] = benchmark::Counter(total, benchmark::Counter::kIsRate);
+  state.counters["of_read_peak"] = benchmark::Counter(total / read_peak(), benchmark::Counter::kIsRate);
+}
+
 Source source() { return {frame().data(), frame().data() + frame().size(), std::ptrdiff_t{3} * kWidth, 3, false}; }
 
 // The frame to height x width.
@@ -104,7 +131,7 @@ void bench_level_resize(benchmark::State& state, const Kernels& kernels) {
   for (auto _ : state)
     for (int y = 0; y < height; y += kRows)
       kernels.resample(resize.resample, y, std::min(y + kRows, height), out.get(), scratch.get());
-  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * static_cast<std::int64_t>(frame().size()));
+  report_bytes(state, frame().size());
 }
 
 void bench_crop(benchmark::State& state, const Kernels& kernels) {
@@ -119,7 +146,7 @@ void bench_crop(benchmark::State& state, const Kernels& kernels) {
     const Resample crop = tables.resampling(source(), kHeight, kWidth, window, x, y);
     kernels.resample(crop, 0, to, out.get(), scratch.get());
   }
-  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * 3 * side * side);
+  report_bytes(state, std::size_t{3} * side * side);
 }
 
 void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNetworks& networks, bool from_image,
@@ -166,6 +193,32 @@ void bench_refine(benchmark::State& state, const Kernels& kernels, const PackedN
       kernels.rnet(networks.rnet, crops.get(), n, out, scratch.get());
   }
   report_operations(state, kernels, 2 * n * (onet ? 12.910e6 : 1.531e6));
+}
+
+// From the cells of one level that passed, about `faces` faces, to the windows that R-Net looks at.
+void bench_candidates(benchmark::State& state) {
+  struct Passed {
+    int row, column;
+    float logit;
+  };
+  std::vector<Passed> cells;
+  std::mt19937 generator(4);
+  for (int face = 0; face < state.range(0); ++face) {
+    const int row = static_cast<int>(generator() % 300), column = static_cast<int>(generator() % 550);
+    for (int i = 0; i < 25; ++i)
+      cells.push_back({row + i / 5, column + i % 5, static_cast<float>(generator() % 1000) / 100});
+  }
+  const Geometry geometry(kProfiles[0]);
+  Suppression work;
+  std::vector<Candidate> candidates;
+  for (auto _ : state) {
+    candidates.clear();
+    for (const Passed& cell : cells)
+      candidates.push_back({geometry.cell(cell.row, cell.column, 0.6), cell.logit, {}, {}});
+    geometry.suppress(candidates, 0.5, Geometry::Stage::pnet, work);
+    for (const Candidate& candidate : candidates) benchmark::DoNotOptimize(geometry.next_window(candidate, 0));
+  }
+  state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations()) * static_cast<std::int64_t>(cells.size()));
 }
 
 void bench_nms(benchmark::State& state) {
@@ -230,6 +283,7 @@ void register_all() {
     })->ArgsProduct({{16, 20, 32, 45, 60, 100, 300}, {kRnetSide, kOnetSide}});
     add("cascade_1080p_noise", [isa](auto& s) { bench_cascade(s, isa); })->Arg(1)->Arg(2)->UseRealTime();
   }
+  benchmark::RegisterBenchmark("candidates", bench_candidates)->Arg(4)->Arg(40)->Arg(400);
   benchmark::RegisterBenchmark("nms", bench_nms)->Arg(100)->Arg(1000)->Arg(10000);
 }
 
