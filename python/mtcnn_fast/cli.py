@@ -6,8 +6,11 @@ import argparse
 import inspect
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -125,18 +128,20 @@ def _detect(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> 
     found = list(pictures.find(arguments.paths, folder, lambda reason: fail(reason.filename, reason)))
     places = pictures.Places(folder, [path for path, _ in found]) if folder is not None else None
     records = []
-    for path, below in tqdm(found, unit="picture") if tqdm else found:
-        try:
-            image = pictures.read(path)
-            faces = detector.detect(image, max_faces=arguments.max_faces, clip=arguments.clip)
-            if places is not None:
-                pictures.write(places.choose(below), draw(image, faces))
-        except (OSError, ValueError) as reason:
-            fail(path, reason)
-            continue
-        height, width = image.shape[:2]
-        say(f"{path}: {len(faces)} {'face' if len(faces) == 1 else 'faces'} ({width}x{height})", file=lines)
-        records.append({"path": str(path), "width": width, "height": height, "faces": faces.to_dicts()})
+    with _interruptible() as check:
+        for path, below in tqdm(found, unit="picture") if tqdm else found:
+            check()
+            try:
+                image = pictures.read(path)
+                faces = detector.detect(image, max_faces=arguments.max_faces, clip=arguments.clip)
+                if places is not None:
+                    pictures.write(places.choose(below), draw(image, faces))
+            except (OSError, ValueError) as reason:
+                fail(path, reason)
+                continue
+            height, width = image.shape[:2]
+            say(f"{path}: {len(faces)} {'face' if len(faces) == 1 else 'faces'} ({width}x{height})", file=lines)
+            records.append({"path": str(path), "width": width, "height": height, "faces": faces.to_dicts()})
     if not found:
         say("no pictures found", file=sys.stderr)
     if arguments.json == "-":
@@ -144,6 +149,33 @@ def _detect(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> 
     elif arguments.json:
         Path(arguments.json).write_text(json.dumps(records) + "\n")
     return 1 if failures else 0
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Gives a function that raises KeyboardInterrupt if there was one already.
+
+    C code of other packages, asking an object for an attribute, may clear the exception that the interrupt raised.
+    """
+    interrupted = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler if previous is None else previous)
 
 
 def _info(error: Callable[[str], NoReturn]) -> int:
