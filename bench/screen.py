@@ -129,10 +129,9 @@ def add_spared(totals: Counter[str], inspection: dict[str, Any]) -> None:
 def spared_text(totals: Counter[str]) -> str:
     parts = []
     for name, said in (("cells", "P-Net cells"), ("rnet", "R-Net crops"), ("onet", "O-Net crops")):
-        if f"{name} left" in totals:
-            left, total = totals[f"{name} left"], max(1, totals[name])
-            parts.append(f"{said} spared {1 - left / total:.2%} ({left:,} of {total:,} left)")
-    return "; ".join(parts) if parts else "nothing is screened: MTCNN.inspect tells of no screen"
+        left, total = totals[f"{name} left"], totals[name]
+        parts.append(f"{said} spared {1 - left / max(1, total):.2%} ({left:,} of {total:,} left)")
+    return "; ".join(parts)
 
 
 def main() -> int:
