@@ -42,79 +42,28 @@ std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Opti
   return levels;
 }
 
-Filter resize_filter(Resampling resampling, int height, int width, int target_height, int target_width) {
-  if (resampling == Resampling::adaptive_average) return Filter::adaptive_average;
-  const bool shrinks = target_height <= height && target_width <= width;
-  if (resampling == Resampling::cv2_inter_area) return shrinks ? Filter::cv2_area : Filter::bilinear_of_areas;
-  return shrinks ? Filter::area : Filter::bilinear;
-}
-
 void WindowTable::make(int source, int target, Filter filter) {
   reserve(source, target);
   windows.resize(target);
   weights.resize(static_cast<std::size_t>(target) * (source / target + 2));
   float* weight = weights.data();
-  // Output i of `target` begins at pixel `pixel` and `part` / target more; the next one likewise. Whole numbers, so
-  // that no sliver of a pixel comes from rounding, and carried from output to output, because crops are many and
-  // divisions slow.
+  // Places are carried from output to output, because crops are many and divisions slow.
+  AxisPlace at = axis_place(source, target, 0);
   const int step = source / target, part_step = source % target;
-  int pixel = 0, part = 0;
-  // A bilinear output's centre lies `between` / (2 * target) beyond the centre of pixel `below`.
   const std::int64_t twice = std::int64_t{2} * target;
-  int below = source < target ? -1 : (source - target) / static_cast<int>(twice);
-  std::int64_t between = source - target - below * twice;
-
-  const double per_unit = 1.0 / source, per_half_unit = 1.0 / static_cast<double>(twice);
-  const auto whole = static_cast<float>(target * per_unit);  // the weight of a pixel that one output covers entirely
-  // OpenCV ignores what an output covers no more than 1/1000 of (resize.cpp, computeResizeAreaTab).
-  const int ignored = filter == Filter::cv2_area ? target / 1000 : 0;
-
   for (int i = 0; i < target; ++i) {
-    int next = pixel + step, next_part = part + part_step;
-    if (next_part >= target) ++next, next_part -= target;
-    int first = pixel;
-    float* const begin = weight;
-    const auto two_taps = [&](int at, double fraction) {
-      first = std::clamp(at, 0, source - 1);
-      if (at < 0 || at + 1 >= source || fraction == 0) {
-        *weight++ = 1;
-      } else {
-        *weight++ = static_cast<float>(1 - fraction);
-        *weight++ = static_cast<float>(fraction);
-      }
-    };
-    switch (filter) {
-      case Filter::area:
-      case Filter::cv2_area: {
-        // At least one pixel wide, so that the first pixel is covered to its end.
-        const int covered = target - part;
-        if (covered > ignored)
-          *weight++ = static_cast<float>(covered * per_unit);
-        else
-          ++first;
-        for (int k = pixel + 1; k < next; ++k) *weight++ = whole;
-        if (next_part > ignored) *weight++ = static_cast<float>(next_part * per_unit);
-        break;
-      }
-      case Filter::bilinear:
-        two_taps(below, static_cast<double>(between) * per_half_unit);
-        between += std::int64_t{2} * source;
-        while (between >= twice) ++below, between -= twice;
-        break;
-      case Filter::bilinear_of_areas: {
-        // cv::resize with INTER_AREA when enlarging: the second pixel counts by what output i covers of it.
-        const double fraction = (i + 1) - (pixel + 1.0) * target / source;
-        two_taps(pixel, fraction <= 0 ? 0 : fraction - std::floor(fraction));
-        break;
-      }
-      case Filter::adaptive_average: {
-        const int count = next - pixel + (next_part > 0);
-        weight = std::fill_n(weight, count, static_cast<float>(1.0 / count));
-        break;
-      }
+    const AxisWindow window = axis_window(filter, source, target, i, at);
+    windows[i] = {window.first, window.count, static_cast<std::int32_t>(weight - weights.data())};
+    *weight++ = window.begin;
+    if (window.count > 1) {
+      weight = std::fill_n(weight, window.count - 2, window.middle);
+      *weight++ = window.end;
     }
-    windows[i] = {first, static_cast<std::int32_t>(weight - begin), static_cast<std::int32_t>(begin - weights.data())};
-    pixel = next, part = next_part;
+    at.pixel = at.next, at.part = at.next_part;
+    at.next += step, at.next_part += part_step;
+    if (at.next_part >= target) ++at.next, at.next_part -= target;
+    at.between += std::int64_t{2} * source;
+    while (filter == Filter::bilinear && at.between >= twice) ++at.below, at.between -= twice;
   }
   weights.resize(weight - weights.data());
 }

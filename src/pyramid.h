@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "axis_window.h"
 #include "backend.h"
 #include "conventions.h"
 #include "cpu/kernels.h"
@@ -15,11 +16,6 @@ namespace mtcnn_fast {
 // while the shorter side is at least 12. Throws std::invalid_argument for a pyramid of more than 2^31 pixels.
 std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Options& options,
                                                const Conventions& conventions);
-
-enum class Filter { area, cv2_area, bilinear, bilinear_of_areas, adaptive_average };
-
-// The filter for resizing height x width to target_height x target_width.
-Filter resize_filter(Resampling resampling, int height, int width, int target_height, int target_width);
 
 // How the outputs of one axis are weighted from its source pixels; output i has windows[i].
 struct WindowTable {

@@ -229,10 +229,10 @@ void Cascade::after_pnet() {
   }
   for_each_image([&](int i, ThreadWork& work) {
     ImageWork& image = work_.images[i];
-    model_.geometry.suppress(image.candidates, model_.options.nms_thresholds[1], Geometry::Stage::pnet,
+    suppress(model_.geometry, image.candidates, model_.options.nms_thresholds[1], Stage::pnet,
                              work.suppression);
     image.boxes.clear();
-    for (const Candidate& c : image.candidates) image.boxes.push_back(model_.geometry.next_window(c, 0));
+    for (const Candidate& c : image.candidates) image.boxes.push_back(model_.geometry.next_window(c.box, c.offsets, 0));
   });
 }
 
@@ -246,7 +246,7 @@ void Cascade::collect(const LevelBands& bands, ThreadWork& work) {
     }
   const auto found = static_cast<std::int64_t>(level.candidates.size());
   if (model_.conventions.mirrors_lone_cell && found == 1) mirror_lone_cell(bands, work);
-  model_.geometry.suppress(level.candidates, model_.options.nms_thresholds[0], Geometry::Stage::pnet, work.suppression);
+  suppress(model_.geometry, level.candidates, model_.options.nms_thresholds[0], Stage::pnet, work.suppression);
   level.seen = {
       level.size.scale,
       level.size.height,
@@ -383,10 +383,10 @@ void Cascade::after_rnet() {
   for_each_image([&](int i, ThreadWork& work) {
     ImageWork& image = work_.images[i];
     keep_above(image.candidates, model_.options.thresholds[1]);
-    model_.geometry.suppress(image.candidates, model_.options.nms_thresholds[2], Geometry::Stage::rnet,
+    suppress(model_.geometry, image.candidates, model_.options.nms_thresholds[2], Stage::rnet,
                              work.suppression);
     image.boxes.clear();
-    for (const Candidate& c : image.candidates) image.boxes.push_back(model_.geometry.next_window(c, 1));
+    for (const Candidate& c : image.candidates) image.boxes.push_back(model_.geometry.next_window(c.box, c.offsets, 1));
   });
 }
 
@@ -395,7 +395,7 @@ void Cascade::after_onet(std::span<std::vector<Detection>> faces) {
     ImageWork& image = work_.images[i];
     keep_above(image.candidates, model_.options.thresholds[2]);
     for (Candidate& c : image.candidates) model_.geometry.finish(c);
-    model_.geometry.suppress(image.candidates, model_.options.nms_thresholds[3], Geometry::Stage::onet,
+    suppress(model_.geometry, image.candidates, model_.options.nms_thresholds[3], Stage::onet,
                              work.suppression);
     faces[i].reserve(image.candidates.size());
     for (const Candidate& c : image.candidates) faces[i].push_back(model_.geometry.detection(c));

@@ -121,3 +121,24 @@ TEST(resample, crops_fit_the_scratch_of_their_image) {
       }
     }
 }
+
+// Tables carry an output's place from the one before, other backends compute it.
+TEST(resample, an_output_alone_is_as_in_its_table) {
+  std::mt19937 random(4);
+  for (int k = 0; k < 300; ++k) {
+    const int source = 1 + int(random() % 700), target = 1 + int(random() % 300);
+    for (const Filter filter :
+         {Filter::area, Filter::cv2_area, Filter::bilinear, Filter::bilinear_of_areas, Filter::adaptive_average}) {
+      if ((filter == Filter::area || filter == Filter::cv2_area) && target > source) continue;
+      WindowTable table;
+      table.make(source, target, filter);
+      for (int i = 0; i < target; ++i) {
+        const AxisWindow alone = axis_window(filter, source, target, i, axis_place(source, target, i));
+        const Window& window = table.windows[i];
+        bool equal = alone.first == window.first && alone.count == window.count;
+        for (int t = 0; equal && t < alone.count; ++t) equal = alone.weight(t) == table.weights[window.offset + t];
+        CHECK(equal);
+      }
+    }
+  }
+}
