@@ -9,18 +9,20 @@
 
 #include <mtcnn_fast/detector.h>
 
+#include "boxes.h"
 #include "conventions.h"
 
 namespace mtcnn_fast {
 
-class Backend {
+class Backend : public std::enable_shared_from_this<Backend> {
  public:
   virtual ~Backend() = default;
 
   // Fills one vector of faces an image, highest score first, uncut and complete. `inspections`, where not empty, has
-  // one entry an image and is filled in; times are of all images that were worked on together.
+  // one entry an image and is filled in; times are of all images that were worked on together. `stream` as in
+  // Selection.
   virtual void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
-                      std::span<Inspection> inspections) const = 0;
+                      std::span<Inspection> inspections, void* stream) const = 0;
 
   // Stage functions for tests, studies and pipelines. Arrays are dense, row-major float32; an image or level is
   // (height, width, 3) in RGB, crops are (n, side, side, 3), all normalised to (x - 127.5) / 128 unless said otherwise.
@@ -36,6 +38,10 @@ class Backend {
   // The same, and landmarks: (n, 10) as x1..x5, y1..y5.
   virtual void onet(const float* crops, std::int64_t n, float* probability, float* offsets, float* landmarks) const = 0;
 
+  // Greedy non-maximum suppression of half-open boxes: indices of what is kept, highest score first.
+  virtual std::vector<std::int64_t> suppress(std::span<const BoxD> boxes, std::span<const float> scores,
+                                             double threshold, Overlap kind) const = 0;
+
   struct LevelSize {
     double scale;
     int height, width;
@@ -43,11 +49,22 @@ class Backend {
   // The pyramid levels for an image of that size, largest first, by the detector's options.
   virtual std::vector<LevelSize> levels(int height, int width) const = 0;
 
+  // A copy of the values in the device's memory, which keeps the backend. Throws std::runtime_error where that memory
+  // is the host's.
+  virtual std::shared_ptr<float> upload(std::span<const float> values) const = 0;
+
+  // What is queued on `stream` from now on waits for what is queued on `first`; both as Selection::stream. Throws
+  // std::runtime_error where there are no streams.
+  virtual void order_streams(void* first, void* stream) const = 0;
+
   std::string device, isa, precision;
   int num_threads = 1;
 };
 
 // One factory a device. detector.cpp has checked the options and resolved the profile and the number of threads.
 std::unique_ptr<Backend> make_cpu_backend(const Options& options, const Conventions& conventions, int threads);
+// Throws std::runtime_error, with the reason alone, where there is no such GPU.
+std::unique_ptr<Backend> make_cuda_backend(int index, const Options& options, const Conventions& conventions,
+                                           int threads);
 
 }  // namespace mtcnn_fast

@@ -34,6 +34,8 @@ struct Conventions {
   // but breaks them as numpy's unstable sort happens to.)
   bool ranks_by_probability;
   bool shifts_output;  // boxes are returned 0-based and half-open; else in the authors' 1-based coordinates
+
+  bool operator==(const Conventions&) const = default;
 };
 
 inline constexpr Conventions kProfiles[] = {

@@ -4,12 +4,14 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <sstream>
 #include <stdexcept>
 
 #include "backend.h"
 #include "conventions.h"
 #include "cpu/dispatch.h"
+#include "cuda/library.h"
 #include "thread_pool.h"
 
 namespace mtcnn_fast {
@@ -50,14 +52,32 @@ const Conventions& find_profile(const std::string& name) {
   refuse("profile is '", name, "', wanted one of ", known);
 }
 
-void check_device(const std::string& device) {
-  if (device == "auto" || device == "cpu") return;
-  const bool numbered = device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
-                        std::all_of(device.begin() + 5, device.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (device == "cuda" || numbered)
-    throw std::runtime_error("device is '" + device +
-                             "', but this build of mtcnn_fast has no CUDA backend; use device='cpu' or 'auto'");
-  refuse("device is '", device, "', wanted 'auto', 'cpu', 'cuda' or 'cuda:N'");
+// The GPU that "cuda" or "cuda:N" asks for.
+int gpu_index(const std::string& device) {
+  if (device == "cuda") return 0;
+  const std::string number = device.rfind("cuda:", 0) == 0 ? device.substr(5) : "";
+  if (number.empty() || !std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; }))
+    refuse("device is '", device, "', wanted 'auto', 'cpu', 'cuda' or 'cuda:N'");
+  return number.size() < 10 ? std::stoi(number) : std::numeric_limits<int>::max();
+}
+
+std::unique_ptr<Backend> make_backend(const Options& options, const Conventions& conventions, int threads) {
+  const std::string& device = options.device;
+  if (device == "auto") {
+    std::string reason;
+    try {
+      if (cuda_device_count(reason) > 0) return make_cuda_backend(0, options, conventions, threads);
+    } catch (const std::runtime_error&) {
+      // A GPU that is there and cannot be used, full or of an unknown kind, is like none.
+    }
+  }
+  if (device == "auto" || device == "cpu") return make_cpu_backend(options, conventions, threads);
+  const int index = gpu_index(device);
+  try {
+    return make_cuda_backend(index, options, conventions, threads);
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error("device is '" + device + "', but " + error.what() + "; or use device='cpu' or 'auto'");
+  }
 }
 
 int resolve_threads(const Options& options) {
@@ -73,10 +93,12 @@ int resolve_threads(const Options& options) {
   return static_cast<int>(value);
 }
 
-void check_image(const ImageView& image) {
+void check_image(const ImageView& image, const Backend& backend) {
   if (!image.data || image.width < 1 || image.height < 1)
     refuse("image is ", image.width, "x", image.height, image.data ? "" : " without data",
            ", wanted at least one pixel");
+  if (image.memory == Memory::device && backend.device == "cpu")
+    refuse("image is in a GPU's memory, and the detector runs on the CPU; use device='cuda'");
 }
 
 void select(std::vector<Detection>& faces, const ImageView& image, const Selection& selection) {
@@ -93,8 +115,7 @@ void select(std::vector<Detection>& faces, const ImageView& image, const Selecti
 Detector::Detector(const Options& options) {
   check(options);
   const Conventions& conventions = find_profile(options.profile);
-  check_device(options.device);
-  backend_ = make_cpu_backend(options, conventions, resolve_threads(options));
+  backend_ = make_backend(options, conventions, resolve_threads(options));
 }
 
 std::vector<Detection> Detector::detect(const ImageView& image, const Selection& selection) const {
@@ -112,17 +133,17 @@ std::vector<std::vector<Detection>> Detector::detect(std::span<const ImageView> 
 
 void Detector::detect_into(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
                            const Selection& selection) const {
-  for (const ImageView& image : images) check_image(image);
+  for (const ImageView& image : images) check_image(image, *backend_);
   if (selection.max_faces < 0) refuse("max_faces is ", selection.max_faces, ", wanted at least 0");
-  backend_->detect(images, faces, {});
+  backend_->detect(images, faces, {}, selection.stream);
   for (std::size_t i = 0; i < images.size(); ++i) select(faces[i], images[i], selection);
 }
 
 Inspection Detector::inspect(const ImageView& image) const {
-  check_image(image);
+  check_image(image, *backend_);
   std::vector<Detection> faces;
   Inspection inspection;
-  backend_->detect(std::span(&image, 1), std::span(&faces, 1), std::span(&inspection, 1));
+  backend_->detect(std::span(&image, 1), std::span(&faces, 1), std::span(&inspection, 1), nullptr);
   return inspection;
 }
 
@@ -131,7 +152,13 @@ const std::string& Detector::isa() const { return backend_->isa; }
 const std::string& Detector::precision() const { return backend_->precision; }
 int Detector::num_threads() const { return backend_->num_threads; }
 
-std::vector<std::string> available_devices() { return {"cpu"}; }
+std::vector<std::string> available_devices() {
+  std::vector<std::string> devices = {"cpu"};
+  std::string reason;
+  const int count = cuda_device_count(reason);
+  for (int i = 0; i < count; ++i) devices.push_back("cuda:" + std::to_string(i));
+  return devices;
+}
 
 std::vector<std::string> available_isas() {
   std::vector<std::string> names;

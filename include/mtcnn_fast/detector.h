@@ -22,7 +22,7 @@ struct Options {
   std::array<double, 4> nms_thresholds{0.5, 0.7, 0.7, 0.7};  // per level, across levels, after R-Net, after O-Net
   std::string device = "auto";                               // "auto", "cpu", "cuda", "cuda:N"
   std::string profile = "reference";                         // "reference", "facenet-pytorch", "mtcnn"
-  std::string precision = "fp32";                            // or "fast": bf16 where the processor has tiles for it
+  std::string precision = "fp32";    // or "fast": bf16 on a CPU that has tiles for it, fp16 on a GPU
   std::optional<Tensors> weights{};  // none: the embedded networks; names and shapes as in docs/weights.md
   std::optional<int> num_threads{};  // none: MTCNN_FAST_NUM_THREADS, else the processors this process may use
 };
@@ -30,6 +30,9 @@ struct Options {
 struct Selection {
   int max_faces = std::numeric_limits<int>::max();  // keep those with the highest scores
   bool clip = false;                                // cut boxes to the image
+  // A cudaStream_t whose work the reading of images in device memory waits for; null: the legacy default stream. What
+  // is queued on it later need not wait: when a call returns, it has read its images.
+  void* stream = nullptr;
 };
 
 class Backend;
@@ -39,7 +42,8 @@ class Backend;
 class Detector {
  public:
   // Throws std::invalid_argument for an option or a weight out of its range, std::runtime_error for a device that is
-  // not there. Reads the environment variables MTCNN_FAST_ISA, MTCNN_FAST_NUM_THREADS and MTCNN_FAST_SCREEN.
+  // not there, saying why. Reads the environment variables MTCNN_FAST_ISA, MTCNN_FAST_NUM_THREADS and
+  // MTCNN_FAST_SCREEN, and where CUDA may be used MTCNN_FAST_CUDA_LIBRARY.
   explicit Detector(const Options& options = {});
 
   // Faces by score, highest first. An image too small for any pyramid level has none. Throws std::invalid_argument
@@ -52,9 +56,9 @@ class Detector {
   // Detects, and tells what was done: levels, candidates after each step, milliseconds a stage.
   Inspection inspect(const ImageView& image) const;
 
-  const std::string& device() const;     // what it really runs on: "cpu"
+  const std::string& device() const;     // what it really runs on: "cpu" or "cuda:0"
   const std::string& isa() const;        // instruction set of its CPU kernels: one of available_isas()
-  const std::string& precision() const;  // what it really computes in: "fp32" or "bf16"
+  const std::string& precision() const;  // what it really computes in: "fp32", "bf16" or "fp16"
   int num_threads() const;
 
   // The stages one by one, for tests and benchmarks of this library (src/backend.h, not installed).
@@ -67,7 +71,7 @@ class Detector {
   std::shared_ptr<const Backend> backend_;
 };
 
-std::vector<std::string> available_devices();  // {"cpu"}
+std::vector<std::string> available_devices();  // {"cpu"}, or {"cpu", "cuda:0"}
 std::vector<std::string> available_isas();     // of this machine's processor, best first
 std::string version();
 

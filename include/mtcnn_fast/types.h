@@ -18,6 +18,9 @@ constexpr int channels(PixelFormat format) {
   return format == PixelFormat::gray ? 1 : format == PixelFormat::rgba || format == PixelFormat::bgra ? 4 : 3;
 }
 
+// Where an image's pixels lie: in the host's memory, or in that of the detector's GPU.
+enum class Memory { host, device };
+
 // A view of an image in the caller's memory; nothing is owned or copied. Strides are in bytes and may be negative
 // (`data` is then still the address of the pixel in row 0, column 0).
 struct ImageView {
@@ -28,6 +31,7 @@ struct ImageView {
   PixelFormat format = PixelFormat::rgb;
   std::ptrdiff_t pixel_stride = 0;  // from one pixel to the next in a row; 0: channels(format)
   std::ptrdiff_t channel_stride = 1;
+  Memory memory = Memory::host;
 };
 
 // Corners in pixels of the image; x grows to the right, y downwards.

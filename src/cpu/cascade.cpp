@@ -229,8 +229,7 @@ void Cascade::after_pnet() {
   }
   for_each_image([&](int i, ThreadWork& work) {
     ImageWork& image = work_.images[i];
-    suppress(model_.geometry, image.candidates, model_.options.nms_thresholds[1], Stage::pnet,
-                             work.suppression);
+    suppress(model_.geometry, image.candidates, model_.options.nms_thresholds[1], Stage::pnet, work.suppression);
     image.boxes.clear();
     for (const Candidate& c : image.candidates) image.boxes.push_back(model_.geometry.next_window(c.box, c.offsets, 0));
   });
@@ -383,8 +382,7 @@ void Cascade::after_rnet() {
   for_each_image([&](int i, ThreadWork& work) {
     ImageWork& image = work_.images[i];
     keep_above(image.candidates, model_.options.thresholds[1]);
-    suppress(model_.geometry, image.candidates, model_.options.nms_thresholds[2], Stage::rnet,
-                             work.suppression);
+    suppress(model_.geometry, image.candidates, model_.options.nms_thresholds[2], Stage::rnet, work.suppression);
     image.boxes.clear();
     for (const Candidate& c : image.candidates) image.boxes.push_back(model_.geometry.next_window(c.box, c.offsets, 1));
   });
@@ -395,8 +393,7 @@ void Cascade::after_onet(std::span<std::vector<Detection>> faces) {
     ImageWork& image = work_.images[i];
     keep_above(image.candidates, model_.options.thresholds[2]);
     for (Candidate& c : image.candidates) model_.geometry.finish(c);
-    suppress(model_.geometry, image.candidates, model_.options.nms_thresholds[3], Stage::onet,
-                             work.suppression);
+    suppress(model_.geometry, image.candidates, model_.options.nms_thresholds[3], Stage::onet, work.suppression);
     faces[i].reserve(image.candidates.size());
     for (const Candidate& c : image.candidates) faces[i].push_back(model_.geometry.detection(c));
   });

@@ -1,8 +1,10 @@
 // The backend of the CPU: the cascade (cascade.h) and its stages one at a time.
 #include <algorithm>
 #include <limits>
+#include <stdexcept>
 
 #include "../backend.h"
+#include "../nms.h"
 #include "../weights.h"
 #include "cascade.h"
 #include "dispatch.h"
@@ -33,7 +35,7 @@ class CpuBackend final : public Backend {
   }
 
   void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
-              std::span<Inspection> inspections) const override {
+              std::span<Inspection> inspections, void*) const override {
     const auto workspace = workspaces_.borrow();
     for (std::size_t first = 0, count; first < images.size(); first += count) {
       count = images_together(model_, images.subspan(first));
@@ -94,6 +96,18 @@ class CpuBackend final : public Backend {
   }
   void onet(const float* crops, std::int64_t n, float* probabilities, float* offsets, float* landmarks) const override {
     refine_ready(kOnetSide, crops, n, probabilities, offsets, landmarks);
+  }
+
+  std::vector<std::int64_t> suppress(std::span<const BoxD> boxes, std::span<const float> scores, double threshold,
+                                     Overlap kind) const override {
+    return nms(boxes, scores, threshold, kind, 0);
+  }
+
+  std::shared_ptr<float> upload(std::span<const float>) const override {
+    throw std::runtime_error("the detector runs on the CPU: it has no device memory");
+  }
+  void order_streams(void*, void*) const override {
+    throw std::runtime_error("the detector runs on the CPU: it has no streams");
   }
 
   std::vector<LevelSize> levels(int height, int width) const override {

@@ -1,0 +1,57 @@
+// What every kernel file includes. The same sources compile with nvcc and, for machines without a GPU, with the host's
+// compiler against tests/simt/include, where cuda_runtime.h is an emulator: so no <<< >>>, and dynamic shared memory by
+// the macro below.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define MTCNN_FAST_SHARED_MEMORY(name) extern __shared__ __align__(128) unsigned char name[]
+#else
+#define MTCNN_FAST_SHARED_MEMORY(name) unsigned char* const name = simt::dynamic_shared_memory()
+#endif
+
+namespace mtcnn_fast::cuda {
+
+// An error of the CUDA runtime, as an exception that ends at the C interface.
+struct Error {
+  cudaError_t code;
+  const char* what;  // the call
+};
+inline void check(cudaError_t code, const char* what) {
+  if (code != cudaSuccess) throw Error{code, what};
+}
+#define MTCNN_FAST_CHECK(call) ::mtcnn_fast::cuda::check((call), #call)
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+// Where kernels are queued, and on what.
+struct Queue {
+  cudaStream_t stream;
+  int processors;             // streaming multiprocessors
+  std::size_t shared_memory;  // bytes that one block can have
+};
+
+// Queues a kernel whose blocks take work until there is none: as many as run at the same time.
+template <class... Parameters, class... Arguments>
+void launch(const Queue& queue, void (*kernel)(Parameters...), int threads, std::size_t shared_memory,
+            const Arguments&... arguments) {
+  if (shared_memory > 48 * 1024)
+    MTCNN_FAST_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                          cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          static_cast<int>(shared_memory)));
+  int blocks = 0;
+  MTCNN_FAST_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_memory));
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>((blocks > 0 ? blocks : 1) * queue.processors));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared_memory;
+  config.stream = queue.stream;
+  MTCNN_FAST_CHECK(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...));
+}
+
+}  // namespace mtcnn_fast::cuda

@@ -1,0 +1,68 @@
+// A detector on one device: its networks there, and what its calls work in.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "slot.h"
+
+namespace mtcnn_fast::cuda {
+
+// Safe to use from many threads at once.
+class Engine {
+ public:
+  explicit Engine(const EngineOptions& options);
+  ~Engine();
+
+  void detect(std::span<const PlannedImage> images, cudaStream_t stream, bool timed, Emit emit, void* context);
+  float* upload(const float* values, std::size_t count);
+  void release(float* device) noexcept;
+  void order_streams(cudaStream_t first, cudaStream_t stream);
+  const char* name() const { return name_; }
+
+  // f(slot), a slot that nobody else uses meanwhile.
+  template <class F>
+  void with_slot(const F& f) {
+    check_process();
+    DeviceGuard guard(device_);
+    Loan slot(*this);
+    f(*slot);
+    slot.done();
+  }
+
+ private:
+  // A slot whose call failed is waited for and given up: what it holds is not known.
+  class Loan {
+   public:
+    explicit Loan(Engine& engine) : engine_(engine), slot_(engine.borrow()) {}
+    ~Loan() {
+      if (done_) engine_.give_back(std::move(slot_));
+    }
+    Loan(const Loan&) = delete;
+    Loan& operator=(const Loan&) = delete;
+    Slot& operator*() const { return *slot_; }
+    Slot* operator->() const { return slot_.get(); }
+    void done() { done_ = true; }
+
+   private:
+    Engine& engine_;
+    std::unique_ptr<Slot> slot_;
+    bool done_ = false;
+  };
+
+  void check_process() const;
+  std::unique_ptr<Slot> borrow();
+  void give_back(std::unique_ptr<Slot> slot) noexcept;
+
+  int device_;
+  pid_t process_;
+  char name_[256] = {};
+  std::unique_ptr<Model> model_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+};
+
+}  // namespace mtcnn_fast::cuda

@@ -1,0 +1,77 @@
+// What P-Net's two kernels, in float32 and on tensor cores, share: the layers' parameters, the search for a tile's
+// level, PReLU and pooling, and the list of cells that passed.
+#pragma once
+
+#include "kernels.h"
+
+namespace mtcnn_fast::cuda {
+
+// A cell is made of 3 x 3 convolutions: of 5 x 5 pooled outputs of the first, which look at 12 x 12 pixels.
+constexpr int kMaps1 = 10, kMaps2 = 16, kMaps3 = 32;
+
+// Convolutions' weights are [input, row, column][output], the order in which their products are summed.
+struct alignas(16) PnetLayers {
+  float conv1[27][12], bias1[12], slope1[12];  // two outputs' places are unused: rows begin at multiples of 16 bytes
+  float conv2[9 * kMaps1][kMaps2], bias2[kMaps2], slope2[kMaps2];
+  float conv3[9 * kMaps2][kMaps3], bias3[kMaps3], slope3[kMaps3];
+  float face[kMaps3], face_bias[4];  // of logit(face) - logit(not a face); one bias
+};
+struct PnetWeights {
+  PnetLayers layers;
+  float box[kMaps3][4], box_bias[4];
+};
+
+PnetWeights pack_pnet_layers(const NamedTensors& tensors);
+std::vector<unsigned char> pack_pnet_fast(const PnetWeights& weights);
+Tile pnet_fast_tile();
+void pnet_fast(const Queue& queue, const Work& work, const void* weights);
+// The layers as the tensor cores see them, rounded to fp16.
+const PnetWeights* pnet_fast_layers(const void* weights);
+
+// A tile of cells of some level.
+struct PlacedTile {
+  int level, row, column;  // of the first cell
+};
+
+// Tiles go level by level, and within one row by row. `least`: a level that the tile does not come before.
+__device__ inline PlacedTile place_tile(const Work& work, int tile, int height, int width, int least) {
+  int first = least, end = work.job->levels;
+  while (end - first > 1) {
+    const int middle = (first + end) / 2;
+    if (work.levels[middle].first_tile <= tile)
+      first = middle;
+    else
+      end = middle;
+  }
+  const Level& level = work.levels[first];
+  const int across = (level.columns + width - 1) / width, local = tile - level.first_tile;
+  return {first, local / across * height, local % across * width};
+}
+
+// Slopes may be negative, and above 1. NaN stays NaN.
+__host__ __device__ inline float prelu(float x, float slope) { return x > 0 ? x : x * slope; }
+
+// The greatest of a window's outputs after PReLU, from its greatest and least before: PReLU rises or falls on either
+// side of zero, so its greatest value is at one end. (Six of the trained first layer's ten slopes are negative: pooling
+// comes after PReLU.)
+__device__ inline float prelu_of_window(float greatest, float least, float slope) {
+  return fmaxf(prelu(greatest, slope), prelu(least, slope));
+}
+
+// Where this lane's cell goes in its level's list, if it is one of `passed`. For all lanes of a warp.
+__device__ inline int reserve_place(LevelCounts& counts, unsigned passed) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  int first = 0;
+  if (lane == 0) first = atomicAdd(&counts.found, __popc(passed));
+  first = __shfl_sync(kAllLanes, first, 0);
+  return first + __popc(passed & ((1u << lane) - 1));
+}
+
+__device__ inline void store_found(const Work& work, const Level& level, int place, const Found& cell) {
+  if (place >= level.capacity) return;
+  work.found[level.found + place] = cell;
+  work.cell_map[level.first_cell + static_cast<std::int64_t>(cell.row) * level.columns + cell.column] =
+      1 + level.found + place;
+}
+
+}  // namespace mtcnn_fast::cuda

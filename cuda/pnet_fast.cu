@@ -1,0 +1,365 @@
+// P-Net on tensor cores: inputs, weights and activations in fp16, sums, biases, slopes and answers in float32. Fused as
+// in pnet.cu, in tiles of 16 x 32 cells.
+//
+// Each layer is a matrix product of pixels by maps, 16 pixels at a time for each warp, whose operand of weights stays
+// in registers for the tile. Activations are stored with a pixel's 16 maps together, 48 bytes from one pixel to the
+// next, so that the eight rows that ldmatrix reads at a time lie in different banks. The second and third convolution
+// are sums over 9 places of the kernel of products over 16 maps (the first layer's 10 are padded with zeros). The first
+// reads whole rows of its 3 x 3 pixels, which are 9 values: products over 3 rows of 10, padded to 32. Where a pixel
+// begins at an odd value, what is read begins one earlier, and the weights have the zero in front. Its four outputs of
+// a pooling window come to lie in one thread. The heads are a product more, of the third layer's sums as they lie in
+// registers.
+//
+// A tile takes 63 KB: what a block of Turing can have, and three in a multiprocessor of Hopper, which has registers for
+// two.
+#include <algorithm>
+#include <cstring>
+
+#include "mma.h"
+#include "pnet.h"
+
+namespace mtcnn_fast::cuda {
+namespace {
+
+constexpr int kThreads = 256, kWarps = kThreads / kWarp;
+// Blocks that a multiprocessor has memory for, and is to have registers for.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000)
+constexpr int kBlocks = 2;
+#else
+constexpr int kBlocks = 1;
+#endif
+constexpr int kPixels = 16;     // of a product
+constexpr int kPixelMaps = 24;  // halves from one pixel to the next
+
+// B's fragments in the order in which a lane loads them, 16 bytes at a time.
+struct Fragments {
+  uint4 conv1[2][2][kWarp];  // [odd][values 0-15, 16-31]: maps 0-7, 8-15
+  uint4 conv2[9][kWarp];     // maps 0-7, 8-15
+  uint4 conv3[9][2][kWarp];  // maps 0-7, 8-15, and 16-23, 24-31
+  uint4 heads[kWarp];        // of maps 0-15, 16-31
+  float bias1[16], slope1[16], bias2[16], slope2[16], bias3[kMaps3], slope3[kMaps3];
+  float head_bias[8];
+};
+// A head's outputs: offsets, logit, nothing.
+constexpr int kLogit = 4;
+
+struct Weights {
+  Fragments fragments;
+  PnetWeights layers;
+};
+
+constexpr int kHeight = 16, kWidth = 32;  // cells
+constexpr int kPooledHeight = kHeight + 4, kPooledWidth = kWidth + 4;
+constexpr int kHeight2 = kHeight + 2, kWidth2 = kWidth + 2;
+constexpr int kPixelRows = 2 * kPooledHeight + 2, kPixelColumns = 2 * kPooledWidth + 2;
+constexpr int kPooled = kPooledHeight * kPooledWidth;
+constexpr int kProducts2 = (kHeight2 * kWidth2 + kPixels - 1) / kPixels;
+static_assert(kPooled % kPixels == 0 && kHeight * kWidth % kPixels == 0);
+
+struct Shared {
+  __half pooled[kPooled][kPixelMaps];
+  union {
+    __half pixels[kPixelRows][3 * kPixelColumns];
+    __half maps2[kPixels * kProducts2][kPixelMaps];
+  };
+};
+static_assert(sizeof(Shared) <= 64 * 1024);
+
+__device__ inline unsigned load_pair(const __half* pair) { return *reinterpret_cast<const unsigned*>(pair); }
+__device__ inline void store_pair(__half* pair, unsigned values) { *reinterpret_cast<unsigned*>(pair) = values; }
+
+// The tile's pixels, two values at a time. Beyond the level they are zero: no cell of the level sees them.
+__device__ void load_pixels(Shared& shared, const __half* pixels, const Level& level, const PlacedTile& tile) {
+  constexpr int kPairs = 3 * kPixelColumns / 2;
+  const int height = level.height, values = 3 * level.width;
+  const std::int64_t pitch = 3 * level.pitch;
+  pixels += 3 * level.first_pixel;
+  for (int i = static_cast<int>(threadIdx.x); i < kPixelRows * kPairs; i += kThreads) {
+    const int y = i / kPairs, x = i % kPairs * 2;
+    const int row = 2 * tile.row + y, first = 6 * tile.column + x;
+    const __half* const pair = pixels + row * pitch + first;
+    unsigned both = 0;
+    if (row < height && first < values)
+      both = first + 1 < values ? __ldg(reinterpret_cast<const unsigned*>(pair))
+                                : static_cast<unsigned>(__half_as_ushort(*pair));
+    store_pair(&shared.pixels[y][x], both);
+  }
+}
+
+// This lane's columns of the products: biases or slopes of maps 8 * block + pair, pair + 1.
+template <int kMapBlocks>
+__device__ inline void load_columns(float (&out)[kMapBlocks][2], const float* values, int pair) {
+#pragma unroll
+  for (int b = 0; b < kMapBlocks; ++b) {
+    const float2 v = *reinterpret_cast<const float2*>(values + 8 * b + pair);
+    out[b][0] = v.x, out[b][1] = v.y;
+  }
+}
+template <int kMapBlocks>
+__device__ inline void start_sums(float (&sums)[kMapBlocks][4], const float (&bias)[kMapBlocks][2]) {
+#pragma unroll
+  for (int b = 0; b < kMapBlocks; ++b)
+#pragma unroll
+    for (int e = 0; e < 4; ++e) sums[b][e] = bias[b][e % 2];
+}
+
+// First convolution, PReLU and pooling of 16 pooled pixels.
+__device__ void convolve1(Shared& shared, const Fragments& fragments, const Level& level, const PlacedTile& tile) {
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, group = lane / 4, pair = lane % 4 * 2;
+  uint4 weights[2][2];
+#pragma unroll
+  for (int odd = 0; odd < 2; ++odd)
+#pragma unroll
+    for (int k = 0; k < 2; ++k) weights[odd][k] = __ldg(&fragments.conv1[odd][k][lane]);
+  float bias[2][2], slope[2][2];
+  load_columns(bias, fragments.bias1, pair);
+  load_columns(slope, fragments.slope1, pair);
+  // From a pixel on, this lane's values in the four blocks of 8. The last two of 32 have zeros for weights, and may be
+  // any that the window looks at.
+  int places[4];
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const int value = 8 * k + pair;
+    places[k] = value < 30 ? value / 10 * (3 * kPixelColumns) + value % 10 : 0;
+  }
+  const int rows = level.height - 2 - 2 * tile.row, columns = level.width - 2 - 2 * tile.column;
+  const bool cut = rows < 2 * kPooledHeight || columns < 2 * kPooledWidth;
+#pragma unroll 1
+  for (int m = thread / kWarp; m < kPooled / kPixels; m += kWarps) {
+    int y[2], x[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int pixel = m * kPixels + group + 8 * h;
+      y[h] = pixel / kPooledWidth * 2, x[h] = pixel % kPooledWidth * 2;
+    }
+    float greatest[2][4], least[2][4];
+#pragma unroll
+    for (int p = 0; p < 4; ++p) {
+      const int dy = p / 2, dx = p % 2;
+      // The values of an odd pixel begin at an odd place.
+      const __half* const first = &shared.pixels[y[0] + dy][3 * x[0] + 2 * dx];
+      const __half* const second = &shared.pixels[y[1] + dy][3 * x[1] + 2 * dx];
+      float sums[2][4];
+      start_sums(sums, bias);
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        const unsigned a[4] = {load_pair(first + places[2 * k]), load_pair(second + places[2 * k]),
+                               load_pair(first + places[2 * k + 1]), load_pair(second + places[2 * k + 1])};
+        multiply_add(sums[0], a, weights[dx][k].x, weights[dx][k].y);
+        multiply_add(sums[1], a, weights[dx][k].z, weights[dx][k].w);
+      }
+      // A window that the border cuts looks only at what is there.
+      if (p > 0 && cut) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const bool there = y[e / 2] + dy < rows && x[e / 2] + dx < columns;
+#pragma unroll
+          for (int b = 0; b < 2; ++b) sums[b][e] = there ? sums[b][e] : greatest[b][e];
+        }
+      }
+#pragma unroll
+      for (int b = 0; b < 2; ++b)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          greatest[b][e] = p ? fmaxf(greatest[b][e], sums[b][e]) : sums[b][e];
+          least[b][e] = p ? fminf(least[b][e], sums[b][e]) : sums[b][e];
+        }
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+#pragma unroll
+      for (int b = 0; b < 2; ++b)
+        store_pair(&shared.pooled[m * kPixels + group + 8 * h][8 * b + pair],
+                   to_half2(prelu_of_window(greatest[b][2 * h], least[b][2 * h], slope[b][0]),
+                            prelu_of_window(greatest[b][2 * h + 1], least[b][2 * h + 1], slope[b][1])));
+  }
+}
+
+__device__ void convolve2(Shared& shared, const Fragments& fragments) {
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, group = lane / 4, pair = lane % 4 * 2;
+  uint4 weights[9];
+#pragma unroll
+  for (int t = 0; t < 9; ++t) weights[t] = __ldg(&fragments.conv2[t][lane]);
+  float bias[2][2], slope[2][2];
+  load_columns(bias, fragments.bias2, pair);
+  load_columns(slope, fragments.slope2, pair);
+#pragma unroll 1
+  for (int m = thread / kWarp; m < kProducts2; m += kWarps) {
+    // The last product's rows beyond the tile repeat the last pixel.
+    const int pixel = min(m * kPixels + lane % kPixels, kHeight2 * kWidth2 - 1);
+    const int y = pixel / kWidth2, x = pixel % kWidth2;
+    const __half* const from = &shared.pooled[y * kPooledWidth + x][lane / kPixels * 8];
+    float sums[2][4];
+    start_sums(sums, bias);
+#pragma unroll
+    for (int t = 0; t < 9; ++t) {
+      unsigned a[4];
+      load_a(a, from + (t / 3 * kPooledWidth + t % 3) * kPixelMaps);
+      multiply_add(sums[0], a, weights[t].x, weights[t].y);
+      multiply_add(sums[1], a, weights[t].z, weights[t].w);
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+#pragma unroll
+      for (int b = 0; b < 2; ++b)
+        store_pair(&shared.maps2[m * kPixels + group + 8 * h][8 * b + pair],
+                   to_half2(prelu(sums[b][2 * h], slope[b][0]), prelu(sums[b][2 * h + 1], slope[b][1])));
+  }
+}
+
+// Third convolution and heads.
+__device__ void convolve3(const Shared& shared, const Fragments& fragments, const Work& work, const PlacedTile& tile) {
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, group = lane / 4, pair = lane % 4 * 2;
+  uint4 weights[9][2];
+#pragma unroll
+  for (int t = 0; t < 9; ++t)
+#pragma unroll
+    for (int b = 0; b < 2; ++b) weights[t][b] = __ldg(&fragments.conv3[t][b][lane]);
+  const Level& level = work.levels[tile.level];
+  const int rows = level.rows - tile.row, columns = level.columns - tile.column;
+#pragma unroll 1
+  for (int m = thread / kWarp; m < kHeight * kWidth / kPixels; m += kWarps) {
+    const int pixel = m * kPixels + lane % kPixels;
+    const __half* const from = &shared.maps2[pixel / kWidth * kWidth2 + pixel % kWidth][lane / kPixels * 8];
+    float bias[4][2], sums[4][4];
+    load_columns(bias, fragments.bias3, pair);
+    start_sums(sums, bias);
+#pragma unroll
+    for (int t = 0; t < 9; ++t) {
+      unsigned a[4];
+      load_a(a, from + (t / 3 * kWidth2 + t % 3) * kPixelMaps);
+#pragma unroll
+      for (int b = 0; b < 2; ++b) {
+        multiply_add(sums[2 * b], a, weights[t][b].x, weights[t][b].y);
+        multiply_add(sums[2 * b + 1], a, weights[t][b].z, weights[t][b].w);
+      }
+    }
+    float head_bias[1][2], answers[1][4];
+    load_columns(head_bias, fragments.head_bias, pair);
+    start_sums(answers, head_bias);
+    const uint4 heads = fragments.heads[lane];
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+      // D's fragments of two blocks of 8 maps are A's of 16.
+      unsigned a[4];
+      float slope[2][2];
+      load_columns(slope, fragments.slope3 + 16 * k, pair);
+#pragma unroll
+      for (int b = 0; b < 2; ++b)
+#pragma unroll
+        for (int h = 0; h < 2; ++h)
+          a[2 * b + h] =
+              to_half2(prelu(sums[2 * k + b][2 * h], slope[b][0]), prelu(sums[2 * k + b][2 * h + 1], slope[b][1]));
+      multiply_add(answers[0], a, k ? heads.z : heads.x, k ? heads.w : heads.y);
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int cell = m * kPixels + group + 8 * h, y = cell / kWidth, x = cell % kWidth;
+      const float first = answers[0][2 * h], second = answers[0][2 * h + 1];
+      const bool passed = pair == kLogit && y < rows && x < columns && first >= work.settings.cell_logit;
+      const unsigned all_passed = __ballot_sync(kAllLanes, passed);
+      if (!all_passed) continue;
+      const int offsets = lane / 4 * 4;  // the lane that has the first two
+      Found found = {first, {}, tile.row + y, tile.column + x, 0};
+      found.offsets[0] = __shfl_sync(kAllLanes, first, offsets);
+      found.offsets[1] = __shfl_sync(kAllLanes, second, offsets);
+      found.offsets[2] = __shfl_sync(kAllLanes, first, offsets + 1);
+      found.offsets[3] = __shfl_sync(kAllLanes, second, offsets + 1);
+      const int place = reserve_place(work.level_counts[tile.level], all_passed);
+      if (passed) store_found(work, level, place, found);
+    }
+  }
+}
+
+__global__ void __launch_bounds__(kThreads, kBlocks) pnet_fast_kernel(Work work, const Fragments* fragments) {
+  MTCNN_FAST_SHARED_MEMORY(memory);
+  Shared& shared = *reinterpret_cast<Shared*>(memory);
+  const int tiles = work.job->tiles;
+  PlacedTile tile = {0, 0, 0};
+  for (int i = static_cast<int>(blockIdx.x); i < tiles; i += static_cast<int>(gridDim.x)) {
+    tile = place_tile(work, i, kHeight, kWidth, tile.level);
+    const Level& level = work.levels[tile.level];
+    load_pixels(shared, static_cast<const __half*>(work.pyramid), level, tile);
+    __syncthreads();
+    convolve1(shared, *fragments, level, tile);
+    __syncthreads();
+    convolve2(shared, *fragments);
+    __syncthreads();
+    convolve3(shared, *fragments, work, tile);
+    __syncthreads();
+  }
+}
+
+float round_to_half(float x) { return __half2float(__float2half_rn(x)); }
+
+unsigned pack_pair(float low, float high) {
+  return static_cast<unsigned>(__half_as_ushort(__float2half_rn(low))) |
+         static_cast<unsigned>(__half_as_ushort(__float2half_rn(high))) << 16;
+}
+
+// B's fragments of 16 rows and of 8 columns, then of the next 8, for each lane. weight(row, column).
+template <class F>
+void pack_blocks(uint4 (&out)[kWarp], const F& weight) {
+  for (int lane = 0; lane < kWarp; ++lane) {
+    const int column = lane / 4, row = lane % 4 * 2;
+    const auto pair = [&](int r, int c) { return pack_pair(weight(r, c), weight(r + 1, c)); };
+    out[lane] = {pair(row, column), pair(row + 8, column), pair(row, column + 8), pair(row + 8, column + 8)};
+  }
+}
+
+}  // namespace
+
+Tile pnet_fast_tile() { return {kHeight, kWidth}; }
+
+void pnet_fast(const Queue& queue, const Work& work, const void* weights) {
+  launch(queue, pnet_fast_kernel, kThreads, sizeof(Shared), work, &static_cast<const Weights*>(weights)->fragments);
+}
+
+const PnetWeights* pnet_fast_layers(const void* weights) { return &static_cast<const Weights*>(weights)->layers; }
+
+std::vector<unsigned char> pack_pnet_fast(const PnetWeights& weights) {
+  Weights packed = {};
+  packed.layers = weights;
+  PnetLayers& layers = packed.layers.layers;
+  const auto round_all = [](auto& rows) {
+    for (auto& row : rows)
+      for (float& x : row) x = round_to_half(x);
+  };
+  round_all(layers.conv1);
+  round_all(layers.conv2);
+  round_all(layers.conv3);
+  round_all(packed.layers.box);
+  for (float& x : layers.face) x = round_to_half(x);
+
+  Fragments& f = packed.fragments;
+  for (int odd = 0; odd < 2; ++odd)
+    for (int k = 0; k < 2; ++k)
+      pack_blocks(f.conv1[odd][k], [&](int row, int map) {
+        const int value = 16 * k + row, ky = value / 10, in_row = value % 10 - odd;
+        if (map >= kMaps1 || ky > 2 || in_row < 0 || in_row > 8) return 0.0F;
+        return layers.conv1[in_row % 3 * 9 + ky * 3 + in_row / 3][map];
+      });
+  for (int t = 0; t < 9; ++t) {
+    pack_blocks(f.conv2[t], [&](int in, int map) { return in < kMaps1 ? layers.conv2[in * 9 + t][map] : 0.0F; });
+    for (int b = 0; b < 2; ++b)
+      pack_blocks(f.conv3[t][b], [&](int in, int map) { return layers.conv3[in * 9 + t][16 * b + map]; });
+  }
+  // The two blocks are of inputs here, not of outputs.
+  pack_blocks(f.heads, [&](int row, int column) {
+    const int in = row + column / 8 * 16, head = column % 8;
+    return head < 4 ? packed.layers.box[in][head] : head == kLogit ? layers.face[in] : 0.0F;
+  });
+  std::ranges::copy_n(layers.bias1, kMaps1, f.bias1);
+  std::ranges::copy_n(layers.slope1, kMaps1, f.slope1);
+  std::ranges::copy(layers.bias2, f.bias2);
+  std::ranges::copy(layers.slope2, f.slope2);
+  std::ranges::copy(layers.bias3, f.bias3);
+  std::ranges::copy(layers.slope3, f.slope3);
+  std::ranges::copy(weights.box_bias, f.head_bias);
+  f.head_bias[kLogit] = layers.face_bias[0];
+  std::vector<unsigned char> bytes(sizeof packed);
+  std::memcpy(bytes.data(), &packed, sizeof packed);
+  return bytes;
+}
+
+}  // namespace mtcnn_fast::cuda

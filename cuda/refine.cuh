@@ -1,0 +1,71 @@
+// What the kernels of R-Net and O-Net share in both arithmetics.
+#pragma once
+
+#include "refine.h"
+
+namespace mtcnn_fast::cuda {
+
+// How many windows there are, as their counter may exceed what there is room for.
+struct WindowCount {
+  const int* count;
+  int capacity;
+  __device__ int get() const { return min(*count, capacity); }
+};
+inline WindowCount window_count(const Work& work, int net) {
+  return {&work.counts->windows[net], work.windows[net].capacity};
+}
+
+// The greater, or NaN if one is: fmaxf() would hide it.
+__device__ inline float greater(float a, float b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+#else
+  return a > b || a != a ? a : b;
+#endif
+}
+
+// Slopes can be negative or above 1, so this is no max(x, slope * x).
+__device__ inline float prelu(float x, float slope) { return x > 0 ? x : x * slope; }
+
+__device__ inline float4 load4(const float* p) { return __ldg(reinterpret_cast<const float4*>(p)); }
+
+// The heads: a warp for a window, lanes share the inputs.
+constexpr int kHeadThreads = 128;
+template <class Layer>
+__global__ void __launch_bounds__(kHeadThreads)
+    heads_kernel(WindowCount windows, const float* hidden, const float* weights, float* answers) {
+  constexpr Heads kHeads = Layer::kShape;
+  constexpr int kInputs = kHeads.inputs / kWarp;
+  const int n = windows.get();
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  const float* const biases = weights + kHeads.inputs * kHeads.outputs;
+  constexpr int kWarps = kHeadThreads / kWarp;
+  for (int window = static_cast<int>(blockIdx.x) * kWarps + warp; window < n;
+       window += static_cast<int>(gridDim.x) * kWarps) {
+    float inputs[kInputs];
+#pragma unroll
+    for (int i = 0; i < kInputs; ++i)
+      inputs[i] = hidden[static_cast<std::size_t>(window) * kHeads.inputs + i * kWarp + lane];
+    float answer = 0;
+#pragma unroll
+    for (int o = 0; o < kHeads.outputs; ++o) {
+      float sum = 0;
+#pragma unroll
+      for (int i = 0; i < kInputs; ++i)
+        sum = fmaf(inputs[i], __ldg(weights + o * kHeads.inputs + i * kWarp + lane), sum);
+#pragma unroll
+      for (int distance = kWarp / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(kAllLanes, sum, distance);
+      if (lane == o) answer = sum + __ldg(biases + o);
+    }
+    if (lane < kAnswers) answers[static_cast<std::size_t>(window) * kAnswers + lane] = answer;
+  }
+}
+
+template <class Layer>
+void heads(const Queue& queue, WindowCount windows, const float* hidden, const float* weights, float* answers) {
+  launch(queue, heads_kernel<Layer>, kHeadThreads, 0, windows, hidden, weights, answers);
+}
+
+}  // namespace mtcnn_fast::cuda

@@ -1,0 +1,422 @@
+#include "slot.h"
+
+#include <cuda_fp16.h>
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+namespace mtcnn_fast::cuda {
+namespace {
+
+// A run takes that many pixels of pyramids at most, unless one image has more: eight frames of 1920x1080 at 20 px, 0.15
+// GB in float32.
+constexpr std::int64_t kPixelsTogether = 12 << 20;
+constexpr std::size_t kImagesTogether = 64;
+constexpr std::size_t kAlignment = 256;
+
+constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+std::int64_t level_pixels(const PlannedLevel& level) {
+  return static_cast<std::int64_t>(level.height) * round_up(level.width, 2);
+}
+
+// Cells of P-Net along a side: Backend::pnet_cells.
+int cells(int side) { return side < 12 ? 0 : (side - 1) / 2 - 4; }
+
+// Whether rows of an image are runs of bytes, to be copied as they are.
+bool packed(const PlannedImage& image) { return image.pixel >= 1 && image.pixel <= 4; }
+
+// The first byte of a packed image's first pixel, whichever channel that is.
+const std::uint8_t* first_byte(const PlannedImage& image) {
+  return image.data + std::min<std::int64_t>(0, 2 * image.channel);
+}
+
+std::size_t row_bytes(const PlannedImage& image) {
+  if (!packed(image)) return std::size_t{3} * image.width;
+  // A view of three of four channels may end before the last pixel's fourth.
+  return static_cast<std::size_t>(image.pixel * (image.width - 1) + 2 * std::abs(image.channel) + 1);
+}
+
+// Rows on the device begin at multiples of four bytes.
+std::size_t staged_stride(const PlannedImage& image) { return round_up(row_bytes(image), 4); }
+
+// Whether the device can read an image where it lies, without its rows being copied to pinned memory first.
+bool pinned(const PlannedImage& image) {
+  if (!packed(image) || image.stride < static_cast<std::int64_t>(row_bytes(image))) return false;
+  cudaPointerAttributes attributes = {};
+  MTCNN_FAST_CHECK(cudaPointerGetAttributes(&attributes, image.data));
+  return attributes.type == cudaMemoryTypeHost;
+}
+
+template <class T>
+T* at(const DeviceBuffer& buffer, std::size_t offset) {
+  return reinterpret_cast<T*>(buffer.as<char>() + offset);
+}
+
+}  // namespace
+
+// Between the cascade's parts, where a caller wants to know how long each takes.
+struct Slot::Times {
+  static constexpr int kMarks = 7;
+  Event marks[kMarks] = {Event(cudaEventDefault), Event(cudaEventDefault), Event(cudaEventDefault),
+                         Event(cudaEventDefault), Event(cudaEventDefault), Event(cudaEventDefault),
+                         Event(cudaEventDefault)};
+
+  void fill(Report& report) const {
+    const auto between = [this](int from, int to) {
+      float ms = 0;
+      MTCNN_FAST_CHECK(cudaEventElapsedTime(&ms, marks[from], marks[to]));
+      return ms;
+    };
+    report.pnet_ms = between(0, 1);
+    report.nms_ms = between(1, 2) + between(3, 4) + between(5, 6);
+    report.rnet_ms = between(2, 3);
+    report.onet_ms = between(4, 5);
+    report.total_ms = between(0, 6);
+  }
+};
+
+Slot::Slot(const Model& model) : model_(model), work_{}, recorded_{} {
+  work_.settings = model.settings;
+  const int least = model.first_capacity;
+  capacity_.windows[kRnet] = least ? least : 1024;
+  capacity_.windows[kOnet] = least ? least : 128;
+  capacity_.faces = least ? least : 64;
+}
+
+Slot::~Slot() { drain(); }
+
+void Slot::drain() noexcept { cudaStreamSynchronize(stream_); }
+
+std::size_t Slot::images_together(std::span<const PlannedImage> images) {
+  std::int64_t pixels = 0;
+  std::size_t count = 0;
+  for (; count < std::min(images.size(), kImagesTogether); ++count) {
+    for (int k = 0; k < images[count].level_count; ++k) pixels += level_pixels(images[count].levels[k]);
+    if (count > 0 && pixels > kPixelsTogether) break;
+  }
+  return count;
+}
+
+void Slot::start(std::span<const PlannedImage> images, cudaEvent_t input, bool timed) {
+  timed_ = timed;
+  if (timed && !times_) times_ = std::make_unique<Times>();
+  if (input) MTCNN_FAST_CHECK(cudaStreamWaitEvent(stream_, input, 0));
+  reserve_pixels(images);
+  describe(images);
+  run();
+}
+
+// Room for the images' bytes, in pinned memory and on the device.
+void Slot::reserve_pixels(std::span<const PlannedImage> images) {
+  std::size_t bytes = 0;
+  for (const PlannedImage& image : images)
+    if (!image.on_device) bytes += round_up(staged_stride(image) * image.height, kAlignment);
+  staging_.reserve(bytes);
+  pixels_.reserve(bytes);
+}
+
+// Queues the upload of an image of the host's, by way of pinned memory from `used` on, unless it lies in such already.
+Image Slot::stage(const PlannedImage& image, std::size_t& used) {
+  Image staged = {};
+  staged.height = image.height, staged.width = image.width;
+  if (image.on_device) {
+    staged.data = image.data;
+    staged.stride = image.stride, staged.pixel = image.pixel, staged.channel = image.channel;
+    return staged;
+  }
+  const std::size_t stride = staged_stride(image), bytes = stride * image.height;
+  std::uint8_t* const staged_from = staging_.as<std::uint8_t>() + used;
+  std::uint8_t* out = staged_from;
+  std::uint8_t* const device = pixels_.as<std::uint8_t>() + used;
+  used += round_up(bytes, kAlignment);
+  staged.stride = static_cast<std::int64_t>(stride);
+  if (packed(image)) {
+    staged.pixel = image.pixel, staged.channel = image.channel;
+    staged.data = device + (image.data - first_byte(image));
+    if (pinned(image)) {
+      MTCNN_FAST_CHECK(cudaMemcpy2DAsync(device, stride, first_byte(image), static_cast<std::size_t>(image.stride),
+                                         row_bytes(image), static_cast<std::size_t>(image.height),
+                                         cudaMemcpyHostToDevice, stream_));
+      return staged;
+    }
+    for (int y = 0; y < image.height; ++y, out += stride)
+      std::memcpy(out, first_byte(image) + y * image.stride, row_bytes(image));
+  } else {
+    staged.pixel = 3, staged.channel = 1;
+    staged.data = device;
+    for (int y = 0; y < image.height; ++y, out += stride) {
+      const std::uint8_t* in = image.data + y * image.stride;
+      for (int x = 0; x < image.width; ++x, in += image.pixel)
+        for (int c = 0; c < 3; ++c) out[3 * x + c] = in[c * image.channel];
+    }
+  }
+  // Image by image: the upload of one overlaps with the copying of the next.
+  MTCNN_FAST_CHECK(cudaMemcpyAsync(device, staged_from, bytes, cudaMemcpyHostToDevice, stream_));
+  return staged;
+}
+
+// Writes what there is to do, and makes room for it.
+void Slot::describe(std::span<const PlannedImage> planned) {
+  Capacities wanted;
+  wanted.images = static_cast<int>(planned.size());
+  for (const PlannedImage& image : planned) wanted.levels += image.level_count;
+  if (wanted.images > capacity_.images || wanted.levels > capacity_.levels || !description_bytes_) {
+    capacity_.images = std::max(capacity_.images, wanted.images);
+    capacity_.levels = std::max(capacity_.levels, wanted.levels);
+    images_at_ = round_up(sizeof(Job), kAlignment);
+    levels_at_ = images_at_ + round_up(sizeof(Image) * capacity_.images, kAlignment);
+    description_bytes_ = levels_at_ + sizeof(Level) * capacity_.levels;
+    description_host_.reserve(description_bytes_);
+    graph_.reset();
+  }
+  const Tile tile = pnet_tile(model_.arithmetic, model_.shared_memory);
+  job() = {.images = wanted.images,
+           .levels = wanted.levels,
+           .strips = 0,
+           .tiles = 0,
+           .tile_height = tile.height,
+           .tile_width = tile.width};
+  std::size_t used = 0;
+  std::int64_t found = 0;
+  int next = 0;
+  const auto ceil_div = [](int a, int b) { return (a + b - 1) / b; };
+  for (int i = 0; i < wanted.images; ++i) {
+    Image& image = images()[i] = stage(planned[i], used);
+    image.first_level = next, image.levels = planned[i].level_count;
+    image.first_found = static_cast<int>(found);
+    image.first_cell = wanted.cells;
+    image.across = planned[i].across;
+    for (int k = 0; k < image.levels; ++k, ++next) {
+      const PlannedLevel& plan = planned[i].levels[k];
+      Level& level = levels()[next] = {};
+      level.scale = plan.scale;
+      level.image = i;
+      level.height = plan.height, level.width = plan.width;
+      level.pitch = static_cast<int>(round_up(plan.width, 2));
+      level.first_pixel = wanted.pixels;
+      level.rows = cells(plan.height), level.columns = cells(plan.width);
+      level.first_cell = wanted.cells;
+      level.lanes = resize_lanes(image.height, image.width, plan.height, plan.width);
+      const Strip strip = resize_strip(level.lanes);
+      level.first_strip = job().strips;
+      level.first_tile = job().tiles;
+      level.reach = plan.reach;
+      const std::int64_t all = static_cast<std::int64_t>(level.rows) * level.columns;
+      level.found = static_cast<int>(found);
+      level.capacity = static_cast<int>(std::min(
+          all, std::max<std::int64_t>(all / found_share_, model_.first_capacity ? model_.first_capacity : 64)));
+      found += level.capacity;
+      job().strips += ceil_div(plan.height, strip.height) * ceil_div(plan.width, strip.width);
+      job().tiles += ceil_div(level.rows, tile.height) * ceil_div(level.columns, tile.width);
+      wanted.pixels += level_pixels(plan);
+      wanted.cells += all;
+    }
+  }
+  capacity_.pixels = std::max(capacity_.pixels, wanted.pixels);
+  capacity_.cells = std::max(capacity_.cells, wanted.cells);
+  capacity_.found = std::max(capacity_.found, static_cast<int>(found));
+}
+
+// Gives every list its room.
+void Slot::reserve() {
+  const Capacities& c = capacity_;
+  description_.reserve(description_bytes_);
+  pyramid_.reserve(static_cast<std::size_t>(c.pixels) * 3 * element());
+  const std::size_t map = static_cast<std::size_t>(c.cells) * sizeof(std::int32_t);
+  if (cell_map_.reserve(map)) MTCNN_FAST_CHECK(cudaMemsetAsync(cell_map_.as<void>(), 0, cell_map_.bytes(), stream_));
+  found_.reserve(c.found * sizeof(Found));
+  found_boxes_.reserve(c.found * sizeof(BoxD));
+  keys_.reserve(std::max({c.found, c.windows[kRnet], c.windows[kOnet]}) * sizeof(std::uint64_t));
+  image_counts_at_ = kAlignment;
+  level_counts_at_ = image_counts_at_ + round_up(c.images * sizeof(ImageCounts), kAlignment);
+  const std::size_t counts = level_counts_at_ + c.levels * sizeof(LevelCounts);
+  counts_.reserve(counts);
+  counts_host_.reserve(counts);
+  faces_.reserve(c.faces * sizeof(Detection));
+
+  const int windows = c.windows[kRnet] + c.windows[kOnet];
+  boxes_.reserve(windows * sizeof(BoxD));
+  window_images_.reserve(windows * sizeof(int));
+  answers_.reserve(windows * kAnswers * sizeof(float));
+  constexpr void* Activations::*kMembers[] = {&Activations::crops, &Activations::maps, &Activations::maps3,
+                                              &Activations::features, &Activations::hidden};
+  std::size_t places[2][std::size(kMembers)], activations = 0;
+  for (const int net : {kRnet, kOnet}) {
+    const ActivationBytes bytes = activation_bytes(net, model_.arithmetic);
+    std::size_t used = 0, *place = places[net];
+    for (const std::size_t one : {bytes.crops, bytes.maps, bytes.maps3, bytes.features, bytes.hidden}) {
+      *place++ = used;
+      used += round_up(one * c.windows[net], kAlignment);
+    }
+    activations = std::max(activations, used);
+  }
+  activations_.reserve(activations);
+  for (const int net : {kRnet, kOnet})
+    for (std::size_t k = 0; k < std::size(kMembers); ++k)
+      work_.activations[net].*kMembers[k] = at<void>(activations_, places[net][k]);
+
+  work_.job = description_.as<Job>();
+  work_.images = at<Image>(description_, images_at_);
+  work_.levels = at<Level>(description_, levels_at_);
+  work_.pyramid = pyramid_.as<void>();
+  work_.cell_map = cell_map_.as<std::int32_t>();
+  work_.found = found_.as<Found>();
+  work_.found_boxes = found_boxes_.as<BoxD>();
+  work_.keys = keys_.as<std::uint64_t>();
+  work_.counts = counts_.as<Counts>();
+  work_.image_counts = at<ImageCounts>(counts_, image_counts_at_);
+  work_.level_counts = at<LevelCounts>(counts_, level_counts_at_);
+  int first = 0;
+  for (const int net : {kRnet, kOnet}) {
+    work_.windows[net] = {boxes_.as<BoxD>() + first, window_images_.as<int>() + first,
+                          answers_.as<float>() + std::size_t{kAnswers} * first, c.windows[net]};
+    first += c.windows[net];
+  }
+  const auto mapped = [](const HostBuffer& buffer) {
+    void* device = nullptr;
+    MTCNN_FAST_CHECK(cudaHostGetDevicePointer(&device, buffer.as<void>(), 0));
+    return static_cast<char*>(device);
+  };
+  char* const host = mapped(counts_host_);
+  work_.host_counts = reinterpret_cast<Counts*>(host);
+  work_.host_image_counts = reinterpret_cast<ImageCounts*>(host + image_counts_at_);
+  work_.host_level_counts = reinterpret_cast<LevelCounts*>(host + level_counts_at_);
+  work_.faces = reinterpret_cast<Detection*>(mapped(faces_));
+  work_.face_capacity = c.faces;
+}
+
+void Slot::run() {
+  reserve();
+  if (timed_) return queue_cascade(times_.get());
+  // The kernels' parameters are in the graph.
+  if (!graph_ || !(recorded_ == work_)) {
+    graph_.record(stream_, [this] { queue_cascade(nullptr); });
+    recorded_ = work_;
+  }
+  graph_.launch(stream_);
+}
+
+// In the order of a picture's way through it.
+std::span<const Slot::Step> Slot::steps() {
+  static constexpr Step kSteps[] = {
+      {"pyramid", [](const Queue& q, const Work& w, const Model& m) { pyramid(q, w, m.arithmetic); }, false},
+      {"pnet",
+       [](const Queue& q, const Work& w, const Model& m) {
+         cuda::pnet(q, w, m.arithmetic, m.pnet.as<void>());
+         if (m.settings.conventions.mirrors_lone_cell) mirror_lone_cells(q, w, m.arithmetic, m.pnet.as<void>());
+       },
+       true},
+      {"suppress_levels", [](const Queue& q, const Work& w, const Model&) { suppress_levels(q, w); }, false},
+      {"suppress_cells", [](const Queue& q, const Work& w, const Model&) { suppress_cells(q, w); }, true},
+      {"rnet_crops", [](const Queue& q, const Work& w, const Model& m) { crops(q, w, kRnet, m.arithmetic); }, false},
+      {"rnet",
+       [](const Queue& q, const Work& w, const Model& m) {
+         cuda::refine(q, w, kRnet, m.arithmetic, m.refine_weights(kRnet));
+       },
+       true},
+      {"suppress_rnet", [](const Queue& q, const Work& w, const Model&) { suppress_rnet(q, w); }, true},
+      {"onet_crops", [](const Queue& q, const Work& w, const Model& m) { crops(q, w, kOnet, m.arithmetic); }, false},
+      {"onet",
+       [](const Queue& q, const Work& w, const Model& m) {
+         cuda::refine(q, w, kOnet, m.arithmetic, m.refine_weights(kOnet));
+       },
+       true},
+      {"suppress_onet", [](const Queue& q, const Work& w, const Model&) { suppress_onet(q, w); }, true},
+  };
+  return kSteps;
+}
+
+void Slot::queue_cascade(Times* times) {
+  int marks = 0;
+  const auto mark = [&] {
+    if (times) MTCNN_FAST_CHECK(cudaEventRecord(times->marks[marks++], stream_));
+  };
+  MTCNN_FAST_CHECK(cudaMemcpyAsync(description_.as<void>(), description_host_.as<void>(), description_bytes_,
+                                   cudaMemcpyHostToDevice, stream_));
+  mark();
+  for (const Step& step : steps()) {
+    step.queue(queue(), work_, model_);
+    if (step.ends_part) mark();
+  }
+}
+
+// Whether a list was too short; then its room is enough for what was counted.
+bool Slot::overflowed() {
+  const Counts& counts = *counts_host_.as<Counts>();
+  const LevelCounts* const level_counts = this->level_counts();
+  bool any = false;
+  const auto fit = [&any](int& capacity, int count) {
+    if (count <= capacity) return;
+    capacity = count + count / 4;
+    any = true;
+  };
+  fit(capacity_.windows[kRnet], counts.windows[kRnet]);
+  fit(capacity_.windows[kOnet], counts.windows[kOnet]);
+  fit(capacity_.faces, counts.faces);
+  std::int64_t found = 0;
+  bool cells_overflowed = false;
+  for (int k = 0; k < job().levels; ++k) cells_overflowed |= level_counts[k].found > levels()[k].capacity;
+  if (!cells_overflowed) return any;
+  const auto fits = [&](int k) {
+    const Level& level = levels()[k];
+    return level_counts[k].found <= static_cast<std::int64_t>(level.rows) * level.columns / found_share_;
+  };
+  for (int k = 0; k < job().levels; ++k)
+    while (level_counts[k].found > levels()[k].capacity && found_share_ > 1 && !fits(k)) found_share_ /= 2;
+  int next = 0;
+  for (int i = 0; i < job().images; ++i) {
+    images()[i].first_found = static_cast<int>(found);
+    for (int k = 0; k < images()[i].levels; ++k, ++next) {
+      Level& level = levels()[next];
+      const std::int64_t all = static_cast<std::int64_t>(level.rows) * level.columns;
+      level.found = static_cast<int>(found);
+      level.capacity = static_cast<int>(std::max<std::int64_t>(level.capacity, all / found_share_));
+      found += level.capacity;
+    }
+  }
+  capacity_.found = std::max(capacity_.found, static_cast<int>(found));
+  return true;
+}
+
+void Slot::finish(int first_image, Emit emit, void* context) {
+  MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
+  while (overflowed()) {
+    // The images are on the device still.
+    run();
+    MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
+  }
+  std::vector<LevelReport> reports;
+  for (int i = 0; i < job().images; ++i) {
+    const ImageCounts& c = image_counts()[i];
+    reports.clear();
+    for (int k = 0; k < images()[i].levels; ++k) {
+      const LevelCounts& level = level_counts()[images()[i].first_level + k];
+      reports.push_back({level.found, level.kept});
+    }
+    Report report = {};
+    report.levels = reports.data();
+    report.rnet = c.windows[kRnet], report.onet = c.windows[kOnet];
+    if (timed_) times_->fill(report);
+    emit(context, first_image + i, faces_.as<Detection>() + c.first_face, c.faces, report);
+  }
+}
+
+void Slot::warm_up() {
+  describe({});
+  reserve();
+  queue_cascade(nullptr);
+  MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
+}
+
+std::size_t Slot::bytes() const {
+  std::size_t bytes = 0;
+  for (const DeviceBuffer* buffer : {&pixels_, &description_, &pyramid_, &cell_map_, &found_, &found_boxes_, &keys_,
+                                     &counts_, &boxes_, &window_images_, &answers_, &activations_})
+    bytes += buffer->bytes();
+  for (const HostBuffer* buffer : {&staging_, &description_host_, &counts_host_, &faces_}) bytes += buffer->bytes();
+  return bytes;
+}
+
+}  // namespace mtcnn_fast::cuda

@@ -1,0 +1,117 @@
+// What one call works in on the device, borrowed from its engine: a stream, memory, and the cascade as a graph. Counts
+// stay on the device, and the kernels find in a description what there is to do: so one graph serves images of every
+// size and number, and is recorded anew only when memory has grown.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "interface.h"
+#include "kernels.h"
+#include "memory.h"
+
+namespace mtcnn_fast::cuda {
+
+// A detector's networks and decisions. Never changes.
+struct Model {
+  int device, processors;
+  std::size_t shared_memory;  // bytes that one block can have
+  Arithmetic arithmetic;
+  Settings settings;
+  int first_capacity;
+  DeviceBuffer pnet, refine[2];  // packed parameters
+
+  explicit Model(const EngineOptions& options);
+  const void* refine_weights(int net) const { return refine[net].as<void>(); }
+};
+
+class Slot {
+ public:
+  explicit Slot(const Model& model);
+  ~Slot();
+  Slot(const Slot&) = delete;
+  Slot& operator=(const Slot&) = delete;
+
+  // How many of the images, from the first on, one run should take: enough to fill the card, few enough that the upload
+  // of the next overlaps with their work, and that memory stays small.
+  static std::size_t images_together(std::span<const PlannedImage> images);
+
+  // Queues the cascade on those images, and reading them: their memory must stay until the slot is idle. Waits for
+  // `input` first, an event or null.
+  void start(std::span<const PlannedImage> images, cudaEvent_t input, bool timed);
+  // Waits for what start() queued, runs it again where a list was too short, and hands over the results.
+  void finish(int first_image, Emit emit, void* context);
+  // Waits for whatever is queued, after an error.
+  void drain() noexcept;
+
+  // Stage functions.
+  void resize(const PlannedImage& image, int height, int width, float* out);
+  void pnet(const float* level, int height, int width, float* logits, float* offsets);
+  void refine(int net, const float* crops, int n, float* answers);
+  void suppress(const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind, double extra,
+                std::int32_t* kept, std::int32_t* count);
+
+  // An empty run, which loads every kernel: one that this card cannot run says so now.
+  void warm_up();
+  std::size_t bytes() const;
+
+  // The cascade, one launcher of kernels.h after the other. Benchmarks queue the steps one by one, on what the last
+  // start() was given.
+  struct Step {
+    const char* name;
+    void (*queue)(const Queue&, const Work&, const Model&);
+    bool ends_part;  // of those whose times a caller can ask for
+  };
+  static std::span<const Step> steps();
+  Queue queue() const { return {stream_, model_.processors, model_.shared_memory}; }
+  const Work& work() const { return work_; }
+
+ private:
+  // How long a list is at most. Grows when a call needed more, and never falls.
+  struct Capacities {
+    int images = 0, levels = 0;
+    std::int64_t pixels = 0, cells = 0;  // of all levels
+    int found = 0;
+    int windows[2] = {}, faces = 0;
+  };
+  struct Times;
+
+  bool fast() const { return model_.arithmetic == Arithmetic::fast; }
+  std::size_t element() const { return fast() ? 2 : 4; }
+
+  void describe(std::span<const PlannedImage> images);
+  Image stage(const PlannedImage& image, std::size_t& used);
+  void reserve();
+  void reserve_pixels(std::span<const PlannedImage> images);
+  void run();
+  void queue_cascade(Times* times);
+  bool overflowed();
+  Job& job() { return *description_host_.as<Job>(); }
+  Image* images() { return reinterpret_cast<Image*>(description_host_.as<char>() + images_at_); }
+  Level* levels() { return reinterpret_cast<Level*>(description_host_.as<char>() + levels_at_); }
+
+  const ImageCounts* image_counts() const {
+    return reinterpret_cast<const ImageCounts*>(counts_host_.as<char>() + image_counts_at_);
+  }
+  const LevelCounts* level_counts() const {
+    return reinterpret_cast<const LevelCounts*>(counts_host_.as<char>() + level_counts_at_);
+  }
+
+  const Model& model_;
+  Stream stream_;
+  Graph graph_;
+  bool timed_ = false;
+  Capacities capacity_;
+  int found_share_ = 16;  // room is made for one in so many cells to pass P-Net
+  // In the description, and in the counts.
+  std::size_t images_at_ = 0, levels_at_ = 0, description_bytes_ = 0, image_counts_at_ = 0, level_counts_at_ = 0;
+  Work work_, recorded_;  // what the next run's kernels are given, and what the graph's are
+
+  HostBuffer staging_, description_host_, counts_host_, faces_;
+  DeviceBuffer pixels_, description_, pyramid_, cell_map_, found_, found_boxes_, keys_, counts_, boxes_, window_images_,
+      answers_, activations_;
+  std::unique_ptr<Times> times_;
+};
+
+}  // namespace mtcnn_fast::cuda

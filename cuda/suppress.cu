@@ -1,0 +1,352 @@
+// Non-maximum suppression, and what lies between the networks: the windows that R-Net and O-Net look at, and the faces.
+//
+// Within a level no sort is needed. Its boxes have one size, on a grid, so that those which overlap by more than the
+// threshold are `Level::reach` cells apart at most, and Work::cell_map says which of these passed. A cell is dropped
+// when one that comes before it has been kept, kept when all of these have been dropped, and waits for the next round
+// otherwise: which gives what taking one after the other gives, in 4 rounds or so on photographs. A block takes a
+// level.
+//
+// All else is by image, a block each: a sort by key, which is the descending rank above and a place below, so that no
+// two keys are equal and the order of equal ranks is the CPU's, then the greedy suppression of greedy.h. Images' ranges
+// in the lists of windows and faces come in the order in which blocks reserve them; nothing depends on that order.
+#include "greedy.h"
+#include "kernels.h"
+#include "sort.h"
+
+namespace mtcnn_fast::cuda {
+namespace {
+
+constexpr int kThreads = 512;
+static_assert(kSortedTogether % kThreads == 0);
+
+__device__ int lane_of_thread() { return static_cast<int>(threadIdx.x) % kWarp; }
+
+// Orders as ranks do, highest first, and equal ones by place.
+__device__ std::uint64_t key_of(float rank, std::uint32_t place) {
+  const unsigned bits = __float_as_uint(rank + 0.0f);  // -0 becomes 0: they tie
+  const unsigned descending = bits >> 31 ? bits : ~bits & 0x7fffffffu;
+  return static_cast<std::uint64_t>(descending) << 32 | place;
+}
+__device__ std::uint32_t place_in(std::uint64_t key) { return static_cast<std::uint32_t>(key); }
+
+__device__ OverlapTest overlap_test(const Settings& settings, Stage stage, int which) {
+  const Geometry geometry(settings.conventions);
+  return {settings.nms[which], geometry.overlap_kind(stage), static_cast<double>(geometry.overlap_extra(stage))};
+}
+
+// --- Within levels ---------------------------------------------------------------------------------------------------
+
+__device__ bool comes_before(const Found& a, const Found& b) {
+  if (a.logit != b.logit) return a.logit > b.logit;
+  return a.row != b.row ? a.row < b.row : a.column < b.column;
+}
+
+// Of a cell that is undecided, what Found::kept becomes.
+__device__ int decide(const Work& work, const Level& level, int index, const OverlapTest& test) {
+  const Found own = work.found[index];
+  const BoxD box = work.found_boxes[index];
+  const Screen screen = test.screen(box);
+  const std::int32_t* const map = work.cell_map + level.first_cell;
+  const int last_row = min(own.row + level.reach, level.rows - 1);
+  const int last_column = min(own.column + level.reach, level.columns - 1);
+  bool waits = false;
+  for (int row = max(own.row - level.reach, 0); row <= last_row; ++row)
+    for (int column = max(own.column - level.reach, 0); column <= last_column; ++column) {
+      const int other = map[static_cast<std::int64_t>(row) * level.columns + column] - 1;
+      if (other < 0) continue;
+      const Found& cell = work.found[other];
+      if (cell.kept < 0 || !comes_before(cell, own)) continue;
+      const BoxD other_box = work.found_boxes[other];
+      if (!test.exceeded(screen, test.screen(other_box), box, other_box)) continue;
+      if (cell.kept > 0) return -1;
+      waits = true;
+    }
+  return waits ? 0 : 1;
+}
+
+__global__ void __launch_bounds__(kThreads) suppress_levels_kernel(Work work) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const Geometry geometry(work.settings.conventions);
+  const OverlapTest test = overlap_test(work.settings, Stage::pnet, 0);
+  for (int l = static_cast<int>(blockIdx.x); l < work.job->levels; l += static_cast<int>(gridDim.x)) {
+    const Level& level = work.levels[l];
+    const int n = min(work.level_counts[l].found, level.capacity);
+    for (int i = level.found + thread; i < level.found + n; i += kThreads) {
+      Found& cell = work.found[i];
+      work.found_boxes[i] = geometry.cell(cell.row, cell.column, level.scale);
+      cell.logit = geometry.rank(cell.logit);
+      cell.kept = 0;
+    }
+    __syncthreads();
+
+    bool waits;
+    do {
+      waits = false;
+      for (int first = 0; first < n; first += kThreads) {
+        // What a thread decides does not depend on whether others have written their decisions of this round, only in
+        // which round it can. The barriers keep reads and writes of Found::kept apart.
+        if (first > 0) __syncthreads();
+        const int index = level.found + first + thread;
+        const bool open = first + thread < n && work.found[index].kept == 0;
+        const int decision = open ? decide(work, level, index, test) : 0;
+        __syncthreads();
+        if (decision) work.found[index].kept = decision;
+        waits |= open && !decision;
+      }
+    } while (__syncthreads_or(waits));
+
+    const Image& image = work.images[level.image];
+    for (int first = 0; first < n; first += kThreads) {
+      const int index = level.found + first + thread;
+      const bool kept = first + thread < n && work.found[index].kept > 0;
+      const unsigned ballot = __ballot_sync(kAllLanes, kept);
+      int place = 0;
+      if (lane_of_thread() == 0 && ballot) {
+        place = atomicAdd(&work.image_counts[level.image].candidates, __popc(ballot));
+        atomicAdd(&work.level_counts[l].kept, __popc(ballot));
+      }
+      place = __shfl_sync(kAllLanes, place, 0) + __popc(ballot & ((1u << lane_of_thread()) - 1));
+      if (!kept) continue;
+      const Found& cell = work.found[index];
+      const std::int64_t ordinal =
+          level.first_cell - image.first_cell + static_cast<std::int64_t>(cell.row) * level.columns + cell.column;
+      work.keys[image.first_found + place] = key_of(cell.logit, static_cast<std::uint32_t>(ordinal));
+    }
+  }
+}
+
+// --- By image --------------------------------------------------------------------------------------------------------
+
+struct Shared {
+  std::uint64_t sorted[kSortedTogether];
+  Greedy greedy;
+  int counts[kThreads / kWarp];
+  int base;
+};
+
+struct Place {
+  int before, all;
+};
+// How many of the threads before this one have something, and how many of all. By the whole block.
+__device__ Place count_before(bool any, Shared& shared) {
+  const unsigned ballot = __ballot_sync(kAllLanes, any);
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  __syncthreads();  // the counts before have been read
+  if (lane_of_thread() == 0) shared.counts[warp] = __popc(ballot);
+  __syncthreads();
+  Place place = {__popc(ballot & ((1u << lane_of_thread()) - 1)), 0};
+  for (int w = 0; w < kThreads / kWarp; ++w) {
+    if (w < warp) place.before += shared.counts[w];
+    place.all += shared.counts[w];
+  }
+  return place;
+}
+
+// Reserves `count` places of a list, of whose length `counter` keeps count. By the whole block, behind a barrier since
+// the call before.
+__device__ int reserve(int* counter, int count, Shared& shared) {
+  if (threadIdx.x == 0) shared.base = atomicAdd(counter, count);
+  __syncthreads();
+  return shared.base;
+}
+
+// The windows of the next network, of boxes that stand in order: index_of(key) is where in `boxes`, and offsets_of()
+// what the network before said of one. Those without a pixel are left out. Overwrites keys and boxes. Ends with a
+// barrier.
+template <class IndexOf, class OffsetsOf>
+__device__ void make_windows(const Work& work, int image, int net, int extra, std::uint64_t* keys, int n, BoxD* boxes,
+                             const IndexOf& index_of, const OffsetsOf& offsets_of, Shared& shared) {
+  const Geometry geometry(work.settings.conventions);
+  const int height = work.images[image].height, width = work.images[image].width;
+  const int thread = static_cast<int>(threadIdx.x);
+  int count = 0;
+  for (int first = 0; first < n; first += kThreads) {
+    bool any = false;
+    std::uint64_t index = 0;
+    if (first + thread < n) {
+      index = index_of(keys[first + thread]);
+      const BoxD window = geometry.next_window(boxes[index], offsets_of(index), extra);
+      any = geometry.has_pixels(window, height, width);
+      if (any) boxes[index] = window;
+    }
+    const Place place = count_before(any, shared);
+    if (any) keys[count + place.before] = index;
+    count += place.all;
+  }
+  const int base = reserve(&work.counts->windows[net], count, shared);
+  const Windows& windows = work.windows[net];
+  for (int k = thread; k < min(count, windows.capacity - base); k += kThreads) {
+    windows.boxes[base + k] = boxes[keys[k]];
+    windows.images[base + k] = image;
+  }
+  if (thread == 0) {
+    work.image_counts[image].first[net] = base;
+    work.image_counts[image].windows[net] = count;
+  }
+  __syncthreads();
+}
+
+__global__ void __launch_bounds__(kThreads) suppress_cells_kernel(Work work) {
+  __shared__ Shared shared;
+  const OverlapTest test = overlap_test(work.settings, Stage::pnet, 1);
+  for (int i = static_cast<int>(blockIdx.x); i < work.job->images; i += static_cast<int>(gridDim.x)) {
+    const Image& image = work.images[i];
+    std::uint64_t* const keys = work.keys + image.first_found;
+    int n = work.image_counts[i].candidates;
+    sort_ascending(keys, n, shared.sorted);
+    const auto index_of = [&](std::uint64_t key) -> std::uint64_t {
+      return static_cast<std::uint64_t>(work.cell_map[image.first_cell + place_in(key)] - 1);
+    };
+    if (image.across)
+      n = suppress_sorted<kThreads>(
+          keys, n, test, [&](std::uint64_t key) { return work.found_boxes[index_of(key)]; }, shared.greedy);
+    make_windows(
+        work, i, kRnet, 0, keys, n, work.found_boxes, index_of,
+        [&](std::uint64_t index) { return work.found[index].offsets; }, shared);
+    for (int l = image.first_level; l < image.first_level + image.levels; ++l) {
+      const Level& level = work.levels[l];
+      const int found = min(work.level_counts[l].found, level.capacity);
+      for (int k = static_cast<int>(threadIdx.x); k < found; k += kThreads) {
+        const Found& cell = work.found[level.found + k];
+        work.cell_map[level.first_cell + static_cast<std::int64_t>(cell.row) * level.columns + cell.column] = 0;
+      }
+    }
+  }
+}
+
+// An image's windows of a network, and the keys of those that are left.
+struct Answered {
+  int first, left;
+  std::uint64_t* keys;
+};
+
+// Those whose logit is above the threshold, sorted; pass(index) for each, before its rank is asked for. `last_wins`:
+// of equal ranks the last comes first.
+template <class Pass>
+__device__ Answered sort_answered(const Work& work, int image, int net, bool last_wins, const Pass& pass,
+                                  Shared& shared) {
+  const Geometry geometry(work.settings.conventions);
+  const Windows& windows = work.windows[net];
+  const ImageCounts& counts = work.image_counts[image];
+  const int first = counts.first[net], n = min(counts.windows[net], windows.capacity - first);
+  Answered answered = {first, 0, work.keys + first};
+  for (int start = 0; start < n; start += kThreads) {
+    const int k = start + static_cast<int>(threadIdx.x);
+    const float logit = k < n ? windows.answers[std::int64_t{kAnswers} * (first + k)] : 0;
+    const bool any = k < n && logit > work.settings.logits[net];
+    const Place place = count_before(any, shared);
+    if (any) {
+      pass(first + k);
+      const auto index = static_cast<std::uint32_t>(k);
+      answered.keys[answered.left + place.before] = key_of(geometry.rank(logit), last_wins ? ~index : index);
+    }
+    answered.left += place.all;
+  }
+  __syncthreads();
+  sort_ascending(answered.keys, answered.left, shared.sorted);
+  return answered;
+}
+
+__global__ void __launch_bounds__(kThreads) suppress_rnet_kernel(Work work) {
+  __shared__ Shared shared;
+  const OverlapTest test = overlap_test(work.settings, Stage::rnet, 2);
+  const bool last_wins = Geometry(work.settings.conventions).last_wins(Stage::rnet);
+  const Windows& windows = work.windows[kRnet];
+  for (int i = static_cast<int>(blockIdx.x); i < work.job->images; i += static_cast<int>(gridDim.x)) {
+    const Answered answered = sort_answered(
+        work, i, kRnet, last_wins, [](int) {}, shared);
+    const auto index_of = [&](std::uint64_t key) -> std::uint64_t {
+      return static_cast<std::uint64_t>(answered.first) + (last_wins ? ~place_in(key) : place_in(key));
+    };
+    const int n = suppress_sorted<kThreads>(
+        answered.keys, answered.left, test, [&](std::uint64_t key) { return windows.boxes[index_of(key)]; },
+        shared.greedy);
+    make_windows(
+        work, i, kOnet, 1, answered.keys, n, windows.boxes, index_of,
+        [&](std::uint64_t index) { return windows.answers + kAnswers * index + 1; }, shared);
+  }
+}
+
+__device__ Candidate candidate_of(const Windows& windows, std::int64_t index) {
+  const float* const answers = windows.answers + kAnswers * index;
+  Candidate c = {windows.boxes[index], answers[0], {}, {}};
+  for (int k = 0; k < 4; ++k) c.offsets[k] = answers[1 + k];
+  for (int k = 0; k < 10; ++k) c.landmarks[k] = answers[5 + k];
+  return c;
+}
+
+__global__ void __launch_bounds__(kThreads) suppress_onet_kernel(Work work) {
+  __shared__ Shared shared;
+  const Geometry geometry(work.settings.conventions);
+  const OverlapTest test = overlap_test(work.settings, Stage::onet, 3);
+  const bool last_wins = geometry.last_wins(Stage::onet);
+  const Windows& windows = work.windows[kOnet];
+  for (int i = static_cast<int>(blockIdx.x); i < work.job->images; i += static_cast<int>(gridDim.x)) {
+    // The regressed box takes the window's place, and landmarks in pixels those in units of it.
+    const auto finish = [&](int index) {
+      Candidate c = candidate_of(windows, index);
+      geometry.finish(c);
+      windows.boxes[index] = c.box;
+      for (int k = 0; k < 10; ++k) windows.answers[std::int64_t{kAnswers} * index + 5 + k] = c.landmarks[k];
+    };
+    const Answered answered = sort_answered(work, i, kOnet, last_wins, finish, shared);
+    const auto index_of = [&](std::uint64_t key) {
+      return static_cast<std::int64_t>(answered.first) + (last_wins ? ~place_in(key) : place_in(key));
+    };
+    const int n = suppress_sorted<kThreads>(
+        answered.keys, answered.left, test, [&](std::uint64_t key) { return windows.boxes[index_of(key)]; },
+        shared.greedy);
+    const int base = reserve(&work.counts->faces, n, shared);
+    for (int k = static_cast<int>(threadIdx.x); k < min(n, work.face_capacity - base); k += kThreads)
+      work.faces[base + k] = geometry.detection(candidate_of(windows, index_of(answered.keys[k])));
+    if (threadIdx.x == 0) {
+      work.image_counts[i].first_face = base;
+      work.image_counts[i].faces = n;
+    }
+  }
+}
+
+// To the host's memory; a kernel of its own, because all blocks of the one before must have counted.
+__global__ void __launch_bounds__(kThreads) report_counts_kernel(Work work) {
+  const int first = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  const int threads = static_cast<int>(gridDim.x) * kThreads;
+  if (first == 0) *work.host_counts = *work.counts;
+  for (int i = first; i < work.job->images; i += threads) work.host_image_counts[i] = work.image_counts[i];
+  for (int l = first; l < work.job->levels; l += threads) work.host_level_counts[l] = work.level_counts[l];
+}
+
+__global__ void __launch_bounds__(kThreads)
+    suppress_boxes_kernel(const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind, double extra,
+                          std::uint64_t* keys, int* kept, int* count) {
+  __shared__ Shared shared;
+  if (blockIdx.x > 0) return;
+  for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads)
+    keys[i] = key_of(scores[i], static_cast<std::uint32_t>(i));
+  // No barrier: the sort's threads take to shared memory what they have just written.
+  sort_ascending(keys, n, shared.sorted);
+  const int left = suppress_sorted<kThreads>(
+      keys, n, OverlapTest(threshold, kind, extra), [&](std::uint64_t key) { return boxes[place_in(key)]; },
+      shared.greedy);
+  for (int k = static_cast<int>(threadIdx.x); k < left; k += kThreads) kept[k] = static_cast<int>(place_in(keys[k]));
+  if (threadIdx.x == 0) *count = left;
+}
+
+}  // namespace
+
+void suppress_levels(const Queue& queue, const Work& work) { launch(queue, suppress_levels_kernel, kThreads, 0, work); }
+
+void suppress_cells(const Queue& queue, const Work& work) { launch(queue, suppress_cells_kernel, kThreads, 0, work); }
+
+void suppress_rnet(const Queue& queue, const Work& work) { launch(queue, suppress_rnet_kernel, kThreads, 0, work); }
+
+void suppress_onet(const Queue& queue, const Work& work) {
+  launch(queue, suppress_onet_kernel, kThreads, 0, work);
+  launch(queue, report_counts_kernel, kThreads, 0, work);
+}
+
+void suppress_boxes(const Queue& queue, const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind,
+                    double extra, std::uint64_t* keys, int* kept, int* count) {
+  launch(queue, suppress_boxes_kernel, kThreads, 0, boxes, scores, n, threshold, kind, extra, keys, kept, count);
+}
+
+}  // namespace mtcnn_fast::cuda

@@ -1,0 +1,229 @@
+// The backend of CUDA devices, by the interface of its shared object (cuda/interface.h).
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <stdexcept>
+
+#include "../backend.h"
+#include "../candidates.h"
+#include "../cpu/dispatch.h"
+#include "../networks.h"
+#include "../pyramid.h"
+#include "../weights.h"
+#include "library.h"
+#include "plan.h"
+
+namespace mtcnn_fast {
+namespace {
+
+void check(cuda::Status status, const cuda::Message& message) {
+  switch (status) {
+    case cuda::Status::ok:
+      return;
+    case cuda::Status::invalid:
+      throw std::invalid_argument(message.text);
+    case cuda::Status::unavailable:
+      throw std::runtime_error(std::string("CUDA: ") + message.text);
+    case cuda::Status::no_memory:
+      throw std::runtime_error(std::string("CUDA: out of memory: ") + message.text);
+  }
+}
+
+// Pixels by the distances between them, RGB from the first channel on.
+cuda::PlannedImage describe(const ImageView& view, const CudaPlan& plan) {
+  cuda::PlannedImage image = {};
+  image.pixel = view.pixel_stride ? view.pixel_stride : channels(view.format);
+  image.stride = view.stride ? view.stride : image.pixel * view.width;
+  image.channel = view.format == PixelFormat::gray ? 0 : view.channel_stride;
+  image.data = view.data;
+  if (view.format == PixelFormat::bgr || view.format == PixelFormat::bgra) {
+    image.data += 2 * image.channel;
+    image.channel = -image.channel;
+  }
+  image.height = view.height, image.width = view.width;
+  image.on_device = view.memory == Memory::device;
+  image.across = plan.across;
+  image.levels = plan.levels.data(), image.level_count = static_cast<int>(plan.levels.size());
+  return image;
+}
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(const cuda::Interface& interface, int index, const Options& options, const Conventions& conventions,
+              int threads)
+      : interface_(interface),
+        options_(options),
+        conventions_(conventions),
+        plans_(options_, conventions_),
+        index_(index) {
+    const Tensors& tensors = options.weights ? *options.weights : embedded_weights();
+    check_tensors(tensors);
+    std::vector<cuda::NamedTensor> named;
+    for (const auto& [name, tensor] : tensors) named.push_back({name.c_str(), tensor.data.data(), tensor.data.size()});
+    cuda::EngineOptions engine = {.device = index,
+                                  .fast = options.precision == "fast",
+                                  .conventions = conventions,
+                                  .cell_logit = least_float_not_below(logit_of(options.thresholds[0])),
+                                  .logits = {logit_of(options.thresholds[1]), logit_of(options.thresholds[2])},
+                                  .nms = {},
+                                  .tensors = named.data(),
+                                  .tensor_count = named.size(),
+                                  .first_capacity = 0};
+    std::copy(options.nms_thresholds.begin(), options.nms_thresholds.end(), engine.nms);
+    cuda::Message message = {};
+    check(interface.create(&engine, &engine_, &message), message);
+    options_.weights.reset();
+    device = "cuda:" + std::to_string(index);
+    isa = choose_kernels().name;
+    precision = engine.fast ? "fp16" : "fp32";
+    num_threads = threads;
+  }
+  ~CudaBackend() override { interface_.destroy(engine_); }
+  CudaBackend(const CudaBackend&) = delete;
+  CudaBackend& operator=(const CudaBackend&) = delete;
+
+  void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
+              std::span<Inspection> inspections, void* stream) const override {
+    std::vector<std::shared_ptr<const CudaPlan>> plans;
+    std::vector<cuda::PlannedImage> planned;
+    for (const ImageView& image : images) {
+      if (image.memory == Memory::device) check_device(image);
+      plans.push_back(plans_.get(image.height, image.width));
+      planned.push_back(describe(image, *plans.back()));
+    }
+    struct Context {
+      std::span<std::vector<Detection>> faces;
+      std::span<Inspection> inspections;
+      const std::vector<std::shared_ptr<const CudaPlan>>& plans;
+      std::exception_ptr error;
+    } context{faces, inspections, plans, nullptr};
+    const auto emit = [](void* pointer, int image, const Detection* found, int count, const cuda::Report& report) {
+      Context& c = *static_cast<Context*>(pointer);
+      try {
+        c.faces[image].assign(found, found + count);
+        if (!c.inspections.empty()) c.inspections[image] = inspection(*c.plans[image], report, count);
+      } catch (...) {
+        c.error = std::current_exception();
+      }
+    };
+    cuda::Message message = {};
+    check(interface_.detect(engine_, planned.data(), static_cast<int>(planned.size()), stream, !inspections.empty(),
+                            emit, &context, &message),
+          message);
+    if (context.error) std::rethrow_exception(context.error);
+    for (Inspection& seen : inspections) {
+      // Everything is computed in one precision: there is no screen before it.
+      if (precision != "fp32") continue;
+      for (const Inspection::Level& level : seen.levels) seen.confirmed_cells += level.cells;
+      seen.confirmed_rnet = seen.rnet, seen.confirmed_onet = seen.onet;
+    }
+  }
+
+  void resize(const ImageView& image, int height, int width, float* out) const override {
+    const CudaPlan none = {};
+    const cuda::PlannedImage planned = describe(image, none);
+    cuda::Message message = {};
+    check(interface_.resize(engine_, &planned, height, width, out, &message), message);
+  }
+
+  void pnet(const float* level, int height, int width, float* probabilities, float* offsets) const override {
+    const std::ptrdiff_t cells = static_cast<std::ptrdiff_t>(pnet_cells(height)) * pnet_cells(width);
+    if (cells == 0) return;
+    cuda::Message message = {};
+    check(interface_.pnet(engine_, level, height, width, probabilities, offsets, &message), message);
+    std::transform(probabilities, probabilities + cells, probabilities, probability);
+  }
+
+  void rnet(const float* crops, std::int64_t n, float* probabilities, float* offsets) const override {
+    refine(0, crops, n, probabilities, offsets, nullptr);
+  }
+  void onet(const float* crops, std::int64_t n, float* probabilities, float* offsets, float* landmarks) const override {
+    refine(1, crops, n, probabilities, offsets, landmarks);
+  }
+
+  std::vector<std::int64_t> suppress(std::span<const BoxD> boxes, std::span<const float> scores, double threshold,
+                                     Overlap kind) const override {
+    std::vector<std::int32_t> kept(boxes.size());
+    std::int32_t count = 0;
+    cuda::Message message = {};
+    if (!boxes.empty())
+      check(interface_.suppress(engine_, boxes.data(), scores.data(), static_cast<int>(boxes.size()), threshold, kind,
+                                0, kept.data(), &count, &message),
+            message);
+    return {kept.begin(), kept.begin() + count};
+  }
+
+  std::vector<LevelSize> levels(int height, int width) const override {
+    return pyramid_levels(height, width, options_, conventions_);
+  }
+
+  std::shared_ptr<float> upload(std::span<const float> values) const override {
+    float* device_values = nullptr;
+    cuda::Message message = {};
+    check(interface_.upload(engine_, values.data(), values.size(), &device_values, &message), message);
+    return {device_values, [self = shared_from_this(), this](float* p) { interface_.release(engine_, p); }};
+  }
+
+  void order_streams(void* first, void* stream) const override {
+    cuda::Message message = {};
+    check(interface_.order_streams(engine_, first, stream, &message), message);
+  }
+
+ private:
+  static Inspection inspection(const CudaPlan& plan, const cuda::Report& report, int faces) {
+    Inspection seen;
+    for (std::size_t k = 0; k < plan.levels.size(); ++k) {
+      const cuda::PlannedLevel& level = plan.levels[k];
+      const std::int64_t cells = static_cast<std::int64_t>(pnet_cells(level.height)) * pnet_cells(level.width);
+      seen.levels.push_back(
+          {level.scale, level.height, level.width, cells, report.levels[k].found, report.levels[k].kept});
+      seen.cells += report.levels[k].found;
+    }
+    seen.rnet = report.rnet, seen.onet = report.onet, seen.faces = faces;
+    seen.pnet_ms = report.pnet_ms, seen.nms_ms = report.nms_ms, seen.rnet_ms = report.rnet_ms;
+    seen.onet_ms = report.onet_ms, seen.total_ms = report.total_ms;
+    return seen;
+  }
+
+  void check_device(const ImageView& image) const {
+    int owner = -1;
+    cuda::Message message = {};
+    check(interface_.device_of(image.data, &owner, &message), message);
+    if (owner == index_) return;
+    throw std::invalid_argument("the image is " +
+                                (owner < 0 ? "in memory that is no GPU's" : "on cuda:" + std::to_string(owner)) +
+                                ", and the detector on " + device);
+  }
+
+  void refine(int net, const float* crops, std::int64_t n, float* probabilities, float* offsets,
+              float* landmarks) const {
+    constexpr std::int64_t kAnswers = 16;
+    std::vector<float> answers(static_cast<std::size_t>(n * kAnswers));
+    cuda::Message message = {};
+    check(interface_.refine(engine_, net, crops, n, answers.data(), &message), message);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const float* answer = answers.data() + i * kAnswers;
+      probabilities[i] = probability(answer[0]);
+      std::copy(answer + 1, answer + 5, offsets + 4 * i);
+      if (landmarks) std::copy(answer + 5, answer + 15, landmarks + 10 * i);
+    }
+  }
+
+  const cuda::Interface& interface_;
+  Options options_;
+  const Conventions& conventions_;
+  mutable CudaPlans plans_;
+  int index_;
+  cuda::Engine* engine_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cuda_backend(int index, const Options& options, const Conventions& conventions,
+                                           int threads) {
+  std::string reason;
+  if (cuda_device_count(reason) == 0) throw std::runtime_error(reason);
+  return std::make_unique<CudaBackend>(*cuda_library(reason), index, options, conventions, threads);
+}
+
+}  // namespace mtcnn_fast
