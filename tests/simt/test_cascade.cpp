@@ -1,0 +1,284 @@
+// The whole CUDA backend on the emulator, against the CPU's, on pictures of random blobs.
+#include <array>
+#include <cstdlib>
+#include <thread>
+
+#include "../native/common.h"
+#include "backend.h"
+#include "candidates.h"
+#include "cuda/plan.h"
+#include "weights.h"
+
+using namespace mtcnn_fast;
+
+extern "C" const cuda::Interface* mtcnn_fast_cuda_interface();
+
+namespace {
+
+struct Size {
+  int width, height;
+};
+
+Options on(const char* device, Options options = lenient()) {
+  options.device = device;
+  return options;
+}
+
+std::vector<std::vector<float>> values(const std::vector<Detection>& faces) {
+  std::vector<std::vector<float>> all;
+  for (const Detection& d : faces) {
+    all.push_back({d.box.x1, d.box.y1, d.box.x2, d.box.y2, d.score});
+    for (const Point& point : d.landmarks) all.back().insert(all.back().end(), {point.x, point.y});
+  }
+  return all;
+}
+
+// In the sense of docs/numerics.md, of pictures in which no decision is within its rounding error.
+void check_agree(const std::vector<Detection>& found, const std::vector<Detection>& expected) {
+  CHECK(found.size() == expected.size());
+  if (found.size() != expected.size()) return;
+  const auto a = values(found), b = values(expected);
+  for (std::size_t i = 0; i < a.size(); ++i)
+    for (std::size_t k = 0; k < a[i].size(); ++k) CHECK(std::abs(a[i][k] - b[i][k]) <= (k == 4 ? 1e-4 : 0.01));
+}
+
+// Each order in which the emulator can run threads and blocks.
+void for_each_schedule(const std::function<void()>& test) {
+  for (const char* schedule : {"index", "reverse", "random:3"}) {
+    setenv("SIMT_SCHEDULE", schedule, 1);
+    check::context = schedule;
+    test();
+  }
+  unsetenv("SIMT_SCHEDULE");
+}
+
+// A detector by the interface alone, whose lists are as short at first as the test wants.
+class BareEngine {
+ public:
+  BareEngine(const Options& options, int first_capacity) : options_(options), conventions_(kProfiles[0]) {
+    for (const Conventions& profile : kProfiles)
+      if (profile.name == options.profile) conventions_ = profile;
+    std::vector<cuda::NamedTensor> named;
+    for (const auto& [name, tensor] : embedded_weights())
+      named.push_back({name.c_str(), tensor.data.data(), tensor.data.size()});
+    cuda::EngineOptions engine = {};
+    engine.conventions = conventions_;
+    engine.fast = options.precision == "fast";
+    engine.cell_logit = least_float_not_below(logit_of(options.thresholds[0]));
+    for (int i = 0; i < 2; ++i) engine.logits[i] = logit_of(options.thresholds[i + 1]);
+    for (int i = 0; i < 4; ++i) engine.nms[i] = options.nms_thresholds[i];
+    engine.tensors = named.data(), engine.tensor_count = named.size();
+    engine.first_capacity = first_capacity;
+    cuda::Message message = {};
+    CHECK(interface_.create(&engine, &engine_, &message) == cuda::Status::ok);
+  }
+  ~BareEngine() { interface_.destroy(engine_); }
+
+  std::vector<Detection> detect(const Picture& picture) const {
+    const CudaPlan plan(picture.height, picture.width, options_, conventions_);
+    const cuda::PlannedImage image = {.data = picture.pixels.data(),
+                                      .stride = 3 * picture.width,
+                                      .pixel = 3,
+                                      .channel = 1,
+                                      .height = picture.height,
+                                      .width = picture.width,
+                                      .on_device = false,
+                                      .across = plan.across,
+                                      .levels = plan.levels.data(),
+                                      .level_count = static_cast<int>(plan.levels.size())};
+    std::vector<Detection> faces;
+    const auto emit = [](void* context, int, const Detection* found, int count, const cuda::Report&) {
+      static_cast<std::vector<Detection>*>(context)->assign(found, found + count);
+    };
+    cuda::Message message = {};
+    CHECK(interface_.detect(engine_, &image, 1, nullptr, false, emit, &faces, &message) == cuda::Status::ok);
+    return faces;
+  }
+
+ private:
+  const cuda::Interface& interface_ = *mtcnn_fast_cuda_interface();
+  Options options_;
+  Conventions conventions_;
+  cuda::Engine* engine_ = nullptr;
+};
+
+}  // namespace
+
+TEST(cascade, as_on_the_cpu) {
+  const Size sizes[] = {{12, 12}, {13, 12}, {12, 40}, {45, 31}, {90, 12}};
+  const std::array<double, 3> thresholds[] = {{0.01, 0.01, 0.003}, {0.6, 0.7, 0.7}, {1, 1, 1}};
+  for (const auto& threshold : thresholds)
+    for (const char* profile : {"reference", "facenet-pytorch", "mtcnn"}) {
+      check::context = profile;
+      Options options = lenient();
+      options.thresholds = threshold;
+      options.profile = profile;
+      const Detector gpu(on("cuda", options)), cpu(on("cpu", options));
+      CHECK(gpu.device() == "cuda:0");
+      for (const Size& size : sizes) {
+        const Picture picture(size.width, size.height, 7);
+        check_agree(gpu.detect(picture.view()), cpu.detect(picture.view()));
+      }
+    }
+}
+
+TEST(cascade, suppression_across_levels) {
+  const Picture picture(40, 36, 8);
+  for (const auto& nms : {std::array<double, 4>{0.5, 0.3, 0.7, 0.7}, {0.9, 0.8, 0.9, 0.9}, {0, 0, 0, 0}}) {
+    Options options = lenient();
+    options.thresholds[1] = 0.1;  // O-Net takes the emulator a tenth of a second a window
+    options.nms_thresholds = nms;
+    options.scale_factor = 0.8;
+    check_agree(Detector(on("cuda", options)).detect(picture.view()),
+                Detector(on("cpu", options)).detect(picture.view()));
+  }
+}
+
+// Tensor cores take the emulator far longer: one order, of a smaller picture.
+TEST(cascade, every_order_gives_the_same_bits) {
+  const Picture picture(40, 36, 11), small(24, 20, 11);
+  const Detector detector(on("cuda"));
+  const auto expected = detector.detect(picture.view());
+  CHECK(!expected.empty());
+  for_each_schedule([&] { CHECK(same(detector.detect(picture.view()), expected)); });
+
+  Options options = on("cuda");
+  options.precision = "fast";
+  const Detector fast(options);
+  const auto first = fast.detect(small.view());
+  CHECK(!first.empty());
+  setenv("SIMT_SCHEDULE", "random:5", 1);
+  CHECK(same(fast.detect(small.view()), first));
+  unsetenv("SIMT_SCHEDULE");
+}
+
+TEST(cascade, lists_that_are_too_short_grow) {
+  const Picture picture(36, 32, 10), small(16, 14, 3);
+  Options options = lenient();
+  const Inspection seen = Detector(on("cpu")).inspect(picture.view());
+  CHECK(seen.cells > 8 && seen.rnet > 8 && seen.onet > 1);
+  const BareEngine roomy(options, 0);
+  const auto expected = roomy.detect(picture), few = roomy.detect(small);
+  CHECK(!expected.empty());
+  // Much too short; and by one, so that a list grows within what its memory had to spare.
+  for (const int capacity : {1, 8, static_cast<int>(seen.rnet) - 1}) {
+    check::context = std::to_string(capacity);
+    const BareEngine tight(options, capacity);
+    CHECK(same(tight.detect(small), few));
+    for (int run = 0; run < 2; ++run) CHECK(same(tight.detect(picture), expected));
+  }
+  options.precision = "fast";
+  const Picture tiny(24, 20, 11);
+  CHECK(same(BareEngine(options, 1).detect(tiny), BareEngine(options, 0).detect(tiny)));
+}
+
+TEST(cascade, every_cell_a_candidate) {
+  const Picture picture(24, 26, 5);
+  Options options = lenient();
+  options.thresholds = {0, 0, 0};
+  check_agree(Detector(on("cuda", options)).detect(picture.view()),
+              Detector(on("cpu", options)).detect(picture.view()));
+}
+
+TEST(cascade, batches_are_as_one_by_one) {
+  std::vector<Picture> pictures;
+  for (const Size& size : {Size{30, 38}, Size{12, 12}, Size{44, 35}, Size{5, 5}, Size{23, 50}, Size{30, 38}})
+    pictures.emplace_back(size.width, size.height, 12 + size.width);
+  std::vector<ImageView> views;
+  for (const Picture& picture : pictures) views.push_back(picture.view());
+  const Detector detector(on("cuda"));
+  const auto together = detector.detect(views);
+  CHECK(together.size() == views.size());
+  for (std::size_t i = 0; i < views.size(); ++i) CHECK(same(together[i], detector.detect(views[i])));
+  CHECK(!together[2].empty());
+  CHECK(detector.detect(std::span<const ImageView>{}).empty());
+  // More than a run takes.
+  const std::vector<ImageView> many(150, pictures[1].view());
+  CHECK(detector.detect(many).size() == many.size());
+}
+
+TEST(cascade, any_view) {
+  const Picture picture(36, 32, 10);
+  const int width = picture.width, height = picture.height;
+  const Detector detector(on("cuda"));
+  const auto expected = detector.detect(picture.view());
+  CHECK(!expected.empty());
+
+  std::vector<std::uint8_t> flipped(picture.pixels), rgba(std::size_t{4} * width * height),
+      planes(picture.pixels.size()), bgr(picture.pixels.size());
+  for (int y = 0; y < height; ++y)
+    for (int x = 0; x < width; ++x)
+      for (int c = 0; c < 3; ++c) {
+        const std::uint8_t value = picture.pixels[(y * width + x) * 3 + c];
+        flipped[((height - 1 - y) * width + x) * 3 + c] = value;
+        rgba[(y * width + x) * 4 + c] = value;
+        planes[(c * width + x) * height + y] = value;
+        bgr[(y * width + x) * 3 + 2 - c] = value;
+      }
+  const auto with = [&](const std::uint8_t* data, PixelFormat format, std::ptrdiff_t stride, std::ptrdiff_t pixel,
+                        std::ptrdiff_t channel) {
+    ImageView view = picture.view();
+    view.data = data, view.format = format, view.stride = stride, view.pixel_stride = pixel;
+    view.channel_stride = channel;
+    CHECK(same(detector.detect(view), expected));
+    view.memory = Memory::device;
+    CHECK_THROWS(std::invalid_argument, "no GPU", detector.detect(view));
+  };
+  with(flipped.data() + std::ptrdiff_t{3} * width * (height - 1), PixelFormat::rgb, -3 * width, 0, 1);
+  with(rgba.data(), PixelFormat::rgba, 0, 0, 1);
+  with(planes.data(), PixelFormat::rgb, 1, height, std::ptrdiff_t{width} * height);
+  with(bgr.data(), PixelFormat::bgr, 0, 0, 1);
+  with(bgr.data() + 2, PixelFormat::rgb, 3 * width, 3, -1);
+
+  std::vector<std::uint8_t> gray(std::size_t(width) * height), three;
+  for (std::size_t i = 0; i < gray.size(); ++i) {
+    gray[i] = picture.pixels[3 * i];
+    three.insert(three.end(), 3, gray[i]);
+  }
+  ImageView one = picture.view(), many = picture.view();
+  one.data = gray.data(), one.format = PixelFormat::gray;
+  many.data = three.data();
+  CHECK(same(detector.detect(one), detector.detect(many)));
+}
+
+TEST(cascade, images_on_the_device) {
+  const Picture picture(36, 32, 10);
+  const Detector detector(on("cuda"));
+  // The one way to device memory through the library is an upload of floats.
+  std::vector<float> bytes((picture.pixels.size() + sizeof(float) - 1) / sizeof(float));
+  std::copy(picture.pixels.begin(), picture.pixels.end(), reinterpret_cast<std::uint8_t*>(bytes.data()));
+  const std::shared_ptr<float> device = detector.backend().upload(bytes);
+  ImageView view = picture.view();
+  view.data = reinterpret_cast<const std::uint8_t*>(device.get());
+  view.memory = Memory::device;
+  CHECK(same(detector.detect(view), detector.detect(picture.view())));
+  const std::vector<ImageView> mixed = {view, picture.view(), view};
+  for (const auto& faces : detector.detect(mixed)) CHECK(same(faces, detector.detect(picture.view())));
+  CHECK_THROWS(std::invalid_argument, "CPU", Detector(on("cpu")).detect(view));
+}
+
+TEST(cascade, inspection_counts_as_the_cpu_does) {
+  const Picture picture(48, 40, 11);
+  const Inspection gpu = Detector(on("cuda")).inspect(picture.view()),
+                   cpu = Detector(on("cpu")).inspect(picture.view());
+  CHECK(gpu.levels.size() == cpu.levels.size());
+  for (std::size_t i = 0; i < std::min(gpu.levels.size(), cpu.levels.size()); ++i) {
+    CHECK(gpu.levels[i].cells == cpu.levels[i].cells);
+    CHECK(gpu.levels[i].candidates == cpu.levels[i].candidates);
+    CHECK(gpu.levels[i].after_nms == cpu.levels[i].after_nms);
+  }
+  CHECK(gpu.cells == cpu.cells && gpu.rnet == cpu.rnet && gpu.onet == cpu.onet && gpu.faces == cpu.faces);
+}
+
+TEST(cascade, threads_share_a_detector) {
+  const Picture pictures[] = {{36, 32, 10}, {30, 38, 12}, {33, 30, 4}};
+  const Detector detector(on("cuda"));
+  std::vector<std::vector<Detection>> expected;
+  for (const Picture& picture : pictures) expected.push_back(detector.detect(picture.view()));
+  std::array<bool, 6> right = {};
+  std::vector<std::thread> threads;
+  for (std::size_t t = 0; t < right.size(); ++t)
+    threads.emplace_back([&, t] { right[t] = same(detector.detect(pictures[t % 3].view()), expected[t % 3]); });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(std::all_of(right.begin(), right.end(), [](bool ok) { return ok; }));
+}

@@ -1,0 +1,227 @@
+// R-Net and O-Net on the emulator, against the networks in double precision.
+#include <cuda_fp16.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+
+#include "../native/check.h"
+#include "../native/reference.h"
+#include "geometry.h"
+#include "kernels.h"
+#include "weights.h"
+
+using namespace mtcnn_fast;
+using cuda::Arithmetic;
+using cuda::kAnswers;
+using cuda::kOnet;
+using cuda::kRnet;
+
+namespace {
+
+using Crop = std::vector<float>;  // [side][side][3]
+using Answers = std::vector<std::vector<float>>;
+
+int side_of(int net) { return net == kRnet ? 24 : 48; }
+std::size_t answers_of(int net) { return net == kRnet ? 5 : 15; }
+
+// Noise from -1 to 1 with a slope across it, so that maps differ in more than their noise.
+Crop make_crop(std::mt19937& random, int net) {
+  const int side = side_of(net);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  const float across = uniform(random), down = uniform(random);
+  Crop crop;
+  for (int y = 0; y < side; ++y)
+    for (int x = 0; x < side; ++x)
+      for (int c = 0; c < 3; ++c) {
+        const float slope = across * (2.0f * static_cast<float>(x) / static_cast<float>(side) - 1) +
+                            down * (2.0f * static_cast<float>(y) / static_cast<float>(side) - 1);
+        // As fp16 holds it, so that both arithmetics see the same crop.
+        crop.push_back(__half2float(__float2half((uniform(random) + slope) / 3)));
+      }
+  return crop;
+}
+
+std::vector<double> expected(const Tensors& tensors, int net, const Crop& crop) {
+  reference::Map map(side_of(net), side_of(net), 3);
+  map.values.assign(crop.begin(), crop.end());
+  const reference::Outputs outputs = net == kRnet ? reference::rnet(tensors, map) : reference::onet(tensors, map);
+  std::vector<double> all = outputs.probability;
+  all.insert(all.end(), outputs.offsets.begin(), outputs.offsets.end());
+  all.insert(all.end(), outputs.landmarks.begin(), outputs.landmarks.end());
+  return all;
+}
+
+// What kernels see as device memory: exactly as large as asked for, and NaN until it is written.
+class Memory {
+ public:
+  explicit Memory(std::size_t bytes) : bytes_(bytes), data_(new (std::align_val_t{256}) unsigned char[bytes]) {
+    std::memset(data_.get(), 0xff, bytes);
+  }
+  template <class T>
+  T* as() {
+    return reinterpret_cast<T*>(data_.get());
+  }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  struct Free {
+    void operator()(unsigned char* p) const { ::operator delete[](p, std::align_val_t{256}); }
+  };
+  std::size_t bytes_;
+  std::unique_ptr<unsigned char[], Free> data_;
+};
+
+class Refiner {
+ public:
+  Refiner(const Tensors& tensors, int net, Arithmetic arithmetic) : net_(net), arithmetic_(arithmetic) {
+    cuda::NamedTensors named;
+    for (const auto& [name, tensor] : tensors) named[name] = tensor.data;
+    weights_ = cuda::pack_refine(named, net, arithmetic);
+  }
+
+  // The answers for the crops, `counted` of which the counter tells of.
+  Answers operator()(const std::vector<const Crop*>& crops, int counted = -1, int processors = 3) const {
+    const std::size_t n = crops.size();
+    const cuda::ActivationBytes bytes = cuda::activation_bytes(net_, arithmetic_);
+    Memory images(n * bytes.crops), maps(n * bytes.maps), maps3(n * bytes.maps3), features(n * bytes.features),
+        hidden(n * bytes.hidden), answers(n * kAnswers * sizeof(float)), weights(weights_.size());
+    std::memcpy(weights.as<void>(), weights_.data(), weights_.size());
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t k = 0; k < crops[i]->size(); ++k) {
+        const std::size_t to = i * crops[i]->size() + k;
+        if (arithmetic_ == Arithmetic::fast)
+          images.as<__half>()[to] = __float2half((*crops[i])[k]);
+        else
+          images.as<float>()[to] = (*crops[i])[k];
+      }
+    cuda::Counts counts{};
+    counts.windows[net_] = counted < 0 ? static_cast<int>(n) : counted;
+    cuda::Work work{};
+    work.counts = &counts;
+    work.windows[net_] = {nullptr, nullptr, answers.as<float>(), static_cast<int>(n)};
+    work.activations[net_] = {images.as<void>(), maps.as<void>(), maps3.as<void>(), features.as<void>(),
+                              hidden.as<void>()};
+    cudaStream_t stream = nullptr;
+    MTCNN_FAST_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    cuda::refine({stream, processors, 227 * 1024}, work, net_, arithmetic_, weights.as<void>());
+    MTCNN_FAST_CHECK(cudaStreamSynchronize(stream));
+    MTCNN_FAST_CHECK(cudaStreamDestroy(stream));
+    Answers result;
+    for (std::size_t i = 0; i < n; ++i)
+      result.emplace_back(answers.as<float>() + i * kAnswers, answers.as<float>() + (i + 1) * kAnswers);
+    return result;
+  }
+
+ private:
+  int net_;
+  Arithmetic arithmetic_;
+  std::vector<unsigned char> weights_;
+};
+
+bool same(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+struct Case {
+  int net;
+  Arithmetic arithmetic;
+};
+constexpr Case kCases[] = {
+    {kRnet, Arithmetic::fp32}, {kOnet, Arithmetic::fp32}, {kRnet, Arithmetic::fast}, {kOnet, Arithmetic::fast}};
+
+std::string name(const Case& c) {
+  return std::string(c.net == kRnet ? "R-Net" : "O-Net") + (c.arithmetic == Arithmetic::fp32 ? ", fp32" : ", fast");
+}
+
+// The first few of as many windows as asked for are all different; then they repeat.
+constexpr std::size_t kDifferent = 3;
+std::vector<const Crop*> repeated(const std::vector<Crop>& crops, std::size_t n) {
+  std::vector<const Crop*> all;
+  for (std::size_t i = 0; i < n; ++i) all.push_back(&crops[i % crops.size()]);
+  return all;
+}
+
+std::vector<Crop> make_crops(std::mt19937& random, int net) {
+  std::vector<Crop> crops;
+  for (std::size_t i = 0; i < kDifferent; ++i) crops.push_back(make_crop(random, net));
+  return crops;
+}
+
+void check_answers(const Case& c, const std::vector<float>& answers, const std::vector<double>& wanted,
+                   double tolerance) {
+  std::vector<float> values(answers.begin(), answers.begin() + static_cast<std::ptrdiff_t>(answers_of(c.net)));
+  values[0] = probability(values[0]);
+  CHECK_NEAR(values, wanted, tolerance);
+  for (std::size_t i = answers_of(c.net); i < kAnswers; ++i) CHECK(answers[i] == 0);
+}
+
+}  // namespace
+
+TEST(refine, agrees_with_reference) {
+  std::mt19937 random(1);
+  const Tensors tensors[] = {embedded_weights(), reference::random_weights(random)};
+  for (const Case& c : kCases)
+    for (const Tensors& networks : tensors) {
+      const bool trained = &networks == &tensors[0];
+      check::context = name(c) + (trained ? "" : ", random weights");
+      const std::vector<Crop> crops = make_crops(random, c.net);
+      const Answers answers = Refiner(networks, c.net, c.arithmetic)(repeated(crops, kDifferent));
+      for (std::size_t i = 0; i < kDifferent; ++i)
+        check_answers(c, answers[i], expected(networks, c.net, crops[i]),
+                      c.arithmetic == Arithmetic::fp32 ? 2e-6 : 2e-3);
+    }
+}
+
+// However many windows there are, each one's answer is the same to the bit, and so are they in whatever order blocks
+// and threads run.
+TEST(refine, each_window_is_alone) {
+  std::mt19937 random(2);
+  for (const Case& c : kCases) {
+    const std::vector<Crop> crops = make_crops(random, c.net);
+    const Refiner refiner(embedded_weights(), c.net, c.arithmetic);
+    Answers alone;
+    for (const Crop& crop : crops) alone.push_back(refiner({&crop})[0]);
+    for (const char* schedule : {"index", "reverse", "random:5"}) {
+      setenv("SIMT_SCHEDULE", schedule, 1);
+      const bool index = std::string(schedule) == "index";
+      for (const std::size_t n : index ? std::vector<std::size_t>{0, 7, 33} : std::vector<std::size_t>{8}) {
+        check::context = name(c) + ", " + schedule + ", " + std::to_string(n);
+        const Answers answers = refiner(repeated(crops, n), -1, n > 7 ? 5 : 1);
+        for (std::size_t i = 0; i < n; ++i) CHECK(same(answers[i], alone[i % kDifferent]));
+      }
+    }
+    unsetenv("SIMT_SCHEDULE");
+  }
+}
+
+TEST(refine, capacity_and_count) {
+  std::mt19937 random(3);
+  for (const Case& c : kCases) {
+    check::context = name(c);
+    const std::vector<Crop> crops = make_crops(random, c.net);
+    const Refiner refiner(embedded_weights(), c.net, c.arithmetic);
+    const Answers all = refiner(repeated(crops, 3)), counted_more = refiner(repeated(crops, 3), 1000),
+                  counted_less = refiner(repeated(crops, 3), 2);
+    for (std::size_t i = 0; i < 3; ++i) CHECK(same(counted_more[i], all[i]));
+    for (std::size_t i = 0; i < 2; ++i) CHECK(same(counted_less[i], all[i]));
+    for (const float value : counted_less[2]) CHECK(std::isnan(value));
+  }
+}
+
+// A window of NaN has answers of NaN, and spoils none of the others.
+TEST(refine, nan) {
+  std::mt19937 random(4);
+  for (const Case& c : kCases) {
+    check::context = name(c);
+    std::vector<Crop> crops = make_crops(random, c.net);
+    const Refiner refiner(embedded_weights(), c.net, c.arithmetic);
+    const Answers clean = refiner(repeated(crops, kDifferent));
+    crops[1].assign(crops[1].size(), std::numeric_limits<float>::quiet_NaN());
+    const Answers answers = refiner(repeated(crops, kDifferent));
+    for (std::size_t i = 0; i < answers_of(c.net); ++i) CHECK(std::isnan(answers[1][i]));
+    CHECK(same(answers[0], clean[0]));
+    CHECK(same(answers[2], clean[2]));
+  }
+}
