@@ -13,6 +13,9 @@ install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS mtcnn_fast EXPORT mtcnn_fast
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
   INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+if(TARGET mtcnn_fast_cuda)
+  install(TARGETS mtcnn_fast_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 install(EXPORT mtcnn_fast NAMESPACE mtcnn_fast:: FILE mtcnn_fast-targets.cmake DESTINATION ${package_dir})
 
 configure_package_config_file(cmake/mtcnn_fast-config.cmake.in ${generated}/mtcnn_fast-config.cmake

@@ -1,0 +1,94 @@
+# The CUDA backend: a shared object of its own, which the library opens on first use (src/cuda/library.cpp). Importing the
+# package, and the CPU, touch no driver, and one wheel serves machines with and without a GPU.
+set(MTCNN_FAST_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (where there is a CUDA compiler), ON or OFF")
+set_property(CACHE MTCNN_FAST_CUDA PROPERTY STRINGS AUTO ON OFF)
+if(NOT MTCNN_FAST_CUDA MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "MTCNN_FAST_CUDA is '${MTCNN_FAST_CUDA}', wanted AUTO, ON or OFF")
+endif()
+
+# tests/simt builds the same files for the CPU.
+set(cuda_sources
+  cuda/resize.cu
+  cuda/pnet.cu
+  cuda/pnet_fast.cu
+  cuda/suppress.cu
+  cuda/refine.cu
+  cuda/refine_fast.cu
+  cuda/refine_pack.cpp
+  cuda/slot.cpp
+  cuda/stages.cpp
+  cuda/engine.cpp
+  cuda/interface.cpp)
+
+if(MTCNN_FAST_CUDA STREQUAL "OFF")
+  message(STATUS "CUDA backend: not built, because MTCNN_FAST_CUDA is OFF; detection will run on the CPU")
+  return()
+endif()
+
+# The first release of CUDA that knows all of the architectures below.
+set(oldest_nvcc 12.8)
+set(obstacle "")
+if(MTCNN_FAST_SANITIZE)
+  set(obstacle "MTCNN_FAST_SANITIZE is set, and the sanitizers are for the host's code (tests/simt runs the kernels there)")
+elseif(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  set(obstacle "it has not been brought to ${CMAKE_SYSTEM_NAME}")
+elseif(CMAKE_CROSSCOMPILING AND NOT DEFINED CMAKE_CUDA_COMPILER)
+  set(obstacle "this is a cross build, and CMAKE_CUDA_COMPILER is not set")
+else()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(NOT CMAKE_CUDA_COMPILER)
+    set(obstacle "there is no CUDA compiler that works (put nvcc on the PATH, or get one with tools/cuda_toolkit.sh)")
+  else()
+    execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --version OUTPUT_VARIABLE nvcc_version ERROR_QUIET)
+    if(NOT nvcc_version MATCHES "Cuda compilation tools, release ([0-9.]+)")
+      set(obstacle "${CMAKE_CUDA_COMPILER} is not nvcc, the only CUDA compiler that it has been tried with")
+    elseif(CMAKE_MATCH_1 VERSION_LESS oldest_nvcc)
+      set(obstacle "${CMAKE_CUDA_COMPILER} is of CUDA ${CMAKE_MATCH_1}, and ${oldest_nvcc} or later is wanted")
+    endif()
+  endif()
+endif()
+if(obstacle AND MTCNN_FAST_CUDA STREQUAL "ON")
+  message(FATAL_ERROR "MTCNN_FAST_CUDA is ON, but the CUDA backend cannot be built: ${obstacle}. "
+    "MTCNN_FAST_CUDA=OFF builds for the CPU alone (docs/building.md)")
+elseif(obstacle)
+  message(STATUS "CUDA backend: not built, because ${obstacle}; detection will run on the CPU")
+  return()
+endif()
+
+# Machine code for every generation since Turing, and PTX for those to come. To be set before the language is enabled:
+# CMake would fill in the compiler's default.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
+  set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 86-real 89-real 90-real 100-real 120)
+endif()
+enable_language(CUDA)
+
+add_library(mtcnn_fast_cuda MODULE ${cuda_sources})
+target_compile_features(mtcnn_fast_cuda PRIVATE cxx_std_20)
+# Not find_package(CUDAToolkit), which insists on the shared runtime, and PyPI's package has it without its link.
+target_include_directories(mtcnn_fast_cuda PRIVATE include src cuda)
+target_include_directories(mtcnn_fast_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+# -std: not the feature cuda_std_20, which CMake 3.25 does not know of nvcc 13. Multiply-add is fused only where the source
+# says so, as on the CPU. Relaxed constexpr: std::array in device code. Compressed for size: a sixth of what it would be.
+target_compile_options(mtcnn_fast_cuda PRIVATE
+  "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--fmad=false;--expt-relaxed-constexpr;--compress-mode=size>")
+# One symbol is exported. Hidden visibility is not enough for that, because libstdc++ makes its templates visible, and the
+# static runtime brings symbols that must not meet those of another copy in the process, such as PyTorch's.
+set(cuda_exports ${CMAKE_CURRENT_SOURCE_DIR}/cmake/cuda_exports.map)
+target_link_options(mtcnn_fast_cuda PRIVATE LINKER:--version-script=${cuda_exports} LINKER:--no-undefined)
+set_target_properties(mtcnn_fast_cuda PROPERTIES
+  CUDA_RUNTIME_LIBRARY Static
+  LINK_DEPENDS ${cuda_exports})
+message(STATUS "CUDA backend: nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
+
+if(MTCNN_FAST_BUILD_TESTS)
+  cmake_path(GET CMAKE_CUDA_COMPILER PARENT_PATH nvcc_folder)
+  find_program(CUOBJDUMP cuobjdump HINTS ${nvcc_folder})
+  if(CUOBJDUMP)
+    add_test(NAME cuda_resources
+      COMMAND Python::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/tools/check_cuda_resources.py
+              $<TARGET_FILE:mtcnn_fast_cuda> --cuobjdump ${CUOBJDUMP} --architectures ${CMAKE_CUDA_ARCHITECTURES})
+  else()
+    message(STATUS "CUDA backend: no test of its registers, because there is no cuobjdump")
+  endif()
+endif()
