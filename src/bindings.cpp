@@ -1,6 +1,7 @@
 // The Python module mtcnn_fast._core: arrays in, arrays out. Checks with a user's words are made in python/mtcnn_fast;
 // what is checked here keeps a wrong call from reading beyond an array. The GIL is released around the C++ work, after
-// all pointers have been taken: the arguments' references keep the arrays alive.
+// all pointers have been taken: the arguments' references keep the arrays alive. Arrays in a GPU's memory are in
+// device_arrays.cpp; no other file knows Python.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -9,13 +10,16 @@
 #include <algorithm>
 #include <limits>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
+#include <variant>
 
 #include <mtcnn_fast/align.h>
 #include <mtcnn_fast/detector.h>
 
 #include "backend.h"
-#include "nms.h"
+#include "cuda/library.h"
+#include "device_arrays.h"
 
 namespace py = pybind11;
 
@@ -24,7 +28,11 @@ namespace {
 
 using Floats = py::array_t<float, py::array::c_style>;
 using Bytes = py::array_t<std::uint8_t>;
-using Image = std::pair<Bytes, std::string>;  // pixels with any strides, and their format
+using HostImage = std::pair<Bytes, std::string>;  // pixels with any strides, and their format
+// Address, (height, width), strides of rows, pixels and channels in bytes, format, and what keeps the memory.
+using DeviceImage =
+    std::tuple<std::uintptr_t, std::array<py::ssize_t, 2>, std::array<py::ssize_t, 3>, std::string, py::object>;
+using Image = std::variant<HostImage, DeviceImage>;
 
 int to_side(py::ssize_t pixels) {
   if (pixels < 1 || pixels > std::numeric_limits<int>::max()) {
@@ -42,25 +50,41 @@ PixelFormat to_format(const std::string& name) {
   throw std::invalid_argument("unknown pixel format '" + name + "'");
 }
 
-ImageView to_view(const Image& image) {
+// An ImageView takes a stride of zero for "packed"; in NumPy that of an axis of one is arbitrary.
+ImageView to_view(const std::uint8_t* data, std::array<py::ssize_t, 2> shape, std::array<py::ssize_t, 3> strides,
+                  PixelFormat format, Memory memory) {
+  const int height = to_side(shape[0]), width = to_side(shape[1]);
+  if ((height > 1 && strides[0] == 0) || (width > 1 && strides[1] == 0)) {
+    throw std::invalid_argument("rows and columns of stride zero are not taken");
+  }
+  return {.data = data,
+          .width = width,
+          .height = height,
+          .stride = height > 1 ? strides[0] : 0,
+          .format = format,
+          .pixel_stride = width > 1 ? strides[1] : 0,
+          .channel_stride = strides[2],
+          .memory = memory};
+}
+
+ImageView to_view(const HostImage& image) {
   const auto& [pixels, name] = image;
   const PixelFormat format = to_format(name);
   const bool plane = pixels.ndim() == 2;
   if (!(plane && format == PixelFormat::gray) && !(pixels.ndim() == 3 && pixels.shape(2) == channels(format))) {
     throw std::invalid_argument("the array's shape does not fit the pixel format " + name);
   }
-  const int height = to_side(pixels.shape(0)), width = to_side(pixels.shape(1));
-  // The stride of an axis of one is arbitrary in NumPy; elsewhere a zero would mean "packed" in an ImageView.
-  if ((height > 1 && pixels.strides(0) == 0) || (width > 1 && pixels.strides(1) == 0)) {
-    throw std::invalid_argument("rows and columns of stride zero are not taken");
-  }
-  return {.data = pixels.data(),
-          .width = width,
-          .height = height,
-          .stride = height > 1 ? pixels.strides(0) : 0,
-          .format = format,
-          .pixel_stride = width > 1 ? pixels.strides(1) : 0,
-          .channel_stride = plane ? 0 : pixels.strides(2)};
+  return to_view(pixels.data(), {pixels.shape(0), pixels.shape(1)},
+                 {pixels.strides(0), pixels.strides(1), plane ? 0 : pixels.strides(2)}, format, Memory::host);
+}
+
+ImageView to_view(const DeviceImage& image) {
+  const auto& [address, shape, strides, name, owner] = image;
+  return to_view(reinterpret_cast<const std::uint8_t*>(address), shape, strides, to_format(name), Memory::device);
+}
+
+ImageView to_view(const Image& image) {
+  return std::visit([](const auto& known) { return to_view(known); }, image);
 }
 
 void check_shape(const py::array& array, std::initializer_list<py::ssize_t> shape, const char* name) {
@@ -129,17 +153,84 @@ std::unique_ptr<Detector> make_detector(double min_face_size, std::optional<doub
   return std::make_unique<Detector>(options);
 }
 
-py::list detect(const Detector& detector, const std::vector<Image>& images, int max_faces, bool clip) {
+std::vector<std::vector<Detection>> find(const Detector& detector, const std::vector<Image>& images, int max_faces,
+                                         bool clip, std::uintptr_t stream) {
   std::vector<ImageView> views;
   for (const Image& image : images) views.push_back(to_view(image));
-  std::vector<std::vector<Detection>> found;
+  py::gil_scoped_release release;
+  return detector.detect(views, {.max_faces = max_faces, .clip = clip, .stream = reinterpret_cast<void*>(stream)});
+}
+
+py::list detect(const Detector& detector, const std::vector<Image>& images, int max_faces, bool clip,
+                std::uintptr_t stream) {
+  py::list results;
+  for (const auto& faces : find(detector, images, max_faces, clip, stream)) results.append(to_arrays(faces));
+  return results;
+}
+
+int device_index(const Detector& detector) { return std::stoi(detector.device().substr(sizeof "cuda:" - 1)); }
+
+// One piece of device memory holds the results of all images of the call.
+py::list detect_on_device(const Detector& detector, const std::vector<Image>& images, int max_faces, bool clip,
+                          std::uintptr_t stream) {
+  constexpr std::size_t kAlignment = 64;  // in floats: DLPack asks for 256 bytes
+  const auto padded = [](std::size_t count) { return (count + kAlignment - 1) / kAlignment * kAlignment; };
+  const auto found = find(detector, images, max_faces, clip, stream);
+  std::vector<float> values;
+  for (const auto& faces : found) {
+    const std::size_t boxes = values.size(), scores = boxes + padded(4 * faces.size());
+    const std::size_t landmarks = scores + padded(faces.size());
+    values.resize(landmarks + padded(10 * faces.size()));
+    for (std::size_t i = 0; i < faces.size(); ++i) {
+      const auto& [box, score, points] = faces[i];
+      float* const corner = values.data() + boxes + 4 * i;
+      corner[0] = box.x1, corner[1] = box.y1, corner[2] = box.x2, corner[3] = box.y2;
+      values[scores + i] = score;
+      for (std::size_t k = 0; k < points.size(); ++k) {
+        values[landmarks + 10 * i + 2 * k] = points[k].x;
+        values[landmarks + 10 * i + 2 * k + 1] = points[k].y;
+      }
+    }
+  }
+  std::shared_ptr<float> memory;
   {
     py::gil_scoped_release release;
-    found = detector.detect(views, {.max_faces = max_faces, .clip = clip});
+    memory = detector.backend().upload(values);
   }
   py::list results;
-  for (const auto& faces : found) results.append(to_arrays(faces));
+  std::size_t used = 0;
+  for (const auto& faces : found) {
+    const auto n = static_cast<std::int64_t>(faces.size());
+    const auto take = [&](std::vector<std::int64_t> shape) {
+      DeviceArray array{{memory, memory.get() + used}, std::move(shape), device_index(detector)};
+      used += padded(static_cast<std::size_t>(array.size()));
+      return array;
+    };
+    DeviceArray boxes = take({n, 4}), scores = take({n}), landmarks = take({n, 5, 2});
+    results.append(py::make_tuple(std::move(boxes), std::move(scores), std::move(landmarks)));
+  }
   return results;
+}
+
+DeviceArray upload(const Detector& detector, const Floats& values) {
+  const std::span data(values.data(), static_cast<std::size_t>(values.size()));
+  std::shared_ptr<float> memory;
+  {
+    py::gil_scoped_release release;
+    memory = detector.backend().upload(data);
+  }
+  return {std::move(memory), {values.shape(), values.shape() + values.ndim()}, device_index(detector)};
+}
+
+void order_streams(const Detector& detector, std::uintptr_t first, std::uintptr_t stream) {
+  detector.backend().order_streams(reinterpret_cast<void*>(first), reinterpret_cast<void*>(stream));
+}
+
+// Why there is no GPU to use; none where there is one.
+std::optional<std::string> cuda_status() {
+  std::string reason;
+  if (cuda_device_count(reason) > 0) return std::nullopt;
+  return reason;
 }
 
 py::dict inspect(const Detector& detector, const Image& image) {
@@ -211,8 +302,8 @@ py::tuple onet(const Detector& detector, const Floats& crops) {
   return py::make_tuple(probability, offsets, landmarks);
 }
 
-py::array_t<std::int64_t> suppress(const py::array_t<double, py::array::c_style>& boxes, const Floats& scores,
-                                   double threshold, const std::string& mode) {
+py::array_t<std::int64_t> suppress(const Detector& detector, const py::array_t<double, py::array::c_style>& boxes,
+                                   const Floats& scores, double threshold, const std::string& mode) {
   check_shape(boxes, {-1, 4}, "boxes");
   check_shape(scores, {boxes.shape(0)}, "scores");
   if (mode != "union" && mode != "min") throw std::invalid_argument("mode is '" + mode + "'; wanted 'union' or 'min'");
@@ -225,7 +316,7 @@ py::array_t<std::int64_t> suppress(const py::array_t<double, py::array::c_style>
   std::vector<std::int64_t> kept;
   {
     py::gil_scoped_release release;
-    kept = nms(corners, values, threshold, mode == "union" ? Overlap::iou : Overlap::iom, 0);
+    kept = detector.backend().suppress(corners, values, threshold, mode == "union" ? Overlap::iou : Overlap::iom);
   }
   return py::array_t<std::int64_t>(static_cast<py::ssize_t>(kept.size()), kept.data());
 }
@@ -250,7 +341,7 @@ Bytes cut_faces(py::ssize_t n, int size, const Cut& cut) {
   return out;
 }
 
-Bytes align_faces(const Image& image, const Floats& landmarks, int size) {
+Bytes align_faces(const HostImage& image, const Floats& landmarks, int size) {
   check_shape(landmarks, {-1, 5, 2}, "landmarks");
   const ImageView view = to_view(image);
   const float* const data = landmarks.data();
@@ -261,7 +352,7 @@ Bytes align_faces(const Image& image, const Floats& landmarks, int size) {
   });
 }
 
-Bytes crop_faces(const Image& image, const Floats& boxes, int size, double margin) {
+Bytes crop_faces(const HostImage& image, const Floats& boxes, int size, double margin) {
   check_shape(boxes, {-1, 4}, "boxes");
   const ImageView view = to_view(image);
   const float* const data = boxes.data();
@@ -277,11 +368,12 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.attr("__version__") = version();
   m.def("available_devices", &available_devices);
   m.def("available_isas", &available_isas);
+  m.def("cuda_status", &cuda_status);
+  m.def("cuda_device_of", [](std::uintptr_t address) { return cuda_device_of(reinterpret_cast<void*>(address)); });
+  bind_device_arrays(m);
   m.def("align", &align_faces, py::arg("image").noconvert(), py::arg("landmarks").noconvert(), py::arg("size"));
   m.def("crop", &crop_faces, py::arg("image").noconvert(), py::arg("boxes").noconvert(), py::arg("size"),
         py::arg("margin"));
-  m.def("nms", &suppress, py::arg("boxes").noconvert(), py::arg("scores").noconvert(), py::arg("threshold"),
-        py::arg("mode"));
 
   py::class_<Detector>(m, "Detector")
       .def(py::init(&make_detector), py::kw_only(), py::arg("min_face_size"), py::arg("max_face_size"),
@@ -291,13 +383,19 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def_property_readonly("isa", &Detector::isa)
       .def_property_readonly("precision", &Detector::precision)
       .def_property_readonly("num_threads", &Detector::num_threads)
-      .def("detect", &detect, py::arg("images").noconvert(), py::arg("max_faces"), py::arg("clip"))
+      .def("detect", &detect, py::arg("images").noconvert(), py::arg("max_faces"), py::arg("clip"), py::arg("stream"))
+      .def("detect_on_device", &detect_on_device, py::arg("images").noconvert(), py::arg("max_faces"), py::arg("clip"),
+           py::arg("stream"))
+      .def("upload", &upload, py::arg("values").noconvert())
+      .def("order_streams", &order_streams, py::arg("first"), py::arg("stream"))
       .def("inspect", &inspect, py::arg("image").noconvert())
       .def("levels", &levels, py::arg("height"), py::arg("width"))
       .def("resize", &resize, py::arg("image").noconvert(), py::arg("height"), py::arg("width"))
       .def("pnet", &pnet, py::arg("level").noconvert())
       .def("rnet", &rnet, py::arg("crops").noconvert())
-      .def("onet", &onet, py::arg("crops").noconvert());
+      .def("onet", &onet, py::arg("crops").noconvert())
+      .def("nms", &suppress, py::arg("boxes").noconvert(), py::arg("scores").noconvert(), py::arg("threshold"),
+           py::arg("mode"));
 }
 
 }  // namespace mtcnn_fast

@@ -14,11 +14,13 @@ from mtcnn_fast import _core, ops
 from mtcnn_fast._core import __version__, available_devices, available_isas
 from mtcnn_fast.detections import Detections, Face
 from mtcnn_fast.detector import MTCNN
+from mtcnn_fast.device import DeviceDetections
 from mtcnn_fast.drawing import draw
 
 __all__ = [
     "MTCNN",
     "Detections",
+    "DeviceDetections",
     "Face",
     "__version__",
     "available_devices",

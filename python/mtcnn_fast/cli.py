@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mtcnn_fast import MTCNN, __version__, available_devices, available_isas, draw, pictures
+from mtcnn_fast import MTCNN, __version__, _core, available_devices, available_isas, draw, pictures
 from mtcnn_fast.extra import require
 
 # What the command's options hand to MTCNN; its signature has the defaults.
@@ -37,7 +37,10 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("device", {"help": "auto, cpu, cuda or cuda:N"}),
     ("profile", {"help": "whose numbers to give: reference, facenet-pytorch or mtcnn"}),
-    ("precision", {"help": "what to compute in: fp32, or fast (bf16 where the processor has tiles for it)"}),
+    (
+        "precision",
+        {"help": "what to compute in: fp32, or fast (fp16 on a GPU, bf16 where the processor has tiles for it)"},
+    ),
     ("weights", {"metavar": "FILE", "help": "safetensors file; None: the embedded networks"}),
     ("num_threads", {"type": int, "metavar": "N", "help": "None: the processors that this process may use"}),
 )
@@ -185,6 +188,9 @@ def _info(error: Callable[[str], NoReturn]) -> int:
         error(str(reason))
     print(f"mtcnn_fast        {__version__}")
     print(f"devices           {', '.join(available_devices())} (in use: {detector.device})")
+    without = _core.cuda_status()
+    if without is not None:
+        print(f"no CUDA           {without}")
     print(f"instruction sets  {', '.join(available_isas())} (in use: {detector.isa})")
     print(f"threads           {detector.num_threads}")
     print("weights           embedded: P-Net, R-Net and O-Net of Zhang et al., 2016")

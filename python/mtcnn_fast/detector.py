@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from mtcnn_fast import _core
 from mtcnn_fast.checks import described, each, flag, floats, integer, number, text
 from mtcnn_fast.detections import Detections, Face
+from mtcnn_fast.device import DeviceDetections, exported_pixels, is_exported, stream_address
 from mtcnn_fast.extra import require
 from mtcnn_fast.image import checked_channel_order, has_zero_stride, is_pil, pixels, walkable
 from mtcnn_fast.weights import load_weights
@@ -19,10 +20,13 @@ from mtcnn_fast.weights import load_weights
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Images of each thread in a call of the core. The call cannot be interrupted: Ctrl-C is answered between calls.
+# Images in a call of the core, of each thread and on a GPU, which uploads some while others are worked on. The call
+# cannot be interrupted: Ctrl-C is answered between calls.
 _IMAGES_A_THREAD = 8
+_IMAGES_ON_A_GPU = 256
 
 _ALL_FACES = 2**31 - 1
+_OUTPUTS = ("host", "device")
 
 
 class MTCNN:
@@ -39,13 +43,14 @@ class MTCNN:
     * device: "auto", "cpu", "cuda" or "cuda:N". "auto" takes what is there; `device` says what.
     * channel_order: "rgb", or "bgr" for what cv2.imread gives, of images with three or four channels.
     * profile: "reference", "facenet-pytorch" or "mtcnn": whose numbers to give.
-    * precision: "fp32", or "fast": bf16 where the processor multiplies tiles of it (AMX), else fp32; `precision` says
-      what.
+    * precision: "fp32", or "fast": fp16 on a GPU, bf16 where the processor multiplies tiles of it (AMX), else fp32;
+      `precision` says what.
     * weights: None for the embedded networks, the path of a safetensors file, or a mapping of names to float32 arrays.
     * num_threads: CPU threads; None: MTCNN_FAST_NUM_THREADS, else the processors that this process may use.
 
     Raises TypeError for an option of a wrong type, ValueError for one out of its range and for a weight file that is
-    not whole, RuntimeError for a device that is not there.
+    not whole, RuntimeError for a device that is not there, saying why. A detector on a GPU serves the process that made
+    it: in a forked child its methods raise RuntimeError; spawned workers make their own.
     """
 
     __slots__ = ("_channel_order", "_core", "_options")
@@ -87,12 +92,12 @@ class MTCNN:
 
     @property
     def isa(self) -> str:
-        """Instruction set of the CPU kernels in use: one of `available_isas()`."""
+        """Instruction set of the CPU kernels that a detector on the CPU uses: one of `available_isas()`."""
         return self._core.isa
 
     @property
     def precision(self) -> str:
-        """What it really computes in: "fp32" or "bf16"."""
+        """What it really computes in: "fp32", "bf16" or "fp16"."""
         return self._core.precision
 
     @property
@@ -100,28 +105,87 @@ class MTCNN:
         """CPU threads in use. Results do not depend on it."""
         return self._core.num_threads
 
-    def detect(self, image: Any, max_faces: int | None = None, clip: bool = False) -> Detections:
+    @overload
+    def detect(
+        self,
+        image: Any,
+        max_faces: int | None = None,
+        clip: bool = False,
+        stream: Any = None,
+        output: Literal["host"] = "host",
+    ) -> Detections: ...
+    @overload
+    def detect(
+        self,
+        image: Any,
+        max_faces: int | None = None,
+        clip: bool = False,
+        stream: Any = None,
+        *,
+        output: Literal["device"],
+    ) -> DeviceDetections: ...
+    def detect(
+        self,
+        image: Any,
+        max_faces: int | None = None,
+        clip: bool = False,
+        stream: Any = None,
+        output: str = "host",
+    ) -> Detections | DeviceDetections:
         """Finds the faces in one image, highest score first.
 
         image: a uint8 array (H, W, 3), (H, W, 4: alpha is ignored), (H, W) or (H, W, 1), in `channel_order`, with any
-        strides; or a PIL image in mode RGB, RGBA or L. An image too small for a face has none.
+        strides; or a PIL image in mode RGB, RGBA or L. An image too small for a face has none. On a GPU also such an
+        array in its memory, by DLPack or `__cuda_array_interface__` (PyTorch, CuPy, Numba): it is read where it lies.
         max_faces: keep those with the highest scores. clip: cut boxes to the image.
+        stream: an array in a GPU's memory is read when this stream has done what is queued on it: a cudaStream_t as an
+        integer, a stream of PyTorch, CuPy or cuda.core; None: the legacy default stream. Whatever stream the array
+        itself names is waited for as well. When the call returns, the image has been read.
+        output: "host", or on a GPU "device": results that stay in its memory.
 
         Raises TypeError or ValueError for anything else, saying what came and what is wanted.
         """
-        return self._detect([self._view(image)], *_selection(max_faces, clip))[0]
+        selection, queue = _selection(max_faces, clip), self._stream(stream)
+        on_device = self._on_device(output)
+        faces: Detections | DeviceDetections
+        (faces,) = self._find([self._view(image, stream=queue)], selection, queue, on_device)
+        return faces
 
+    @overload
     def detect_batch(
         self,
         images: Sequence[Any] | NDArray[np.uint8],
         max_faces: int | None = None,
         clip: bool = False,
         progress: bool = False,
-    ) -> list[Detections]:
+        stream: Any = None,
+        output: Literal["host"] = "host",
+    ) -> list[Detections]: ...
+    @overload
+    def detect_batch(
+        self,
+        images: Sequence[Any] | NDArray[np.uint8],
+        max_faces: int | None = None,
+        clip: bool = False,
+        progress: bool = False,
+        stream: Any = None,
+        *,
+        output: Literal["device"],
+    ) -> list[DeviceDetections]: ...
+    def detect_batch(
+        self,
+        images: Sequence[Any] | NDArray[np.uint8],
+        max_faces: int | None = None,
+        clip: bool = False,
+        progress: bool = False,
+        stream: Any = None,
+        output: str = "host",
+    ) -> list[Detections] | list[DeviceDetections]:
         """Finds the faces in each of several images, which may differ in size: the same as `detect` one by one.
 
-        images: a list or tuple of what `detect` takes, or a uint8 array (N, H, W, 1, 3 or 4).
-        progress: show a bar on stderr (needs tqdm, extra `cli`).
+        images: a list or tuple of what `detect` takes, host's and GPU's mixed as they come, or a uint8 NumPy array
+        (N, H, W, 1, 3 or 4).
+        progress: show a bar on stderr (needs tqdm, extra `cli`). The others: as in `detect`.
 
         Raises as `detect` does, with the image's index.
         """
@@ -131,14 +195,14 @@ class MTCNN:
         elif not isinstance(images, list | tuple):
             hint = "; detect takes one image" if is_pil(images) else ""
             raise TypeError(f"images is {described(images)}; wanted a list, a tuple or a 4-D uint8 array{hint}")
-        selection = _selection(max_faces, clip)
-        views = [self._view(image, f"image {i}") for i, image in enumerate(images)]
+        selection, queue, on_device = _selection(max_faces, clip), self._stream(stream), self._on_device(output)
+        views = [self._view(image, f"image {i}", queue) for i, image in enumerate(images)]
         bar = _progress_bar(len(views)) if flag("progress", progress) else nullcontext()
-        found: list[Detections] = []
+        found: list[Any] = []
         with bar as shown:
-            chunk = _IMAGES_A_THREAD * self.num_threads
+            chunk = _IMAGES_A_THREAD * self.num_threads if self.device == "cpu" else _IMAGES_ON_A_GPU
             for start in range(0, len(views), chunk):
-                found += self._detect(views[start : start + chunk], *selection)
+                found += self._find(views[start : start + chunk], selection, queue, on_device)
                 if shown is not None:
                     shown.update(len(found) - shown.n)
         return found
@@ -149,8 +213,8 @@ class MTCNN:
         {"levels": [{"scale", "height", "width", "cells", "candidates", "after_nms"}, ...], one a pyramid level;
         "candidates": {"cells", "rnet", "onet", "faces"}: P-Net cells above the threshold, crops that R-Net and O-Net
         looked at, faces; "confirmed": {"cells", "rnet", "onet"}: what each network computed in fp32: everything, what a
-        screen in bf16 left, or, where `precision` is "bf16", nothing; "milliseconds": {"pnet", "nms", "rnet", "onet",
-        "total"}}
+        screen in bf16 left, or, where `precision` is not "fp32", nothing; "milliseconds": {"pnet", "nms", "rnet",
+        "onet", "total"}}
         """
         return self._core.inspect(self._view(image))
 
@@ -180,21 +244,43 @@ class MTCNN:
         shown["channel_order"] = self._channel_order
         options = ", ".join(f"{name}={value!r}" for name, value in shown.items())
         weights = "embedded" if self._options["weights"] is None else "custom"
-        return f"<MTCNN on {self.device} ({self.isa}), {weights} weights: {options}>"
+        place = f"cpu ({self.isa})" if self.device == "cpu" else self.device
+        return f"<MTCNN on {place}, {weights} weights: {options}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By options: the weights travel as arrays, so that a worker elsewhere needs no file.
         return _restored, (type(self), {**self._options, "channel_order": self._channel_order})
 
-    def _view(self, image: Any, name: str = "image") -> tuple[NDArray[np.uint8], str]:
+    def _view(self, image: Any, name: str = "image", stream: int = 0) -> _core.HostImage | _core.DeviceImage:
+        if is_exported(image):
+            return exported_pixels(self._core, image, self._channel_order, name, stream)
         array, pixel_format = pixels(image, self._channel_order, name)
         if has_zero_stride(array):
             # A few bytes can stand for an image of any size: refuse one beyond the limits before it is copied.
             self._core.levels(*array.shape[:2])
         return walkable(array), pixel_format
 
-    def _detect(self, views: list[tuple[NDArray[np.uint8], str]], max_faces: int, clip: bool) -> list[Detections]:
-        return [Detections(*arrays) for arrays in self._core.detect(views, max_faces, clip)]
+    def _find(
+        self, views: list[Any], selection: tuple[int, bool], stream: int, on_device: bool
+    ) -> list[Any]:  # of Detections, or on_device of DeviceDetections
+        if on_device:
+            return [DeviceDetections(*arrays) for arrays in self._core.detect_on_device(views, *selection, stream)]
+        return [Detections(*arrays) for arrays in self._core.detect(views, *selection, stream)]
+
+    def _stream(self, stream: object) -> int:
+        address = stream_address(stream)
+        if stream is not None and self.device == "cpu":
+            raise ValueError("stream is given, and the detector runs on the CPU; use device='cuda', or stream=None")
+        return address
+
+    def _on_device(self, output: object) -> bool:
+        if text("output", output) not in _OUTPUTS:
+            raise ValueError(f"output is {output!r}; wanted one of {_OUTPUTS}")
+        if output == "device" and self.device == "cpu":
+            raise ValueError(
+                "output is 'device', and the detector runs on the CPU; use device='cuda', or output='host'"
+            )
+        return output == "device"
 
 
 def _restored(kind: type[MTCNN], options: dict[str, Any]) -> MTCNN:

@@ -1,4 +1,4 @@
-"""What counts as an image, and its pixels as the C++ core takes them."""
+"""What counts as an image in the host's memory, and its pixels as the C++ core takes them; device.py has the GPUs'."""
 
 from __future__ import annotations
 
@@ -37,19 +37,23 @@ def pixels(image: object, channel_order: str = "rgb", name: str = "image") -> tu
         if mode not in _PIL_FORMATS:
             raise ValueError(f'{name} is a PIL image in mode {mode!r}; wanted RGB, RGBA or L: image.convert("RGB")')
         array = np.asarray(image)
-        _check_shape(array, name)
+        check_shape(array.shape, name)
         return array, _PIL_FORMATS[mode]
     if not isinstance(image, np.ndarray):
         hint = "; detect_batch takes several images" if isinstance(image, list | tuple) else ""
-        raise TypeError(f"{name} is {_article(type(image))}; {_WANTED}{hint}")
+        raise TypeError(f"{name} is {article(type(image))}; {_WANTED}{hint}")
     if image.dtype != np.uint8:
-        hint = _layout_hint(image)
+        hint = layout_hint(image.shape)
         if np.issubdtype(image.dtype, np.floating):
             hint += "; pixels in 0..1 become so by (image * 255).round().astype(numpy.uint8)"
         raise TypeError(f"{name} is {described(image)}; {_WANTED}{hint}")
-    _check_shape(image, name)
-    channels = image.shape[2] if image.ndim == 3 else 1
-    return image, "gray" if channels == 1 else channel_order + ("a" if channels == 4 else "")
+    check_shape(image.shape, name)
+    return image, pixel_format(image.shape, channel_order)
+
+
+def pixel_format(shape: tuple[int, ...], channel_order: str) -> str:
+    channels = shape[2] if len(shape) == 3 else 1
+    return "gray" if channels == 1 else channel_order + ("a" if channels == 4 else "")
 
 
 def has_zero_stride(image: NDArray[Any]) -> bool:
@@ -62,21 +66,21 @@ def walkable(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image) if has_zero_stride(image) else image
 
 
-def _check_shape(image: NDArray[Any], name: str) -> None:
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise ValueError(f"{name} has shape {image.shape}; {_WANTED}{_layout_hint(image)}")
-    if 0 in image.shape:
-        raise ValueError(f"{name} has shape {image.shape}: a side is zero; {_WANTED}")
+def check_shape(shape: tuple[int, ...], name: str, wanted: str = _WANTED) -> None:
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
+        raise ValueError(f"{name} has shape {shape}; {wanted}{layout_hint(shape)}")
+    if 0 in shape:
+        raise ValueError(f"{name} has shape {shape}: a side is zero; {wanted}")
 
 
-def _layout_hint(image: NDArray[Any]) -> str:
-    if image.ndim == 4:
+def layout_hint(shape: tuple[int, ...]) -> str:
+    if len(shape) == 4:
         return "; several images in one array are for detect_batch"
-    if image.ndim == 3 and image.shape[0] in (1, 3, 4) and image.shape[2] not in (1, 3, 4):
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4):
         return "; channels come last: image.transpose(1, 2, 0)"
     return ""
 
 
-def _article(kind: type) -> str:
+def article(kind: type) -> str:
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return f"a {module}{kind.__qualname__}"

@@ -77,7 +77,7 @@ def nms(
     boxes: (N, 4), x1, y1, x2, y2, half-open; scores: (N,). A box goes that overlaps a kept one by more than
     `threshold`: intersection over union, or with mode "min" over the smaller box.
     """
-    _stages(device)  # the one check of a device's name; suppression itself needs no networks
+    stages = _stages(device)
     corners = floats("boxes", boxes, (None, 4), integers=True).astype(np.float64)
     values = floats("scores", scores, (None,))
     if len(corners) != len(values):
@@ -89,7 +89,7 @@ def nms(
         raise ValueError(f"threshold is {limit}; wanted 0 to 1")
     # Sorted here, because the core's float32 scores would turn neighbours in float64 into ties.
     order = np.argsort(-values, kind="stable")
-    kept = _core.nms(corners[order], values[order].astype(np.float32), limit, text("mode", mode))
+    kept = stages.nms(corners[order], values[order].astype(np.float32), limit, text("mode", mode))
     return order[kept]
 
 
