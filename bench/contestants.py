@@ -65,13 +65,19 @@ def provide_torchvision_nms() -> None:
         torchvision.extension._has_ops = lambda: True
 
 
-def facenet_pytorch(threads: int, min_face_size: float) -> Detect:
+def facenet_pytorch_detector(min_face_size: float, device: str) -> Any:
+    """Its MTCNN on that device, all faces of an image."""
     provide_torchvision_nms()
-    import torch
     from facenet_pytorch import MTCNN
 
+    return MTCNN(min_face_size=int(min_face_size), keep_all=True, device=device)
+
+
+def facenet_pytorch(threads: int, min_face_size: float) -> Detect:
+    detector = facenet_pytorch_detector(min_face_size, "cpu")
+    import torch
+
     torch.set_num_threads(threads)
-    detector = MTCNN(min_face_size=int(min_face_size), keep_all=True, device="cpu")
 
     def detect(image: Image) -> Faces:
         boxes, scores = detector.detect(image)

@@ -23,6 +23,9 @@ from work import cpu_model
 import mtcnn_fast
 
 LOOSE, TIGHT = 0.5, 0.98
+COLUMNS = ["photographs", "faces", f"matched, IoU {LOOSE} / {TIGHT}", "largest score difference"]
+COLUMNS += ["box / landmark, px", "recall", "precision", "ms an image", "times faster"]
+TABLE_HEAD = "| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS)
 
 
 @dataclass
@@ -132,18 +135,7 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     print(f"{cpu_model()}, {detectors[0].isa}; fp32 / {arguments.precision}\n")
-    columns = [
-        "photographs",
-        "faces",
-        f"matched, IoU {LOOSE} / {TIGHT}",
-        "largest score difference",
-        "box / landmark, px",
-        "recall",
-        "precision",
-        "ms an image",
-        "times faster",
-    ]
-    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    print(TABLE_HEAD)
     rows = []
     for name in arguments.sets:
         photographs = load(arguments.data, name, arguments.limit)

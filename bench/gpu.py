@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""What the CUDA backend does on the GPU at hand: whether it is right; speed beside its targets and facenet-pytorch.
+
+Checks, which decide the exit status: agreement with the CPU in float32 on the photographs, and where they differ with
+the definition; the same bits in every run; no growth of memory. Measurements: what the card can do (FFMA, mma.sync,
+copies), each step of the cascade, whole calls from C++ by where the images lie and from Python; precision="fast" beside
+"fp32". Rounds are interleaved, and medians are compared. The card's settings are taken as they are.
+
+    python bench/gpu.py FOLDER --native build/bench/bench/bench_cuda --json gpu.json
+
+FOLDER has the layout that photographs.py reads. On the emulator (MTCNN_FAST_CUDA_LIBRARY names it) the same program
+shows that it runs, with `--brief`; no figure of it means anything, and it says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import frames
+import gpu_checks
+import gpu_speed
+import numpy as np
+from compare import table_head, table_line
+from photographs import DATA, SETS, load, read
+from precision import TABLE_HEAD, row_text
+from work import cpu_model
+
+import mtcnn_fast
+
+Row = dict[str, Any]
+CARD = ["name", "driver_version", "pstate", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem"]
+CARD += ["power.limit", "temperature.gpu", "ecc.mode.current"]
+# In the order in which plain frames are made of them: with crops near those that the targets assume.
+FIRST_PHOTOGRAPHS = ("timesler_multiface", "insightface_t1", "TropComplique_office1")
+BRIEF = {"rounds": 1, "batches": [1, 2], "min_face_sizes": [40.0], "runs": 3, "calls": 20, "limit": 1}
+BRIEF["sets"] = ("wider_val_416", "net_7876")  # whose first pictures are small
+
+
+def emulated() -> bool:
+    """Whether the backend that the environment names is the one for machines without a GPU (tests/simt)."""
+    library = Path(os.environ.get("MTCNN_FAST_CUDA_LIBRARY", ""))
+    # By a variable that only the emulator reads: the files have the same name.
+    return library.is_file() and b"SIMT_SCHEDULE" in library.read_bytes()
+
+
+def make_frames(data: Path, names: list[str], brief: bool) -> dict[str, gpu_speed.Image]:
+    """Made of the folder's photos; `brief`: the face of the picture of the tests."""
+    if brief:
+        astronaut = read(Path(__file__).parents[1] / "tests" / "data" / "astronaut.jpg")
+        return {"100x120": np.ascontiguousarray(astronaut[60:180, 170:270])}
+    paths = [photograph.path for photograph in load(data, "photos")]
+    paths.sort(key=lambda path: (path.stem not in FIRST_PHOTOGRAPHS, path.stem))
+    paths.sort(key=lambda path: FIRST_PHOTOGRAPHS.index(path.stem) if path.stem in FIRST_PHOTOGRAPHS else len(paths))
+    photographs = {path: read(path) for path in paths}
+    made = {name: frames.make(name, photographs) for name in names}
+    return {name: image for name, image in made.items() if image is not None}
+
+
+@contextlib.contextmanager
+def part(result: Row, title: str, file: Path | None) -> Iterator[None]:
+    """A part of the run: what goes wrong in it is kept and ends the part alone. Then the file has all until here."""
+    start = time.monotonic()
+    print(f"\n## {title}\n", flush=True)
+    try:
+        yield
+    except Exception as error:
+        result["failed"].append(f"{title}: {type(error).__name__}: {error}")
+        print(f"FAILED: {result['failed'][-1]}", flush=True)
+    result["seconds"][title] = round(time.monotonic() - start, 1)
+    if file:
+        file.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def check_agreement(args: argparse.Namespace, result: Row) -> None:
+    columns = ["CUDA in float32 beside the CPU", "photographs", "faces", "exact", "explained", "unexplained", "skipped"]
+    print(table_head(columns))
+    until = time.monotonic() + args.agreement_seconds
+    result["agreement"] = []
+    for name in present_sets(args):
+        row = gpu_checks.agreement(name, load(args.data, name, args.limit), args.min_face_sizes[0], until)
+        result["agreement"].append(row)
+        print(table_line([name, *(str(row[key]) for key in ("photographs", "faces", *columns[3:]))]), flush=True)
+        if row["unexplained"]:
+            result["failed"].append(f"agreement: {row['unexplained']} photographs of {name} differ, unexplained")
+    print("\n" + "\n".join(said for row in result["agreement"] for said in row["said"]))
+
+
+def check_fast(args: argparse.Namespace, result: Row) -> None:
+    print(TABLE_HEAD)
+    result["fast"] = []
+    for name in present_sets(args):
+        row = gpu_checks.fast_agreement(name, load(args.data, name, args.limit), args.min_face_sizes[0])
+        result["fast"].append(row)
+        print(row_text(row), flush=True)
+
+
+def present_sets(args: argparse.Namespace) -> list[str]:
+    """The sets that are in the folder; those that are not are named."""
+    missing = [name for name in args.sets if not (args.data / name).is_dir()]
+    if missing:
+        print(f"left out: {', '.join(missing)}: not in {args.data}", file=sys.stderr)
+    return [name for name in args.sets if name not in missing]
+
+
+def check_repeated(args: argparse.Namespace, result: Row, images: dict[str, gpu_speed.Image]) -> None:
+    result["repeated"] = gpu_checks.repeated(images, args.min_face_sizes[0], args.runs)
+    print(table_head(["precision", "runs of each frame", "with other bits", "a batch equals one by one"]))
+    for row in result["repeated"]:
+        other = sum(row["other_bits"].values())
+        print(table_line([row["precision"], str(row["runs"]), str(other), "yes" if row["batch_equal"] else "NO"]))
+        if other or not row["batch_equal"]:
+            result["failed"].append(f"not the same bits in every run: {row}")
+
+
+def check_growth(args: argparse.Namespace, result: Row, frame: gpu_speed.Image) -> None:
+    row = result["growth"] = gpu_checks.growth(frame, args.calls, seconds=args.growth_seconds)
+    device = "not known" if row["device_mb"] is None else f"{row['device_mb']:.1f} MB"
+    print(f"{row['calls']} calls of {row['sizes']} sizes: host {row['host_mb']:.1f} MB more, GPU {device} more")
+    if not row["holds"]:
+        result["failed"].append(f"memory grew by more than {gpu_checks.MOST_GROWTH_MB} MB: {row}")
+    elif row["calls"] < args.calls:
+        print(f"stopped after {args.growth_seconds:g} s; {args.calls} calls were wanted")
+
+
+def measure_native(args: argparse.Namespace, result: Row, images: dict[str, gpu_speed.Image]) -> None:
+    options = ["--rounds", str(args.rounds)] + (["--brief"] if args.brief else [])
+    options += ["--min-face-sizes", ",".join(f"{size:g}" for size in args.min_face_sizes)]
+    options += ["--batches", ",".join(map(str, args.batches))]
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder) / f"{name}.ppm" for name in images}
+        for name, image in images.items():
+            gpu_speed.write_ppm(files[name], image)
+        rows = gpu_speed.run_native(args.native, files, options, args.native_seconds)
+    result |= {"device": rows["device"][0], "peaks": rows["peaks"][0]}
+    result |= {"calls": rows.get("call", []), "cascades": rows.get("cascade", [])}
+    result["targets"] = gpu_speed.targets(result["calls"])
+    gpu_speed.print_peaks(result["peaks"])
+    if result["calls"]:
+        gpu_speed.print_calls(result["calls"], result["peaks"])
+        gpu_speed.print_targets(result["targets"], result["device"]["name"])
+    if result["cascades"]:
+        gpu_speed.print_cascades(result["cascades"], result["peaks"])
+
+
+def measure_python(args: argparse.Namespace, result: Row, images: dict[str, gpu_speed.Image]) -> None:
+    sizes, rounds = args.min_face_sizes, args.python_rounds
+    result["python_calls"] = gpu_speed.python_calls(images, sizes, args.batches, rounds, args.without_facenet)
+    gpu_speed.print_python_calls(result["python_calls"])
+
+
+def about() -> Row:
+    now = datetime.datetime.now().astimezone()
+    return {
+        "date": now.date().isoformat(),
+        "emulated": emulated(),
+        "version": mtcnn_fast.__version__,
+        "processor": cpu_model(),
+        "card": gpu_checks.query_card(CARD),
+        "failed": [],
+        "seconds": {},
+    }
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
+    parser.add_argument("--native", type=Path, help="the program bench_cuda (default: leave out what it measures)")
+    parser.add_argument("--frames", nargs="+", choices=frames.WORKLOADS, default=["640x480", "1920x1080"])
+    parser.add_argument("--min-face-sizes", nargs="+", type=float, default=[20, 40], help="pixels (default 20 40)")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32], help="images a call (default 1 8 32)")
+    parser.add_argument("--rounds", type=int, default=15, help="of bench_cuda's (%(default)s)")
+    parser.add_argument("--python-rounds", type=int, default=7, help="of calls from Python (%(default)s)")
+    parser.add_argument("--without-facenet", action="store_true", help="leave facenet-pytorch out")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="photographs to agree on (all)")
+    parser.add_argument("--limit", type=int, help="photographs of a set, at most (all)")
+    parser.add_argument("--runs", type=int, default=100, help="that are to give the same bits (%(default)s)")
+    parser.add_argument("--calls", type=int, default=10_000, help="after which memory has not grown (%(default)s)")
+    seconds = parser.add_argument_group("limits in seconds, so that the whole ends in time; what was left out is said")
+    seconds.add_argument("--agreement-seconds", type=float, default=60, help="(%(default)s)")
+    seconds.add_argument("--growth-seconds", type=float, default=60, help="(%(default)s)")
+    seconds.add_argument("--native-seconds", type=float, default=120, help="(%(default)s)")
+    parser.add_argument("--brief", action="store_true", help="as little work as shows that it runs: the emulator")
+    parser.add_argument("--json", type=Path, help="file to write everything to")
+    args = parser.parse_args(argv)
+    if args.brief:
+        vars(args).update(BRIEF, python_rounds=1, frames=[])
+    if "cuda:0" not in mtcnn_fast.available_devices():
+        try:
+            mtcnn_fast.MTCNN(device="cuda")
+        except RuntimeError as error:
+            parser.error(str(error))
+    return args
+
+
+def main() -> int:
+    args = parse()
+    result = about()
+    if result["emulated"]:
+        print("EMULATED: no GPU has been asked, and no time below means anything.")
+    else:
+        print(f"GPU, as found: {result['card'] or 'nvidia-smi is missing'}")
+    images = make_frames(args.data, args.frames, args.brief)
+    with part(result, "Agreement with the CPU", args.json):
+        check_agreement(args, result)
+    with part(result, "The same bits", args.json):
+        check_repeated(args, result, images)
+    with part(result, "Memory", args.json):
+        check_growth(args, result, next(iter(images.values())))
+    with part(result, "Measured from C++", args.json):
+        if args.native:
+            measure_native(args, result, images)
+        else:
+            print("left out: no --native given")
+    with part(result, "Measured from Python", args.json):
+        measure_python(args, result, images)
+    with part(result, 'precision="fast" beside "fp32"', args.json):
+        check_fast(args, result)
+        result["card_afterwards"] = gpu_checks.query_card(CARD)
+    print("\n## Checks\n\n" + ("\n".join(f"FAILED: {line}" for line in result["failed"]) or "all hold"))
+    return int(bool(result["failed"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

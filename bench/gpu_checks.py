@@ -1,0 +1,159 @@
+"""Whether the CUDA backend is right on the GPU at hand: agreement with the CPU and with the definition
+(tests/reference.py), the same bits in every run, no growth of memory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from photographs import Photograph, read
+from precision import compared, run
+
+import mtcnn_fast
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import reference
+
+Image = NDArray[np.uint8]
+Row = dict[str, Any]
+
+# What memory may grow by, once every size of image has been seen: less than a byte a call would be more.
+MOST_GROWTH_MB = 4.0
+
+
+def detectors(min_face_size: float) -> dict[str, mtcnn_fast.MTCNN]:
+    """On the CPU, and on the GPU in both precisions."""
+    options: dict[str, Any] = {"min_face_size": min_face_size}
+    return {
+        "cpu": mtcnn_fast.MTCNN(device="cpu", **options),
+        "fp32": mtcnn_fast.MTCNN(device="cuda:0", **options),
+        "fast": mtcnn_fast.MTCNN(device="cuda:0", precision="fast", **options),
+    }
+
+
+def as_result(faces: mtcnn_fast.Detections) -> reference.Result:
+    """As if the definition had found them, with no decision that may fall either way."""
+    return reference.Result(*(array.astype(np.float64) for array in faces.astuple()))
+
+
+def differences(found: mtcnn_fast.Detections, expected: reference.Result) -> tuple[str, str]:
+    """A verdict, "exact", "explained" or "unexplained", and what is to be said of it: reference.assert_agrees."""
+    try:
+        decisions = reference.assert_agrees(expected, *found.astuple())
+    except AssertionError as error:
+        return "unexplained", str(error)
+    return ("explained" if decisions else "exact"), "".join(f"\n  {decision}" for decision in decisions)
+
+
+def agreement(name: str, photographs: list[Photograph], min_face_size: float, until: float) -> Row:
+    """CUDA in float32 beside the CPU: same faces, boxes within 0.01 px, scores within 1e-4.
+
+    A picture on which they differ is shown to the definition, which says whether a decision that rounding may turn
+    explains it. No picture is begun after `until`, a time of `time.monotonic`.
+    """
+    made = detectors(min_face_size)
+    row: Row = {"set": name, "photographs": 0, "faces": 0, "exact": 0, "explained": 0, "unexplained": 0, "said": []}
+    for photograph in photographs:
+        if time.monotonic() > until:
+            break
+        image = read(photograph.path)
+        expected, found = made["cpu"].detect(image), made["fp32"].detect(image)
+        verdict, said = differences(found, as_result(expected))
+        if verdict != "exact":
+            verdict, explanation = differences(found, reference.detect(image, min_face_size=min_face_size))
+            row["said"].append(
+                f"{photograph.path.name}: {verdict}: {said}\nBy the definition: {explanation or 'exact'}"
+            )
+            # What the definition finds exactly, the CPU decided otherwise, within its rounding.
+            verdict = "explained" if verdict == "exact" else verdict
+        row["photographs"] += 1
+        row["faces"] += len(expected)
+        row[verdict] += 1
+    row["skipped"] = len(photographs) - row["photographs"]
+    return row
+
+
+def fast_agreement(name: str, photographs: list[Photograph], min_face_size: float) -> Row:
+    """precision="fast" beside "fp32", both on the GPU: bench/precision.py's row."""
+    made = detectors(min_face_size)
+    full, fast = run([made["fp32"], made["fast"]], photographs, repeats=1)
+    return compared(name, photographs, full, fast)
+
+
+def bits(faces: mtcnn_fast.Detections) -> bytes:
+    return b"".join(array.tobytes() for array in faces.astuple())
+
+
+def repeated(frames: dict[str, Image], min_face_size: float, runs: int) -> list[Row]:
+    """Whether so many runs, and a batch of mixed sizes, give the same bits as the first run."""
+    rows = []
+    made = detectors(min_face_size)
+    for precision in ("fp32", "fast"):
+        detector = made[precision]
+        first = {name: bits(detector.detect(image)) for name, image in frames.items()}
+        other = {
+            name: sum(bits(detector.detect(image)) != first[name] for _ in range(runs))
+            for name, image in frames.items()
+        }
+        batch = detector.detect_batch(list(frames.values()))
+        equal = all(bits(faces) == expected for faces, expected in zip(batch, first.values(), strict=True))
+        rows.append({"precision": precision, "runs": runs, "other_bits": other, "batch_equal": equal})
+    return rows
+
+
+def resident_mb() -> float:
+    """Memory of this process, in the host."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def query_card(fields: list[str]) -> dict[str, str] | None:
+    """What nvidia-smi says of the first GPU, by its names of fields; None without it."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    command = [program, "--id=0", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    values = [value.strip() for value in run.stdout.strip().split(",")]
+    return dict(zip(fields, values, strict=True)) if run.returncode == 0 and len(values) == len(fields) else None
+
+
+def device_mb() -> float | None:
+    """Memory in use on the GPU, of all processes; None where nothing tells."""
+    used = query_card(["memory.used"])
+    return float(used["memory.used"]) if used else None
+
+
+def growth(frame: Image, calls: int, sizes: int = 50, seconds: float = 60) -> Row:
+    """Memory in use on host and GPU before and after so many calls with images of changing sizes, all seen before.
+
+    Stops after so many seconds.
+    """
+    generator = np.random.default_rng(4)
+    height, width = frame.shape[:2]
+    least = min(24, height, width)
+    shapes = [(generator.integers(least, height + 1), generator.integers(least, width + 1)) for _ in range(sizes)]
+    images = [np.ascontiguousarray(frame[:h, :w]) for h, w in shapes]
+    detector = detectors(20)["fp32"]
+    for image in images * 2:
+        detector.detect(image)
+    before, device_before = resident_mb(), device_mb()
+    until = time.monotonic() + seconds
+    done = 0
+    while done < calls and time.monotonic() < until:
+        detector.detect(images[generator.integers(len(images))])
+        done += 1
+    row: Row = {"calls": done, "sizes": sizes, "host_mb": resident_mb() - before, "device_mb": None}
+    device_after = device_mb()
+    if device_before is not None and device_after is not None:
+        row["device_mb"] = device_after - device_before
+    row["holds"] = row["host_mb"] <= MOST_GROWTH_MB and (row["device_mb"] or 0) <= MOST_GROWTH_MB
+    return row
