@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from pathlib import Path
@@ -15,6 +16,20 @@ from PIL import Image
 import mtcnn_fast
 
 HERE = Path(__file__).parent
+
+# Every test of a backend runs on the CPU and, where there is one, on a GPU; or on the CUDA backend emulated on the CPU
+# (tests/simt), if MTCNN_FAST_CUDA_LIBRARY names it. The emulator takes seconds for what a GPU does in a millisecond.
+CUDA = [device for device in mtcnn_fast.available_devices() if device == "cuda:0"]
+EMULATED = bool(CUDA) and "emulated" in os.environ.get("MTCNN_FAST_CUDA_LIBRARY", "")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "heavy: takes too long on an emulated GPU, and is skipped there")
+
+
+def _skip_if_too_heavy(request: pytest.FixtureRequest, device: str) -> None:
+    if EMULATED and device != "cpu" and request.node.get_closest_marker("heavy"):
+        pytest.skip("takes too long on an emulated GPU")
 
 
 def load(path: Path) -> NDArray[np.uint8]:
@@ -55,15 +70,45 @@ def face(astronaut: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return astronaut[60:180, 170:270]
 
 
-@pytest.fixture(scope="session")
-def detector() -> mtcnn_fast.MTCNN:
-    return mtcnn_fast.MTCNN()
+@functools.cache
+def _detector(device: str) -> mtcnn_fast.MTCNN:
+    return mtcnn_fast.MTCNN(device=device)
+
+
+@pytest.fixture(params=["cpu", *CUDA])
+def backend(request: pytest.FixtureRequest) -> str:
+    """The device of each backend in turn; the CPU with its best instruction set."""
+    _skip_if_too_heavy(request, request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def detector(backend: str) -> mtcnn_fast.MTCNN:
+    """One on each backend."""
+    return _detector(backend)
 
 
 @pytest.fixture(params=mtcnn_fast.available_isas())
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each instruction set in turn, for the detectors that the test makes."""
+    """Each instruction set in turn, for the CPU detectors that the test makes."""
     monkeypatch.setenv("MTCNN_FAST_ISA", request.param)
+    return str(request.param)
+
+
+@pytest.fixture(params=[*(f"cpu-{isa}" for isa in mtcnn_fast.available_isas()), *CUDA])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each device in turn, the CPU with each instruction set, for the detectors that the test makes."""
+    if request.param in CUDA:
+        _skip_if_too_heavy(request, request.param)
+        return str(request.param)
+    monkeypatch.setenv("MTCNN_FAST_ISA", request.param.removeprefix("cpu-"))
+    return "cpu"
+
+
+@pytest.fixture(params=CUDA or [pytest.param("cuda:0", marks=pytest.mark.skip(reason="no CUDA device"))])
+def cuda(request: pytest.FixtureRequest) -> str:
+    """The name of a GPU, real or emulated."""
+    _skip_if_too_heavy(request, request.param)
     return str(request.param)
 
 

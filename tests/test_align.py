@@ -128,8 +128,8 @@ def test_crop_with_a_margin(detector: MTCNN, astronaut: NDArray[np.uint8]) -> No
 
 @pytest.mark.parametrize("method", ["align", "crop"])
 def test_channels_stay_as_they_are(face: NDArray[np.uint8], method: str) -> None:
-    rgb, bgr = getattr(MTCNN(), method), getattr(MTCNN(channel_order="bgr"), method)
-    faces = MTCNN().detect(face)
+    rgb, bgr = getattr(MTCNN(device="cpu"), method), getattr(MTCNN(device="cpu", channel_order="bgr"), method)
+    faces = MTCNN(device="cpu").detect(face)
     expected = rgb(face, faces, size=50)
     np.testing.assert_array_equal(bgr(face[..., ::-1], faces, size=50), expected[..., ::-1])
     np.testing.assert_array_equal(rgb(np.dstack([face, face[..., 0]]), faces, size=50), expected)

@@ -1,4 +1,4 @@
-"""Every instruction set against the oracle, tests/reference.py: stage by stage, then whole detections."""
+"""Every device and instruction set against the oracle, tests/reference.py: stage by stage, then whole detections."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ SIZES += [((24, 24), (48, 48)), ((13, 90), (24, 24)), ((1, 1), (24, 24)), ((5, 3
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize(("source", "target"), SIZES)
 def test_resize(
-    isa: str, reference: ModuleType, profile: str, source: tuple[int, int], target: tuple[int, int]
+    device: str, reference: ModuleType, profile: str, source: tuple[int, int], target: tuple[int, int]
 ) -> None:
     image = noise(*source)
-    found = ops.resize(image, target, profile=profile)
+    found = ops.resize(image, target, device=device, profile=profile)
     expected = reference.resize(image, target, profile)
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("options", [{}, {"min_face_size": 37.5}, {"min_face_size": 12, "scale_factor": 0.79}])
-def test_pyramid(isa: str, reference: ModuleType, astronaut: Image, profile: str, options: dict[str, float]) -> None:
+def test_pyramid(device: str, reference: ModuleType, astronaut: Image, profile: str, options: dict[str, float]) -> None:
     for image in (astronaut[100:230, 150:301], astronaut[:20, :33], astronaut[:37, :37], astronaut[:11]):
-        found = ops.pyramid(image, profile=profile, **options)
+        found = ops.pyramid(image, device=device, profile=profile, **options)
         expected = reference.pyramid(image, profile=profile, **options)
         assert [level.shape for level in found] == [level.shape for level in expected]
         for level, other in zip(found, expected, strict=True):
@@ -74,9 +74,9 @@ def test_pyramid(isa: str, reference: ModuleType, astronaut: Image, profile: str
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 12), (13, 29), (40, 41), (75, 130), (12, 260), (201, 12)])
-def test_pnet(isa: str, reference: ModuleType, height: int, width: int) -> None:
+def test_pnet(device: str, reference: ModuleType, height: int, width: int) -> None:
     level = reference.normalise(noise(height, width))
-    probability, offsets = ops.pnet(level)
+    probability, offsets = ops.pnet(level, device=device)
     logits, expected = reference.pnet(level)
     np.testing.assert_allclose(probability, reference.probability(logits), atol=1e-5)
     np.testing.assert_allclose(offsets, expected, atol=1e-4)
@@ -84,12 +84,12 @@ def test_pnet(isa: str, reference: ModuleType, height: int, width: int) -> None:
 
 @pytest.mark.parametrize("network", ["rnet", "onet"])
 @pytest.mark.parametrize("n", [1, 3, 33])
-def test_refining_networks(isa: str, reference: ModuleType, astronaut: Image, network: str, n: int) -> None:
+def test_refining_networks(device: str, reference: ModuleType, astronaut: Image, network: str, n: int) -> None:
     side = {"rnet": 24, "onet": 48}[network]
     corners = np.random.default_rng(n).integers(0, 512 - side, (n, 2))
     corners[0] = 100, 210  # in the face
     crops = reference.normalise(np.stack([astronaut[y : y + side, x : x + side] for y, x in corners]))
-    probability, *others = getattr(ops, network)(crops)
+    probability, *others = getattr(ops, network)(crops, device=device)
     logits, *expected = getattr(reference, network)(crops)
     np.testing.assert_allclose(probability, reference.probability(logits), atol=1e-5)
     for found, other in zip(others, expected, strict=True):
@@ -98,13 +98,13 @@ def test_refining_networks(isa: str, reference: ModuleType, astronaut: Image, ne
 
 @pytest.mark.parametrize("mode", ["union", "min"])
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
-def test_nms(reference: ModuleType, mode: str, threshold: float) -> None:
+def test_nms(device: str, reference: ModuleType, mode: str, threshold: float) -> None:
     random = np.random.default_rng(7)
     corners = random.uniform(0, 200, (400, 2))
     boxes = np.hstack([corners, corners + random.uniform(10, 60, (400, 2))])
     scores = random.uniform(0, 1, 400).astype(np.float32)
     np.testing.assert_array_equal(
-        ops.nms(boxes, scores, threshold, mode), reference.nms(boxes, scores, threshold, mode)
+        ops.nms(boxes, scores, threshold, mode, device=device), reference.nms(boxes, scores, threshold, mode)
     )
 
 
@@ -121,27 +121,32 @@ OPTIONS: list[dict[str, Any]] = [
     {"nms_thresholds": (0, 0, 0, 0)},
     {"min_face_size": 5, "max_face_size": 8},
 ]
+LIGHT = OPTIONS[2:3] + OPTIONS[7:8]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize(
+    "options", [pytest.param(o, marks=[pytest.mark.heavy] * (o not in LIGHT), id=str(o)) for o in OPTIONS]
+)
 def test_options(
-    isa: str, reference: ModuleType, oracle: Any, portrait: Image, profile: str, options: dict[str, Any]
+    device: str, reference: ModuleType, oracle: Any, portrait: Image, profile: str, options: dict[str, Any]
 ) -> None:
-    faces = MTCNN(profile=profile, **options).detect(portrait)
+    faces = MTCNN(device=device, profile=profile, **options).detect(portrait)
     reference.assert_agrees(oracle(portrait, profile=profile, **options), *faces.astuple())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", PHOTOS)
-def test_photographs(isa: str, reference: ModuleType, oracle: Any, photos: dict[str, Image], name: str) -> None:
-    faces = MTCNN().detect(photos[name])
+def test_photographs(device: str, reference: ModuleType, oracle: Any, photos: dict[str, Image], name: str) -> None:
+    faces = MTCNN(device=device).detect(photos[name])
     reference.assert_agrees(oracle(photos[name]), *faces.astuple())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["TropComplique_office1", "TropComplique_office5"])
 @pytest.mark.parametrize("profile", PROFILES[1:])
 def test_photographs_in_other_profiles(
-    isa: str, reference: ModuleType, oracle: Any, photos: dict[str, Image], name: str, profile: str
+    device: str, reference: ModuleType, oracle: Any, photos: dict[str, Image], name: str, profile: str
 ) -> None:
-    faces = MTCNN(profile=profile).detect(photos[name])
+    faces = MTCNN(device=device, profile=profile).detect(photos[name])
     reference.assert_agrees(oracle(photos[name], profile=profile), *faces.astuple())

@@ -38,7 +38,7 @@ def folder(tmp_path: Path, astronaut_path: Path) -> Path:
 
 
 def detect(*arguments: object) -> int:
-    return main(["detect", *map(str, arguments)])
+    return main(["detect", "--device", "cpu", *map(str, arguments)])
 
 
 def test_one_line_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +63,7 @@ def test_json(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (document[1]["width"], document[1]["height"], document[1]["faces"]) == (60, 40, [])
     cv2: Any = pytest.importorskip("cv2")
     image = cv2.imread(str(folder / "a" / "face.jpg"))
-    assert document[0]["faces"] == MTCNN(channel_order="bgr").detect(image).to_dicts()
+    assert document[0]["faces"] == MTCNN(device="cpu", channel_order="bgr").detect(image).to_dicts()
 
     assert detect(folder / "a", folder / "c.png", "--json", tmp_path / "faces.json") == 0
     assert json.loads((tmp_path / "faces.json").read_text()) == document
@@ -127,7 +127,9 @@ def test_any_name(tmp_path: Path, astronaut_path: Path, name: str, capsys: pytes
 def test_a_name_that_is_not_text(tmp_path: Path, astronaut_path: Path) -> None:
     shutil.copy(astronaut_path, os.fsencode(tmp_path) + b"/\xff.jpg")
     run = subprocess.run(
-        [sys.executable, "-m", "mtcnn_fast", "detect", tmp_path, "--json", "-"], capture_output=True, text=True
+        [sys.executable, "-m", "mtcnn_fast", "detect", "--device", "cpu", tmp_path, "--json", "-"],
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 0, run.stderr
     assert len(json.loads(run.stdout)[0]["faces"]) == 1
@@ -182,7 +184,7 @@ def test_options_reach_the_detector(folder: Path, capsys: pytest.CaptureFixture[
         (["--min-face-size", "small"], "invalid float"),
         (["--max-faces", "-1"], "max_faces"),
         (["--thresholds", "1", "2", "3"], "thresholds"),
-        (["--device", "cuda"], "CUDA"),
+        (["--device", "cuda:9"], "CUDA|GPU"),
         (["--profile", "opencv"], "profile"),
         (["--weights", "missing.safetensors"], "missing.safetensors"),
         (["--num-threads", "0"], "num_threads"),
@@ -270,7 +272,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send to another process")
 def test_an_interrupt_ends_quietly(folder: Path) -> None:
-    arguments = [sys.executable, "-u", "-m", "mtcnn_fast", "detect", *[str(folder)] * 3000]
+    arguments = [sys.executable, "-u", "-m", "mtcnn_fast", "detect", "--device", "cpu", *[str(folder)] * 3000]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -283,7 +285,7 @@ def test_an_interrupt_ends_quietly(folder: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes close otherwise there")
 def test_a_reader_that_leaves(folder: Path) -> None:
-    arguments = [sys.executable, "-u", "-m", "mtcnn_fast", "detect", *[str(folder)] * 200]
+    arguments = [sys.executable, "-u", "-m", "mtcnn_fast", "detect", "--device", "cpu", *[str(folder)] * 200]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()

@@ -43,7 +43,7 @@ def test_example_agrees_with_python(detect: Path, tmp_path: Path) -> None:
     run = subprocess.run([detect, tmp_path / "picture.ppm"], check=True, capture_output=True, text=True)
     found = np.array([line.split() for line in run.stdout.splitlines()], dtype=np.float32)
 
-    faces = mtcnn_fast.MTCNN().detect(image)
+    faces = mtcnn_fast.MTCNN(device="cpu").detect(image)
     assert len(faces) >= 1
     np.testing.assert_array_equal(found[:, :4], faces.boxes)
     np.testing.assert_array_equal(found[:, 4], faces.scores)

@@ -38,11 +38,12 @@ def matches(iou: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("run", GOLDEN["runs"], ids=lambda run: f"{run['peer']}-{run['options']['min_face_size']}")
-def test_profile_finds_the_peers_faces(run: dict[str, Any], data: Path) -> None:
+@pytest.mark.heavy
+def test_profile_finds_the_peers_faces(backend: str, run: dict[str, Any], data: Path) -> None:
     cv2 = pytest.importorskip("cv2")
     import mtcnn_fast
 
-    detector = mtcnn_fast.MTCNN(profile=run["peer"], **run["options"])
+    detector = mtcnn_fast.MTCNN(device=backend, profile=run["peer"], **run["options"])
     theirs = ours = matched = 0
     differing = []
     for name, expected in run["results"].items():

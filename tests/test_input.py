@@ -64,8 +64,8 @@ def test_views_hold_faces(detector: MTCNN, face: NDArray[np.uint8]) -> None:
         assert len(detector.detect(VIEWS[name](face))) == 1, name
 
 
-def test_channel_order(face: NDArray[np.uint8]) -> None:
-    rgb, bgr = MTCNN(), MTCNN(channel_order="bgr")
+def test_channel_order(detector: MTCNN, face: NDArray[np.uint8]) -> None:
+    rgb, bgr = detector, MTCNN(device=detector.device, channel_order="bgr")
     expected = rgb.detect(face)
     assert len(expected) == 1
     alpha = np.random.default_rng(0).integers(0, 256, (*face.shape[:2], 1), dtype=U8)
@@ -80,10 +80,10 @@ def test_channel_order(face: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_pil_is_always_rgb(face: NDArray[np.uint8], order: str) -> None:
-    detector = MTCNN(channel_order=order)
+def test_pil_is_always_rgb(backend: str, face: NDArray[np.uint8], order: str) -> None:
+    detector = MTCNN(device=backend, channel_order=order)
     picture = Image.fromarray(face)
-    expected = MTCNN().detect(face)
+    expected = MTCNN(device=backend).detect(face)
     assert detector.detect(picture) == expected
     assert detector.detect_batch([picture, picture.convert("RGBA")]) == [expected, expected]
     gray = picture.convert("L")
@@ -182,7 +182,7 @@ def test_bad_batches(detector: MTCNN, images: Any, error: type[Exception], words
 @pytest.mark.parametrize("channels", [1, 3])
 def test_small_and_long_images(detector: MTCNN, shape: tuple[int, int], channels: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*shape, channels), dtype=U8)
-    for sought in (detector, MTCNN(min_face_size=12)):
+    for sought in (detector, MTCNN(device=detector.device, min_face_size=12)):
         boxes, scores, landmarks = sought.detect(image).astuple()
         n = len(scores)
         assert (boxes.shape, scores.shape, landmarks.shape) == ((n, 4), (n,), (n, 5, 2))
@@ -190,10 +190,11 @@ def test_small_and_long_images(detector: MTCNN, shape: tuple[int, int], channels
         assert min(shape) >= 12 or n == 0
 
 
-def test_a_large_image(face: NDArray[np.uint8]) -> None:
+@pytest.mark.heavy
+def test_a_large_image(backend: str, face: NDArray[np.uint8]) -> None:
     image = np.zeros((8000, 8000, 3), U8)
     image[7000:7120, 7500:7600] = face
-    faces = MTCNN(min_face_size=40).detect(image)
+    faces = MTCNN(device=backend, min_face_size=40).detect(image)
     assert len(faces) >= 1
     assert 7500 < faces[0].landmarks[:, 0].min() < 7600
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import mtcnn_fast
 from mtcnn_fast import ops
 
 
@@ -74,8 +75,8 @@ def test_pyramid(astronaut: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 12), (13, 12), (14, 15), (37, 100), (12, 700)])
-def test_pnet_has_the_cells_that_its_layers_give(isa: str, height: int, width: int) -> None:
-    probability, offsets = ops.pnet(noise(height, width, 3))
+def test_pnet_has_the_cells_that_its_layers_give(device: str, height: int, width: int) -> None:
+    probability, offsets = ops.pnet(noise(height, width, 3), device=device)
     cells = tuple(-(-(side - 2) // 2) - 4 for side in (height, width))
     assert probability.shape == cells
     assert offsets.shape == (*cells, 4)
@@ -91,31 +92,31 @@ def test_pnet_of_less_than_a_cell() -> None:
         assert offsets.ndim == 3
 
 
-def test_networks_do_not_hide_nan(isa: str) -> None:
+def test_networks_do_not_hide_nan(device: str) -> None:
     for outputs in (
-        ops.pnet(np.full((20, 30, 3), np.nan)),
-        ops.rnet(np.full((2, 24, 24, 3), np.nan)),
-        ops.onet(np.full((2, 48, 48, 3), np.nan)),
+        ops.pnet(np.full((20, 30, 3), np.nan), device=device),
+        ops.rnet(np.full((2, 24, 24, 3), np.nan), device=device),
+        ops.onet(np.full((2, 48, 48, 3), np.nan), device=device),
     ):
         for output in outputs:
             assert np.isnan(output).all()
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 17, 300])
-def test_refining_networks(isa: str, n: int) -> None:
-    probability, offsets = ops.rnet(noise(n, 24, 24, 3))
+@pytest.mark.parametrize("n", [0, 1, 2, 17, pytest.param(300, marks=pytest.mark.heavy)])
+def test_refining_networks(device: str, n: int) -> None:
+    probability, offsets = ops.rnet(noise(n, 24, 24, 3), device=device)
     assert (probability.shape, offsets.shape) == ((n,), (n, 4))
-    probability, offsets, landmarks = ops.onet(noise(n, 48, 48, 3))
+    probability, offsets, landmarks = ops.onet(noise(n, 48, 48, 3), device=device)
     assert (probability.shape, offsets.shape, landmarks.shape) == ((n,), (n, 4), (n, 10))
     assert landmarks.dtype == np.float32
 
 
-def test_refining_networks_see_each_crop_alone(isa: str) -> None:
+def test_refining_networks_see_each_crop_alone(device: str) -> None:
     for network, side in ((ops.rnet, 24), (ops.onet, 48)):
         crops = noise(37, side, side, 3)
-        together = network(crops)
+        together = network(crops, device=device)
         for i in (0, 1, 20, 36):
-            for all_of_them, one in zip(together, network(crops[i : i + 1]), strict=True):
+            for all_of_them, one in zip(together, network(crops[i : i + 1], device=device), strict=True):
                 np.testing.assert_array_equal(all_of_them[i : i + 1], one)
 
 
@@ -228,8 +229,10 @@ def test_devices_and_profiles(face: NDArray[np.uint8]) -> None:
     ]
     for call in calls:
         call(device="cpu")
-        with pytest.raises(RuntimeError, match="CUDA"):
+        if "cuda:0" in mtcnn_fast.available_devices():
             call(device="cuda")
+        with pytest.raises(RuntimeError, match="GPU|CUDA"):
+            call(device="cuda:9")
         with pytest.raises(ValueError, match="device"):
             call(device="gpu")
         with pytest.raises(TypeError, match="device"):

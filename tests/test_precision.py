@@ -1,4 +1,4 @@
-"""What is computed in bf16: precision="fast", and the screen that must not show."""
+"""What is computed in less than float32: precision="fast", and the CPU's screen that must not show."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mtcnn_fast import MTCNN, Detections, ops
 
 Image = NDArray[np.uint8]
 
-HAS_BF16 = MTCNN(precision="fast").precision == "bf16"
+HAS_BF16 = MTCNN(device="cpu", precision="fast").precision == "bf16"
 
 
 def made(monkeypatch: pytest.MonkeyPatch, screen: bool, **options: object) -> MTCNN:
     monkeypatch.setenv("MTCNN_FAST_SCREEN", "1" if screen else "0")
-    return MTCNN(**options)  # type: ignore[arg-type]
+    return MTCNN(device="cpu", **options)  # type: ignore[arg-type]
 
 
 def assert_same(faces: Detections, others: Detections) -> None:
@@ -57,7 +57,7 @@ def test_the_screen_spares_work(monkeypatch: pytest.MonkeyPatch, astronaut: Imag
 def test_thresholds_that_the_margins_are_not_for_are_not_screened(
     astronaut: Image, thresholds: tuple[float, float, float]
 ) -> None:
-    report = MTCNN(thresholds=thresholds).inspect(astronaut)
+    report = MTCNN(device="cpu", thresholds=thresholds).inspect(astronaut)
     assert report["confirmed"]["cells"] == sum(level["cells"] for level in report["levels"])
     assert report["confirmed"]["rnet"] == report["candidates"]["rnet"]
 
@@ -65,44 +65,47 @@ def test_thresholds_that_the_margins_are_not_for_are_not_screened(
 def test_a_wrong_screen_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTCNN_FAST_SCREEN", "yes")
     with pytest.raises(ValueError, match=r"MTCNN_FAST_SCREEN is 'yes', wanted '0' or '1'"):
-        MTCNN()
+        MTCNN(device="cpu")
 
 
-def test_fast_finds_the_face(astronaut: Image) -> None:
-    exact, fast = MTCNN(), MTCNN(precision="fast")
+def test_fast_finds_the_face(backend: str, face: Image) -> None:
+    exact, fast = MTCNN(device=backend), MTCNN(device=backend, precision="fast")
     assert exact.precision == "fp32"
-    assert fast.precision in ("fp32", "bf16")
+    assert fast.precision in (("fp32", "bf16") if backend == "cpu" else ("fp16",))
     assert "precision='fast'" in repr(fast)
-    faces, others = exact.detect(astronaut), fast.detect(astronaut)
+    faces, others = exact.detect(face), fast.detect(face)
     assert len(others) == len(faces) == 1
     np.testing.assert_allclose(others.boxes, faces.boxes, atol=2)
     np.testing.assert_allclose(others.landmarks, faces.landmarks, atol=2)
-    if fast.precision == "bf16":
-        assert fast.inspect(astronaut)["confirmed"] == {"cells": 0, "rnet": 0, "onet": 0}
+    if fast.precision != "fp32":
+        assert fast.inspect(face)["confirmed"] == {"cells": 0, "rnet": 0, "onet": 0}
     else:
         assert_same(others, faces)
 
 
-def test_fast_survives_pickling(astronaut: Image) -> None:
-    fast = MTCNN(precision="fast")
+def test_fast_survives_pickling(backend: str, face: Image) -> None:
+    fast = MTCNN(device=backend, precision="fast")
     restored = pickle.loads(pickle.dumps(fast))
     assert (restored.precision, repr(restored)) == (fast.precision, repr(fast))
-    assert_same(restored.detect(astronaut), fast.detect(astronaut))
+    assert_same(restored.detect(face), fast.detect(face))
 
 
-def test_fast_does_not_depend_on_threads_and_batches(astronaut: Image) -> None:
+@pytest.mark.heavy
+def test_fast_does_not_depend_on_threads_and_batches(backend: str, astronaut: Image) -> None:
     images = [astronaut, astronaut[50:350, 60:400], astronaut[::2, ::2]] * 3
-    one = [MTCNN(precision="fast", num_threads=1).detect(image) for image in images]
-    for faces, others in zip(one, MTCNN(precision="fast").detect_batch(images), strict=True):
+    alone = MTCNN(device=backend, precision="fast", num_threads=1)
+    one = [alone.detect(image) for image in images]
+    for faces, others in zip(one, MTCNN(device=backend, precision="fast").detect_batch(images), strict=True):
         assert_same(faces, others)
 
 
-def test_stages_in_fast_are_near(astronaut: Image) -> None:
+def test_stages_in_fast_are_near(backend: str, astronaut: Image) -> None:
     level = ops.pyramid(astronaut, 40)[0]
-    for exact, fast in zip(ops.pnet(level), ops.pnet(level, precision="fast"), strict=True):
+    both = (ops.pnet(level, device=backend, precision=precision) for precision in ("fp32", "fast"))
+    for exact, fast in zip(*both, strict=True):
         np.testing.assert_allclose(fast, exact, atol=0.08)
     for side, stage in ((24, ops.rnet), (48, ops.onet)):
         crops = (ops.resize(astronaut[50:200, 150:300], (side, side)) - 127.5) / 128
-        exact_outputs = stage(crops[None])
-        for exact, fast in zip(exact_outputs, stage(crops[None], precision="fast"), strict=True):
+        exact_outputs = stage(crops[None], device=backend)
+        for exact, fast in zip(exact_outputs, stage(crops[None], device=backend, precision="fast"), strict=True):
             np.testing.assert_allclose(fast, exact, atol=0.08)

@@ -21,8 +21,9 @@ def content(faces: Detections) -> bytes:
     return b"".join(array.tobytes() for array in faces.astuple())
 
 
-def test_eight_threads_share_a_detector(face: NDArray[np.uint8]) -> None:
-    detector = MTCNN(min_face_size=40)
+@pytest.mark.heavy
+def test_eight_threads_share_a_detector(backend: str, face: NDArray[np.uint8]) -> None:
+    detector = MTCNN(device=backend, min_face_size=40)
     images = [face, face[:, ::-1], face[10:, 5:], np.ascontiguousarray(face[::-1]), face[..., 1]]
     expected = [content(detector.detect(image)) for image in images]
     assert sum(map(bool, expected)) >= 3
@@ -41,14 +42,15 @@ def test_eight_threads_share_a_detector(face: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize("num_threads", [1, 2, 3, 16])
 def test_the_number_of_threads_changes_nothing(isa: str, astronaut: NDArray[np.uint8], num_threads: int) -> None:
     many = {"thresholds": (0.3, 0.3, 0.3), "nms_thresholds": (1, 1, 1, 1)}
-    expected = MTCNN(num_threads=1, **many).detect(astronaut)
+    expected = MTCNN(device="cpu", num_threads=1, **many).detect(astronaut)
     assert len(expected) > 10
-    assert content(MTCNN(num_threads=num_threads, **many).detect(astronaut)) == content(expected)
+    assert content(MTCNN(device="cpu", num_threads=num_threads, **many).detect(astronaut)) == content(expected)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("group", [1, 2, 7, 60])
-def test_grouping_into_batches_changes_nothing(isa: str, astronaut: NDArray[np.uint8], group: int) -> None:
-    detector = MTCNN(min_face_size=40)
+def test_grouping_into_batches_changes_nothing(device: str, astronaut: NDArray[np.uint8], group: int) -> None:
+    detector = MTCNN(device=device, min_face_size=40)
     random = np.random.default_rng(group)
     corners = random.integers(0, 200, (60, 2))
     images = [astronaut[y : y + 250, x : x + 300] for x, y in corners]
@@ -61,7 +63,9 @@ def test_grouping_into_batches_changes_nothing(isa: str, astronaut: NDArray[np.u
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_detects(detector: MTCNN, astronaut: NDArray[np.uint8]) -> None:
+def test_a_forked_child_detects(astronaut: NDArray[np.uint8]) -> None:
+    """On the CPU; test_cuda.py has what a GPU's detector says."""
+    detector = MTCNN(device="cpu")
     expected = detector.detect_batch([astronaut] * 4)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as children:
         jobs = [children.submit(_detect_in_child, detector, astronaut) for _ in range(4)]
@@ -74,10 +78,10 @@ def test_a_forked_child_detects(detector: MTCNN, astronaut: NDArray[np.uint8]) -
     assert detector.detect_batch([astronaut] * 4) == expected
 
 
-def test_a_spawned_process_detects(astronaut: NDArray[np.uint8]) -> None:
-    detector = MTCNN(min_face_size=30, num_threads=1)
+def test_a_spawned_process_detects(backend: str, face: NDArray[np.uint8]) -> None:
+    detector = MTCNN(device=backend, min_face_size=30, num_threads=1)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as children:
-        assert children.submit(detector.detect, astronaut).result(timeout=60) == detector.detect(astronaut)
+        assert children.submit(detector.detect, face).result(timeout=60) == detector.detect(face)
 
 
 def test_a_fresh_interpreter_unpickles(detector: MTCNN, face: NDArray[np.uint8]) -> None:
@@ -99,8 +103,9 @@ def resident() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc/self/statm")
-def test_memory_does_not_grow(astronaut: NDArray[np.uint8]) -> None:
-    detector = MTCNN(min_face_size=30)
+@pytest.mark.heavy
+def test_memory_does_not_grow(backend: str, astronaut: NDArray[np.uint8]) -> None:
+    detector = MTCNN(device=backend, min_face_size=30)
     random = np.random.default_rng(5)
     sizes = random.integers(12, 400, (2000, 2))
     used = []
@@ -117,11 +122,11 @@ def test_memory_does_not_grow(astronaut: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc/self/statm")
-def test_memory_of_detectors_is_given_back() -> None:
-    image = np.zeros((100, 100, 3), np.uint8)
+def test_memory_of_detectors_is_given_back(backend: str) -> None:
+    image = np.zeros((30, 30, 3), np.uint8)
     used = []
     for call in range(150):
-        MTCNN().detect(image)
+        MTCNN(device=backend).detect(image)
         if call % 50 == 49:
             used.append(resident())
     assert used[2] - used[0] < 8e6, used
