@@ -58,6 +58,7 @@ class Backend : public std::enable_shared_from_this<Backend> {
   virtual void order_streams(void* first, void* stream) const = 0;
 
   std::string device, isa, precision;
+  std::string device_name;  // what a GPU's driver calls it; empty for the CPU
   int num_threads = 1;
 };
 

@@ -380,6 +380,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
            py::arg("scale_factor"), py::arg("thresholds"), py::arg("nms_thresholds"), py::arg("device"),
            py::arg("profile"), py::arg("precision"), py::arg("weights").noconvert(), py::arg("num_threads"))
       .def_property_readonly("device", &Detector::device)
+      .def_property_readonly("device_name", [](const Detector& detector) { return detector.backend().device_name; })
       .def_property_readonly("isa", &Detector::isa)
       .def_property_readonly("precision", &Detector::precision)
       .def_property_readonly("num_threads", &Detector::num_threads)

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 # Every test of a backend runs on the CPU and, where there is one, on a GPU; or on the CUDA backend emulated on the CPU
 # (tests/simt), if MTCNN_FAST_CUDA_LIBRARY names it. The emulator takes seconds for what a GPU does in a millisecond.
 CUDA = [device for device in mtcnn_fast.available_devices() if device == "cuda:0"]
-EMULATED = bool(CUDA) and "emulated" in os.environ.get("MTCNN_FAST_CUDA_LIBRARY", "")
+EMULATED = bool(CUDA) and mtcnn_fast.MTCNN(device=CUDA[0])._core.device_name == "emulator"
 
 
 def pytest_configure(config: pytest.Config) -> None:

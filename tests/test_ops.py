@@ -231,7 +231,7 @@ def test_devices_and_profiles(face: NDArray[np.uint8]) -> None:
         call(device="cpu")
         if "cuda:0" in mtcnn_fast.available_devices():
             call(device="cuda")
-        with pytest.raises(RuntimeError, match="GPU|CUDA"):
+        with pytest.raises(RuntimeError, match=r"GPU|CUDA"):
             call(device="cuda:9")
         with pytest.raises(ValueError, match="device"):
             call(device="gpu")

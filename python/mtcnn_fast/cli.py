@@ -187,7 +187,9 @@ def _info(error: Callable[[str], NoReturn]) -> int:
     except ValueError as reason:  # a value of the environment variables that this machine cannot serve
         error(str(reason))
     print(f"mtcnn_fast        {__version__}")
-    print(f"devices           {', '.join(available_devices())} (in use: {detector.device})")
+    name = detector._core.device_name
+    in_use = f"{detector.device}, {name}" if name else detector.device
+    print(f"devices           {', '.join(available_devices())} (in use: {in_use})")
     without = _core.cuda_status()
     if without is not None:
         print(f"no CUDA           {without}")

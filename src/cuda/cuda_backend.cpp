@@ -72,6 +72,8 @@ class CudaBackend final : public Backend {
     std::copy(options.nms_thresholds.begin(), options.nms_thresholds.end(), engine.nms);
     cuda::Message message = {};
     check(interface.create(&engine, &engine_, &message), message);
+    interface.describe(engine_, &message);
+    device_name = message.text;
     options_.weights.reset();
     device = "cuda:" + std::to_string(index);
     isa = choose_kernels().name;

@@ -2,7 +2,8 @@
 
     barriers.py KERNELS SIMT_TESTS SIMT_RACES
 
-A barrier is caught where a group of tests that reaches it fails, crashes or does not end: in simt_tests, where one thread
+A barrier is caught where a group of tests that reaches it fails, crashes or does not end: in simt_tests, where one
+thread
 runs at a time, by one of several schedules, or else in simt_races, where ThreadSanitizer sees a race. What neither
 catches must say why it is there: in its line or in the comment above it, "No serial order shows". Writes a table, and
 fails unless that holds for every barrier.
