@@ -124,11 +124,11 @@ build() { # leaves the package in $work/site, the program in $native
     native=$work/build/bench/bench_cuda
     unset MTCNN_FAST_CUDA_LIBRARY
   fi
-  CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} must build 140 "$python" -m pip wheel \
+  CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} must build 120 "$python" -m pip wheel \
     --no-build-isolation --no-deps --no-index -Cbuild-dir="$work/build" "${options[@]}" -w "$work/wheel" "$root" &&
     must install 15 "$python" -m pip install --quiet --no-index --no-deps --target "$work/site" \
       "$work"/wheel/mtcnn_fast-*.whl &&
-    must device 20 "$python" -c 'import mtcnn_fast; print(mtcnn_fast.MTCNN(device="cuda").device)'
+    must device 15 "$python" -c 'import mtcnn_fast; print(mtcnn_fast.MTCNN(device="cuda").device)'
 }
 
 check() {
@@ -139,7 +139,7 @@ check() {
     elif has xdist; then
       parallel=(-n 6) # the oracle, on the CPU, takes most of the time; more processes would only wait for the GPU
     fi
-    must tests 110 "$python" -m pytest -q -p no:cacheprovider "${parallel[@]}" -c "$root/pyproject.toml" \
+    must tests 150 "$python" -m pytest -q -p no:cacheprovider "${parallel[@]}" -c "$root/pyproject.toml" \
       "${which[@]}" -k "cuda and not cuda_build"
   fi
   want short cv2 || return
@@ -147,8 +147,8 @@ check() {
     must short 60 "$python" "$work/short.py" "$root"
     note sanitizer "left out: it is for a GPU"
   elif command -v compute-sanitizer >/dev/null; then
-    must memcheck 50 compute-sanitizer --tool memcheck --error-exitcode 99 "$python" "$work/short.py" "$root"
-    must racecheck 60 compute-sanitizer --tool racecheck --error-exitcode 99 "$python" "$work/short.py" "$root"
+    must memcheck 45 compute-sanitizer --tool memcheck --error-exitcode 99 "$python" "$work/short.py" "$root"
+    must racecheck 55 compute-sanitizer --tool racecheck --error-exitcode 99 "$python" "$work/short.py" "$root"
   else
     missing sanitizer "compute-sanitizer is missing"
   fi
@@ -156,7 +156,7 @@ check() {
 
 measure() {
   want benchmarks cv2 || return
-  local effort=(--agreement-seconds 40 --growth-seconds 15 --native-seconds 70 --limit 300)
+  local effort=(--agreement-seconds 30 --growth-seconds 10 --native-seconds 50 --limit 200 --python-rounds 5)
   [ -z "$emulated" ] || effort=(--brief)
   [ -z "$photographs" ] || effort+=("$photographs")
   if [ -x "$native" ]; then
@@ -164,7 +164,7 @@ measure() {
   else
     missing bench_cuda "$native was not built"
   fi
-  must benchmarks 150 "$python" "$root/bench/gpu.py" "${effort[@]}" --json "$out/$name.json"
+  must benchmarks 140 "$python" "$root/bench/gpu.py" "${effort[@]}" --json "$out/$name.json"
   if [ -n "$emulated" ] || ! command -v ncu >/dev/null; then
     note kernels "left out: ncu is missing or there is no GPU"
     return
@@ -172,7 +172,7 @@ measure() {
   # Each kernel by the hardware's counters. Without the first option ncu would hold the clocks at their base.
   local metrics=gpu__time_duration.sum,sm__throughput.avg.pct_of_peak_sustained_elapsed
   metrics+=,dram__throughput.avg.pct_of_peak_sustained_elapsed
-  step kernels 30 ncu --clock-control none --csv --log-file "$out/$name-kernels.csv" --metrics $metrics \
+  step kernels 25 ncu --clock-control none --csv --log-file "$out/$name-kernels.csv" --metrics $metrics \
     "$python" "$work/short.py" "$root"
 }
 
@@ -202,7 +202,7 @@ main() {
   export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH}
   cd "$work" || return 1 # among the sources, Python would find a package without its core
   if compgen -G "$wheels/*.whl" >/dev/null; then
-    step wheels 20 "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$work/site" \
+    step wheels 15 "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$work/site" \
       "$wheels"/*.whl
   fi
   if want build numpy safetensors scikit_build_core pybind11 && build; then
