@@ -173,6 +173,7 @@ def test_options_matter(backend: str, astronaut: NDArray[np.uint8]) -> None:
     assert levels == sorted(set(levels))
 
 
+@pytest.mark.heavy
 def test_max_faces_and_clip(backend: str, astronaut: NDArray[np.uint8]) -> None:
     detector = MTCNN(device=backend, thresholds=(0.1, 0.1, 0.1), nms_thresholds=(1, 1, 1, 1))
     image = np.ascontiguousarray(astronaut[70:200, 190:300])

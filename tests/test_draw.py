@@ -14,9 +14,9 @@ from mtcnn_fast import MTCNN, Detections, draw
 
 
 @pytest.fixture
-def faces(detector: MTCNN, astronaut: NDArray[np.uint8]) -> Detections:
+def faces(astronaut: NDArray[np.uint8]) -> Detections:
     pytest.importorskip("cv2")
-    return detector.detect(astronaut)
+    return MTCNN(device="cpu").detect(astronaut)
 
 
 def test_draws_on_a_copy(astronaut: NDArray[np.uint8], faces: Detections) -> None:
@@ -72,8 +72,8 @@ def test_what_is_not_an_image_or_faces(astronaut: NDArray[np.uint8], faces: Dete
         draw(astronaut, faces.boxes)  # type: ignore[arg-type]
 
 
-def test_without_opencv(monkeypatch: pytest.MonkeyPatch, detector: MTCNN, astronaut: NDArray[np.uint8]) -> None:
+def test_without_opencv(monkeypatch: pytest.MonkeyPatch, astronaut: NDArray[np.uint8]) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    faces = detector.detect(astronaut)
+    faces = MTCNN(device="cpu").detect(astronaut)
     with pytest.raises(ImportError, match=r'pip install "mtcnn_fast\[cli\]"'):
         draw(astronaut, faces)
