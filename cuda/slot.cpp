@@ -1,10 +1,9 @@
 #include "slot.h"
 
-#include <cuda_fp16.h>
-
 #include <algorithm>
 #include <cstring>
-#include <stdexcept>
+
+#include "../src/backend.h"
 
 namespace mtcnn_fast::cuda {
 namespace {
@@ -21,8 +20,7 @@ std::int64_t level_pixels(const PlannedLevel& level) {
   return static_cast<std::int64_t>(level.height) * round_up(level.width, 2);
 }
 
-// Cells of P-Net along a side: Backend::pnet_cells.
-int cells(int side) { return side < 12 ? 0 : (side - 1) / 2 - 4; }
+std::int64_t all_cells(const Level& level) { return static_cast<std::int64_t>(level.rows) * level.columns; }
 
 // Whether rows of an image are runs of bytes, to be copied as they are.
 bool packed(const PlannedImage& image) { return image.pixel >= 1 && image.pixel <= 4; }
@@ -179,13 +177,11 @@ void Slot::describe(std::span<const PlannedImage> planned) {
            .tile_height = tile.height,
            .tile_width = tile.width};
   std::size_t used = 0;
-  std::int64_t found = 0;
   int next = 0;
   const auto ceil_div = [](int a, int b) { return (a + b - 1) / b; };
   for (int i = 0; i < wanted.images; ++i) {
     Image& image = images()[i] = stage(planned[i], used);
     image.first_level = next, image.levels = planned[i].level_count;
-    image.first_found = static_cast<int>(found);
     image.first_cell = wanted.cells;
     image.across = planned[i].across;
     for (int k = 0; k < image.levels; ++k, ++next) {
@@ -196,27 +192,39 @@ void Slot::describe(std::span<const PlannedImage> planned) {
       level.height = plan.height, level.width = plan.width;
       level.pitch = static_cast<int>(round_up(plan.width, 2));
       level.first_pixel = wanted.pixels;
-      level.rows = cells(plan.height), level.columns = cells(plan.width);
+      level.rows = Backend::pnet_cells(plan.height), level.columns = Backend::pnet_cells(plan.width);
       level.first_cell = wanted.cells;
       level.lanes = resize_lanes(image.height, image.width, plan.height, plan.width);
       const Strip strip = resize_strip(level.lanes);
       level.first_strip = job().strips;
       level.first_tile = job().tiles;
       level.reach = plan.reach;
-      const std::int64_t all = static_cast<std::int64_t>(level.rows) * level.columns;
-      level.found = static_cast<int>(found);
-      level.capacity = static_cast<int>(std::min(
-          all, std::max<std::int64_t>(all / found_share_, model_.first_capacity ? model_.first_capacity : 64)));
-      found += level.capacity;
       job().strips += ceil_div(plan.height, strip.height) * ceil_div(plan.width, strip.width);
       job().tiles += ceil_div(level.rows, tile.height) * ceil_div(level.columns, tile.width);
       wanted.pixels += level_pixels(plan);
-      wanted.cells += all;
+      wanted.cells += all_cells(level);
     }
   }
+  lay_out_found();
   capacity_.pixels = std::max(capacity_.pixels, wanted.pixels);
   capacity_.cells = std::max(capacity_.cells, wanted.cells);
-  capacity_.found = std::max(capacity_.found, static_cast<int>(found));
+}
+
+// Gives each level its part of the list of cells that pass P-Net.
+void Slot::lay_out_found() {
+  const std::int64_t least = model_.first_capacity ? model_.first_capacity : 64;
+  int found = 0;
+  for (int i = 0; i < job().images; ++i) {
+    images()[i].first_found = found;
+    for (int k = 0; k < images()[i].levels; ++k) {
+      Level& level = levels()[images()[i].first_level + k];
+      const std::int64_t all = all_cells(level);
+      level.found = found;
+      level.capacity = static_cast<int>(std::min(all, std::max(all / found_share_, least)));
+      found += level.capacity;
+    }
+  }
+  capacity_.found = std::max(capacity_.found, found);
 }
 
 // Gives every list its room.
@@ -355,29 +363,14 @@ bool Slot::overflowed() {
   fit(capacity_.windows[kRnet], counts.windows[kRnet]);
   fit(capacity_.windows[kOnet], counts.windows[kOnet]);
   fit(capacity_.faces, counts.faces);
-  std::int64_t found = 0;
-  bool cells_overflowed = false;
-  for (int k = 0; k < job().levels; ++k) cells_overflowed |= level_counts[k].found > levels()[k].capacity;
-  if (!cells_overflowed) return any;
-  const auto fits = [&](int k) {
-    const Level& level = levels()[k];
-    return level_counts[k].found <= static_cast<std::int64_t>(level.rows) * level.columns / found_share_;
-  };
-  for (int k = 0; k < job().levels; ++k)
-    while (level_counts[k].found > levels()[k].capacity && found_share_ > 1 && !fits(k)) found_share_ /= 2;
-  int next = 0;
-  for (int i = 0; i < job().images; ++i) {
-    images()[i].first_found = static_cast<int>(found);
-    for (int k = 0; k < images()[i].levels; ++k, ++next) {
-      Level& level = levels()[next];
-      const std::int64_t all = static_cast<std::int64_t>(level.rows) * level.columns;
-      level.found = static_cast<int>(found);
-      level.capacity = static_cast<int>(std::max<std::int64_t>(level.capacity, all / found_share_));
-      found += level.capacity;
-    }
+  bool cells = false;
+  for (int k = 0; k < job().levels; ++k) {
+    if (level_counts[k].found <= levels()[k].capacity) continue;
+    cells = true;
+    while (level_counts[k].found > all_cells(levels()[k]) / found_share_) found_share_ /= 2;
   }
-  capacity_.found = std::max(capacity_.found, static_cast<int>(found));
-  return true;
+  if (cells) lay_out_found();
+  return any || cells;
 }
 
 void Slot::finish(int first_image, Emit emit, void* context) {

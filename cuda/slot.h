@@ -82,6 +82,7 @@ class Slot {
 
   void describe(std::span<const PlannedImage> images);
   Image stage(const PlannedImage& image, std::size_t& used);
+  void lay_out_found();
   void reserve();
   void reserve_pixels(std::span<const PlannedImage> images);
   void run();
