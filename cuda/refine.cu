@@ -198,11 +198,6 @@ __global__ void __launch_bounds__(threads(Layer::kShape), 512 / threads(Layer::k
   }
 }
 
-template <class Layer>
-void conv(const Queue& queue, WindowCount windows, const float* in, const float* weights, float* out) {
-  launch(queue, conv_kernel<Layer>, threads(Layer::kShape), shared_bytes(Layer::kShape), windows, in, weights, out);
-}
-
 // A block makes a tile of outputs: 8 lanes of 4 columns by 4 lanes of tile_rows rows; each warp does its share of the
 // inputs.
 constexpr int kProductThreads = 256, kProductWarps = kProductThreads / kWarp;
@@ -281,39 +276,34 @@ __global__ void __launch_bounds__(kProductThreads)
   }
 }
 
-template <class Layer>
-void product(const Queue& queue, WindowCount windows, const float* in, const float* weights, float* out) {
-  launch(queue, product_kernel<Layer>, kProductThreads, 0, windows, in, weights, out);
-}
+template <class Network>
+struct Steps {
+  using Net = Network;
+  using Layers = Network;
+  using Element = float;
 
-template <class Net>
-void run(const Queue& queue, const Work& work, const float* weights) {
-  const WindowCount windows = window_count(work, Net::kNet);
-  const Activations& activations = work.activations[Net::kNet];
-  const auto* const crops = static_cast<const float*>(activations.crops);
-  auto* const maps1 = static_cast<float*>(activations.maps);
-  float* const maps2 = maps1 + work.windows[Net::kNet].capacity * map_values(Net::Conv1::kShape);
-  auto* const maps3 = static_cast<float*>(activations.maps3);
-  auto* const features = static_cast<float*>(activations.features);
-  auto* const hidden = static_cast<float*>(activations.hidden);
-
-  conv<typename Net::Conv1>(queue, windows, crops, weights, maps1);
-  weights += parameters(Net::Conv1::kShape);
-  conv<typename Net::Conv2>(queue, windows, maps1, weights, maps2);
-  weights += parameters(Net::Conv2::kShape);
-  if constexpr (Net::kNet == kOnet) {
-    conv<typename Net::Conv3>(queue, windows, maps2, weights, maps3);
-    weights += parameters(Net::Conv3::kShape);
-    product<typename Net::Conv4>(queue, windows, maps3, weights, features);
-    weights += parameters(Net::Conv4::kShape);
-  } else {
-    product<typename Net::Conv3>(queue, windows, maps2, weights, features);
-    weights += parameters(Net::Conv3::kShape);
+  template <class Shape>
+  static constexpr std::size_t bytes(const Shape& shape) {
+    return parameters(shape) * sizeof(float);
   }
-  product<typename Net::Dense>(queue, windows, features, weights, hidden);
-  weights += parameters(Net::Dense::kShape);
-  heads<typename Net::Output>(queue, windows, hidden, weights, work.windows[Net::kNet].answers);
-}
+  static constexpr std::size_t values(const Conv& shape) { return map_values(shape); }
+
+  template <class Layer>
+  static void conv(const Queue& queue, WindowCount windows, const float* in, const unsigned char* weights, float* out) {
+    launch(queue, conv_kernel<Layer>, threads(Layer::kShape), shared_bytes(Layer::kShape), windows, in,
+           reinterpret_cast<const float*>(weights), out);
+  }
+  template <class Layer>
+  static void first(const Queue& queue, WindowCount windows, const float* in, const unsigned char* weights,
+                    float* out) {
+    conv<Layer>(queue, windows, in, weights, out);
+  }
+  template <class Layer>
+  static void product(const Queue& queue, WindowCount windows, const float* in, const unsigned char* weights,
+                      float* out) {
+    launch(queue, product_kernel<Layer>, kProductThreads, 0, windows, in, reinterpret_cast<const float*>(weights), out);
+  }
+};
 
 }  // namespace
 
@@ -321,9 +311,9 @@ void refine(const Queue& queue, const Work& work, int net, Arithmetic arithmetic
   if (arithmetic == Arithmetic::fast)
     refine_fast(queue, work, net, weights);
   else if (net == kRnet)
-    run<Rnet>(queue, work, static_cast<const float*>(weights));
+    run_layers<Steps<Rnet>>(queue, work, weights);
   else
-    run<Onet>(queue, work, static_cast<const float*>(weights));
+    run_layers<Steps<Onet>>(queue, work, weights);
 }
 
 }  // namespace mtcnn_fast::cuda

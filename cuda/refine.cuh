@@ -1,6 +1,7 @@
 // What the kernels of R-Net and O-Net share in both arithmetics.
 #pragma once
 
+#include "prelu.h"
 #include "refine.h"
 
 namespace mtcnn_fast::cuda {
@@ -25,9 +26,6 @@ __device__ inline float greater(float a, float b) {
   return a > b || a != a ? a : b;
 #endif
 }
-
-// Slopes can be negative or above 1, so this is no max(x, slope * x).
-__device__ inline float prelu(float x, float slope) { return x > 0 ? x : x * slope; }
 
 __device__ inline float4 load4(const float* p) { return __ldg(reinterpret_cast<const float4*>(p)); }
 
@@ -66,6 +64,46 @@ __global__ void __launch_bounds__(kHeadThreads)
 template <class Layer>
 void heads(const Queue& queue, WindowCount windows, const float* hidden, const float* weights, float* answers) {
   launch(queue, heads_kernel<Layer>, kHeadThreads, 0, windows, hidden, weights, answers);
+}
+
+// A network's layers in their order. Steps has them in one arithmetic: their shapes, what maps are made of, the bytes
+// of a layer's parameters, and how each kind is queued.
+template <class Steps>
+void run_layers(const Queue& queue, const Work& work, const void* weights) {
+  using Layers = typename Steps::Layers;
+  using Element = typename Steps::Element;
+  constexpr int kNet = Steps::Net::kNet;
+  const WindowCount windows = window_count(work, kNet);
+  const Activations& activations = work.activations[kNet];
+  const auto* const crops = static_cast<const Element*>(activations.crops);
+  auto* const maps1 = static_cast<Element*>(activations.maps);
+  Element* const maps2 = maps1 + static_cast<std::size_t>(windows.capacity) * Steps::values(Layers::Conv1::kShape);
+  auto* const maps3 = static_cast<Element*>(activations.maps3);
+  auto* const features = static_cast<Element*>(activations.features);
+  auto* const hidden = static_cast<float*>(activations.hidden);
+  const auto* next = static_cast<const unsigned char*>(weights);
+  const auto take = [&next](std::size_t bytes) {
+    const unsigned char* const taken = next;
+    next += bytes;
+    return taken;
+  };
+
+  Steps::template first<typename Layers::Conv1>(queue, windows, crops, take(Steps::bytes(Layers::Conv1::kShape)),
+                                                maps1);
+  Steps::template conv<typename Layers::Conv2>(queue, windows, maps1, take(Steps::bytes(Layers::Conv2::kShape)), maps2);
+  if constexpr (kNet == kOnet) {
+    Steps::template conv<typename Layers::Conv3>(queue, windows, maps2, take(Steps::bytes(Layers::Conv3::kShape)),
+                                                 maps3);
+    Steps::template product<typename Layers::Conv4>(queue, windows, maps3, take(Steps::bytes(Layers::Conv4::kShape)),
+                                                    features);
+  } else {
+    Steps::template product<typename Layers::Conv3>(queue, windows, maps2, take(Steps::bytes(Layers::Conv3::kShape)),
+                                                    features);
+  }
+  Steps::template product<typename Layers::Dense>(queue, windows, features, take(Steps::bytes(Layers::Dense::kShape)),
+                                                  hidden);
+  heads<typename Steps::Net::Output>(queue, windows, hidden, reinterpret_cast<const float*>(next),
+                                     work.windows[kNet].answers);
 }
 
 }  // namespace mtcnn_fast::cuda

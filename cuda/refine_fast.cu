@@ -318,59 +318,47 @@ __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
   }
 }
 
-template <class Layer>
-void first(const Queue& queue, WindowCount windows, const __half* in, const unsigned char* weights, __half* out) {
-  launch(queue, first_kernel<Layer>, Layer::kShape.warps * kWarp, first_shared_bytes(Layer::kShape), windows, in,
-         weights, out);
-}
-template <class Layer>
-void fast_conv(const Queue& queue, WindowCount windows, const __half* in, const unsigned char* weights, __half* out) {
-  launch(queue, fast_conv_kernel<Layer>, threads(Layer::kShape), shared_bytes(Layer::kShape), windows, in, weights,
-         out);
-}
-template <class Layer, class Out>
-void fast_product(const Queue& queue, WindowCount windows, const __half* in, const unsigned char* weights, Out* out) {
-  launch(queue, fast_product_kernel<Layer, Out>, Layer::kShape.warps * kWarp, 0, windows, in, weights, out);
-}
-
 template <class Fast>
-void run(const Queue& queue, const Work& work, const unsigned char* weights) {
-  constexpr int kNet = Fast::Net::kNet;
-  const WindowCount windows = window_count(work, kNet);
-  const Activations& activations = work.activations[kNet];
-  const auto* const crops = static_cast<const __half*>(activations.crops);
-  auto* const maps1 = static_cast<__half*>(activations.maps);
-  __half* const maps2 = maps1 + static_cast<std::size_t>(windows.capacity) * pool_values(Fast::Conv1::kShape);
-  auto* const maps3 = static_cast<__half*>(activations.maps3);
-  auto* const features = static_cast<__half*>(activations.features);
-  auto* const hidden = static_cast<float*>(activations.hidden);
+struct Steps {
+  using Net = typename Fast::Net;
+  using Layers = Fast;
+  using Element = __half;
 
-  first<typename Fast::Conv1>(queue, windows, crops, weights, maps1);
-  weights += parameter_bytes(Fast::Conv1::kShape);
-  fast_conv<typename Fast::Conv2>(queue, windows, maps1, weights, maps2);
-  weights += parameter_bytes(Fast::Conv2::kShape);
-  if constexpr (kNet == kOnet) {
-    fast_conv<typename Fast::Conv3>(queue, windows, maps2, weights, maps3);
-    weights += parameter_bytes(Fast::Conv3::kShape);
-    fast_product<typename Fast::Conv4>(queue, windows, maps3, weights, features);
-    weights += parameter_bytes(Fast::Conv4::kShape);
-  } else {
-    fast_product<typename Fast::Conv3>(queue, windows, maps2, weights, features);
-    weights += parameter_bytes(Fast::Conv3::kShape);
+  template <class Shape>
+  static constexpr std::size_t bytes(const Shape& shape) {
+    return parameter_bytes(shape);
   }
-  fast_product<typename Fast::Dense>(queue, windows, features, weights, hidden);
-  weights += parameter_bytes(Fast::Dense::kShape);
-  heads<typename Fast::Net::Output>(queue, windows, hidden, reinterpret_cast<const float*>(weights),
-                                    work.windows[kNet].answers);
-}
+  template <class Shape>
+  static constexpr std::size_t values(const Shape& shape) {
+    return pool_values(shape);
+  }
+
+  template <class Layer>
+  static void first(const Queue& queue, WindowCount windows, const __half* in, const unsigned char* weights,
+                    __half* out) {
+    launch(queue, first_kernel<Layer>, Layer::kShape.warps * kWarp, first_shared_bytes(Layer::kShape), windows, in,
+           weights, out);
+  }
+  template <class Layer>
+  static void conv(const Queue& queue, WindowCount windows, const __half* in, const unsigned char* weights,
+                   __half* out) {
+    launch(queue, fast_conv_kernel<Layer>, threads(Layer::kShape), shared_bytes(Layer::kShape), windows, in, weights,
+           out);
+  }
+  template <class Layer, class Out>
+  static void product(const Queue& queue, WindowCount windows, const __half* in, const unsigned char* weights,
+                      Out* out) {
+    launch(queue, fast_product_kernel<Layer, Out>, Layer::kShape.warps * kWarp, 0, windows, in, weights, out);
+  }
+};
 
 }  // namespace
 
 void refine_fast(const Queue& queue, const Work& work, int net, const void* weights) {
   if (net == kRnet)
-    run<FastRnet>(queue, work, static_cast<const unsigned char*>(weights));
+    run_layers<Steps<FastRnet>>(queue, work, weights);
   else
-    run<FastOnet>(queue, work, static_cast<const unsigned char*>(weights));
+    run_layers<Steps<FastOnet>>(queue, work, weights);
 }
 
 }  // namespace mtcnn_fast::cuda
