@@ -23,8 +23,8 @@
 #include <vector>
 
 #include "../cuda/engine.h"
-#include "candidates.h"
 #include "conventions.h"
+#include "cuda/engine_options.h"
 #include "cuda/plan.h"
 #include "cuda_peaks.h"
 #include "weights.h"
@@ -139,23 +139,13 @@ class Copies {
 // A detector with the defaults of the package, in one precision.
 class Settings {
  public:
-  explicit Settings(bool fast) {
-    for (const auto& [name, tensor] : embedded_weights())
-      tensors_.push_back({name.c_str(), tensor.data.data(), tensor.data.size()});
-    const Options options;
-    engine_.fast = fast;
-    engine_.conventions = kProfiles[0];
-    engine_.cell_logit = least_float_not_below(logit_of(options.thresholds[0]));
-    for (int i = 0; i < 2; ++i) engine_.logits[i] = logit_of(options.thresholds[i + 1]);
-    std::copy(options.nms_thresholds.begin(), options.nms_thresholds.end(), engine_.nms);
-    engine_.tensors = tensors_.data(), engine_.tensor_count = tensors_.size();
-  }
-  const EngineOptions& engine() const { return engine_; }
-  const char* precision() const { return engine_.fast ? "fast" : "fp32"; }
+  explicit Settings(bool fast)
+      : engine_(Options{.precision = fast ? "fast" : "fp32"}, kProfiles[0], embedded_weights()) {}
+  const EngineOptions& engine() const { return engine_.options; }
+  const char* precision() const { return engine_.options.fast ? "fast" : "fp32"; }
 
  private:
-  std::vector<NamedTensor> tensors_;
-  EngineOptions engine_ = {};
+  CudaEngineOptions engine_;
 };
 
 // What the first image of a call had.

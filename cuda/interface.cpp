@@ -106,7 +106,7 @@ Status pnet(Engine* engine, const float* level, int height, int width, float* lo
 Status refine(Engine* engine, int net, const float* crops, std::int64_t n, float* answers, Message* message) {
   // A pipeline may come with any number of crops; their activations take some ten kilobytes each.
   constexpr std::int64_t kTogether = 1024;
-  const std::int64_t side = net == kRnet ? 24 : 48;
+  const std::int64_t side = crop_side(net);
   return guarded(message, [&] {
     engine->with_slot([&](Slot& slot) {
       for (std::int64_t first = 0; first < n; first += kTogether)

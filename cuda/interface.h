@@ -16,6 +16,10 @@ namespace mtcnn_fast::cuda {
 constexpr int kInterfaceVersion = 1;
 constexpr const char* kInterfaceSymbol = "mtcnn_fast_cuda_interface";
 
+constexpr int kRnet = 0, kOnet = 1;
+constexpr int crop_side(int net) { return net == kRnet ? 24 : 48; }
+constexpr int kAnswers = 16;  // of a window: logit, 4 offsets, 10 landmarks, nothing
+
 enum class Status {
   ok,
   invalid,      // a wrong argument
@@ -99,7 +103,7 @@ struct Interface {
   Status (*resize)(Engine* engine, const PlannedImage* image, int height, int width, float* out, Message* message);
   Status (*pnet)(Engine* engine, const float* level, int height, int width, float* logits, float* offsets,
                  Message* message);
-  // net: 0 for R-Net, 1 for O-Net. answers: (n, 16): logit, offsets, landmarks.
+  // answers: (n, kAnswers).
   Status (*refine)(Engine* engine, int net, const float* crops, std::int64_t n, float* answers, Message* message);
   // kept: room for n indices.
   Status (*suppress)(Engine* engine, const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind,

@@ -20,6 +20,17 @@ enum class Arithmetic {
   fast,  // tensor cores: inputs in fp16, sums in float32
 };
 
+// The level that a task belongs to, by the number of its first one; `least`: one that the task does not come before.
+template <int Level::*kFirst>
+__device__ inline int level_of(const Work& work, int task, int least) {
+  int first = least, end = work.job->levels;
+  while (end - first > 1) {
+    const int middle = (first + end) / 2;
+    (work.levels[middle].*kFirst <= task ? first : end) = middle;
+  }
+  return first;
+}
+
 // --- Resizing (resize.cu) --------------------------------------------------------------------------------------------
 
 // Lanes of a warp that share one output, by how many source pixels it is made of: 1, 8 or 32.

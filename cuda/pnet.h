@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "prelu.h"
 
 namespace mtcnn_fast::cuda {
 
@@ -35,21 +36,11 @@ struct PlacedTile {
 
 // Tiles go level by level, and within one row by row. `least`: a level that the tile does not come before.
 __device__ inline PlacedTile place_tile(const Work& work, int tile, int height, int width, int least) {
-  int first = least, end = work.job->levels;
-  while (end - first > 1) {
-    const int middle = (first + end) / 2;
-    if (work.levels[middle].first_tile <= tile)
-      first = middle;
-    else
-      end = middle;
-  }
+  const int first = level_of<&Level::first_tile>(work, tile, least);
   const Level& level = work.levels[first];
   const int across = (level.columns + width - 1) / width, local = tile - level.first_tile;
   return {first, local / across * height, local % across * width};
 }
-
-// Slopes may be negative, and above 1. NaN stays NaN.
-__host__ __device__ inline float prelu(float x, float slope) { return x > 0 ? x : x * slope; }
 
 // The greatest of a window's outputs after PReLU, from its greatest and least before: PReLU rises or falls on either
 // side of zero, so its greatest value is at one end. (Six of the trained first layer's ten slopes are negative: pooling

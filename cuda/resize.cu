@@ -17,22 +17,8 @@ namespace mtcnn_fast::cuda {
 namespace {
 
 constexpr int kThreads = 256, kCropThreads = 128;
-constexpr int kRnetSide = 24, kOnetSide = 48;
 // Of a crop: of its rows, as many tasks share one, by whether its windows are so large that a warp makes an output.
 constexpr int kFewParts = 8, kMostParts = 24;
-
-// (x - 127.5) / 128, as on the CPU.
-constexpr float kScale = 1.0f / 128, kBias = -127.5f / 128;
-
-// How an output becomes a whole number: not; as OpenCV's 8-bit INTER_AREA does, bit for bit, with its order of
-// operations; or as its special case of halving does, where ties go up.
-enum class Rounding { none, opencv, opencv_halving };
-
-__host__ __device__ Rounding rounding_of(const Conventions& conventions, int height, int width, int target_height,
-                                         int target_width) {
-  if (!conventions.rounds_levels) return Rounding::none;
-  return height == 2 * target_height && width == 2 * target_width ? Rounding::opencv_halving : Rounding::opencv;
-}
 
 __host__ __device__ int lanes_for(int height, int width, int target_height, int target_width) {
   const double pixels = static_cast<double>(height) * width / (static_cast<double>(target_height) * target_width);
@@ -186,7 +172,7 @@ __device__ void make_strip(const Image& image, const Conventions& conventions, i
                {image.height, height, top, rows, 0, image.height}, {image.width, width, left, columns, 0, image.width});
   __syncthreads();
   make_outputs<kRounds>(lanes, image, windows.rows, windows.columns, rows, columns,
-                        rounding_of(conventions, image.height, image.width, height, width),
+                        level_rounding(conventions, image.height, image.width, height, width),
                         [&](int row, int column, int c, float value) { out(top + row, left + column, c, value); });
   __syncthreads();
 }
@@ -206,12 +192,7 @@ __global__ void __launch_bounds__(kThreads, 3) pyramid_kernel(Work work) {
   const Job job = *work.job;
   // The last first: the strips of coarse levels, of which each output takes longest.
   for (int strip = job.strips - 1 - static_cast<int>(blockIdx.x); strip >= 0; strip -= static_cast<int>(gridDim.x)) {
-    int first = 0, end = job.levels;
-    while (end - first > 1) {
-      const int middle = (first + end) / 2;
-      (work.levels[middle].first_strip <= strip ? first : end) = middle;
-    }
-    const Level& level = work.levels[first];
+    const Level& level = work.levels[level_of<&Level::first_strip>(work, strip, 0)];
     Element* const out = static_cast<Element*>(work.pyramid) + level.first_pixel * 3;
     make_strip<kRounds>(work.images[level.image], work.settings.conventions, level.height, level.width, level.lanes,
                         strip - level.first_strip, windows, [&](int y, int x, int c, float value) {
@@ -226,7 +207,7 @@ __global__ void __launch_bounds__(kCropThreads, 6) crops_kernel(Work work, int n
   __shared__ Windowed windows;
   const Windows& list = work.windows[net];
   const Geometry geometry(work.settings.conventions);
-  const int n = min(work.counts->windows[net], list.capacity), side = net == kRnet ? kRnetSide : kOnetSide;
+  const int n = min(work.counts->windows[net], list.capacity), side = crop_side(net);
   for (std::int64_t task = blockIdx.x; task < std::int64_t{n} * kMostParts; task += gridDim.x) {
     const int part = static_cast<int>(task / n), index = static_cast<int>(task % n);
     const Image& image = work.images[list.images[index]];

@@ -87,7 +87,7 @@ void Slot::refine(int net, const float* crops, int n, float* answers) {
   capacity_.windows[net] = std::max(capacity_.windows[net], n);
   describe({});
   reserve();
-  const std::size_t side = net == kRnet ? 24 : 48;
+  const std::size_t side = crop_side(net);
   const std::vector<unsigned char> bytes = elements(crops, side * side * 3 * n, model_.arithmetic);
   Counts counts = {};
   counts.windows[net] = n;

@@ -6,6 +6,7 @@
 
 #include "../src/axis_window.h"
 #include "../src/geometry.h"
+#include "interface.h"
 
 namespace mtcnn_fast::cuda {
 
@@ -85,10 +86,6 @@ struct Windows {
 
   bool operator==(const Windows&) const = default;
 };
-constexpr int kAnswers = 16;  // logit, 4 offsets, 10 landmarks, nothing
-
-constexpr int kRnet = 0, kOnet = 1;
-
 // Activations of R-Net or O-Net, [window] first; elements are float, or half where the detector's precision is "fast".
 // R-Net is done when O-Net begins: both use the same memory.
 struct Activations {

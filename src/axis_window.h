@@ -6,6 +6,7 @@
 
 #include "boxes.h"
 #include "conventions.h"
+#include "pixel_values.h"
 
 namespace mtcnn_fast {
 
@@ -18,6 +19,13 @@ MTCNN_FAST_HD inline Filter resize_filter(Resampling resampling, int height, int
   const bool shrinks = target_height <= height && target_width <= width;
   if (resampling == Resampling::cv2_inter_area) return shrinks ? Filter::cv2_area : Filter::bilinear_of_areas;
   return shrinks ? Filter::area : Filter::bilinear;
+}
+
+// How a pyramid level of that size is rounded.
+MTCNN_FAST_HD inline Rounding level_rounding(const Conventions& conventions, int height, int width, int target_height,
+                                             int target_width) {
+  if (!conventions.rounds_levels) return Rounding::none;
+  return height == 2 * target_height && width == 2 * target_width ? Rounding::opencv_halving : Rounding::opencv;
 }
 
 // `count` source pixels from `first` on, and the weights of the first, of each between, and of the last of several.

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../pixel_values.h"
 #include "isa_list.h"
 
 namespace mtcnn_fast {
@@ -37,10 +38,6 @@ struct Source {
   int channels;
   bool bgr;  // the first channel is blue; outputs are always RGB
 };
-
-// How a resized pixel becomes a whole number: not; as OpenCV's 8-bit INTER_AREA does, bit for bit, with its order of
-// operations; or as its special case of halving does, where ties go up.
-enum class Rounding { none, opencv, opencv_halving };
 
 // A separable resize: out = (sum of weighted pixels, rounded if asked) * scale + bias.
 struct Resample {

@@ -7,16 +7,13 @@ Resample Resize::whole(const Source& source, int height, int width, int target_h
   const Filter filter = resize_filter(conventions.resampling, height, width, target_height, target_width);
   x.make(width, target_width, filter);
   y.make(height, target_height, filter);
-  Rounding rounding = Rounding::none;
-  if (conventions.rounds_levels)
-    rounding = height == 2 * target_height && width == 2 * target_width ? Rounding::opencv_halving : Rounding::opencv;
   return {.source = source,
           .x = x.columns(),
           .y = y.rows(),
           .width = target_width,
           .source_first = x.first(),
           .source_end = x.end(),
-          .rounding = rounding,
+          .rounding = level_rounding(conventions, height, width, target_height, target_width),
           .scale = scale,
           .bias = bias};
 }

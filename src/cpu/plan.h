@@ -10,9 +10,6 @@
 
 namespace mtcnn_fast {
 
-// (x - 127.5) / 128: exact in one multiply-add, since a power of two commutes with rounding.
-inline constexpr float kScale = 1.0f / 128, kBias = -127.5f / 128;
-
 // One resize with its tables.
 struct Resize {
   WindowTable x, y;

@@ -5,11 +5,12 @@
 #include <stdexcept>
 
 #include "../backend.h"
-#include "../candidates.h"
 #include "../cpu/dispatch.h"
+#include "../geometry.h"
 #include "../networks.h"
 #include "../pyramid.h"
 #include "../weights.h"
+#include "engine_options.h"
 #include "library.h"
 #include "plan.h"
 
@@ -58,26 +59,16 @@ class CudaBackend final : public Backend {
         index_(index) {
     const Tensors& tensors = options.weights ? *options.weights : embedded_weights();
     check_tensors(tensors);
-    std::vector<cuda::NamedTensor> named;
-    for (const auto& [name, tensor] : tensors) named.push_back({name.c_str(), tensor.data.data(), tensor.data.size()});
-    cuda::EngineOptions engine = {.device = index,
-                                  .fast = options.precision == "fast",
-                                  .conventions = conventions,
-                                  .cell_logit = least_float_not_below(logit_of(options.thresholds[0])),
-                                  .logits = {logit_of(options.thresholds[1]), logit_of(options.thresholds[2])},
-                                  .nms = {},
-                                  .tensors = named.data(),
-                                  .tensor_count = named.size(),
-                                  .first_capacity = 0};
-    std::copy(options.nms_thresholds.begin(), options.nms_thresholds.end(), engine.nms);
+    CudaEngineOptions engine(options, conventions, tensors);
+    engine.options.device = index;
     cuda::Message message = {};
-    check(interface.create(&engine, &engine_, &message), message);
+    check(interface.create(&engine.options, &engine_, &message), message);
     interface.describe(engine_, &message);
     device_name = message.text;
     options_.weights.reset();
     device = "cuda:" + std::to_string(index);
     isa = choose_kernels().name;
-    precision = engine.fast ? "fp16" : "fp32";
+    precision = engine.options.fast ? "fp16" : "fp32";
     num_threads = threads;
   }
   ~CudaBackend() override { interface_.destroy(engine_); }
@@ -137,10 +128,10 @@ class CudaBackend final : public Backend {
   }
 
   void rnet(const float* crops, std::int64_t n, float* probabilities, float* offsets) const override {
-    refine(0, crops, n, probabilities, offsets, nullptr);
+    refine(cuda::kRnet, crops, n, probabilities, offsets, nullptr);
   }
   void onet(const float* crops, std::int64_t n, float* probabilities, float* offsets, float* landmarks) const override {
-    refine(1, crops, n, probabilities, offsets, landmarks);
+    refine(cuda::kOnet, crops, n, probabilities, offsets, landmarks);
   }
 
   std::vector<std::int64_t> suppress(std::span<const BoxD> boxes, std::span<const float> scores, double threshold,
@@ -188,9 +179,7 @@ class CudaBackend final : public Backend {
   }
 
   void check_device(const ImageView& image) const {
-    int owner = -1;
-    cuda::Message message = {};
-    check(interface_.device_of(image.data, &owner, &message), message);
+    const int owner = cuda_device_of(image.data);
     if (owner == index_) return;
     throw std::invalid_argument("the image is " +
                                 (owner < 0 ? "in memory that is no GPU's" : "on cuda:" + std::to_string(owner)) +
@@ -199,7 +188,7 @@ class CudaBackend final : public Backend {
 
   void refine(int net, const float* crops, std::int64_t n, float* probabilities, float* offsets,
               float* landmarks) const {
-    constexpr std::int64_t kAnswers = 16;
+    constexpr std::int64_t kAnswers = cuda::kAnswers;
     std::vector<float> answers(static_cast<std::size_t>(n * kAnswers));
     cuda::Message message = {};
     check(interface_.refine(engine_, net, crops, n, answers.data(), &message), message);

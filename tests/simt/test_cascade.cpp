@@ -5,7 +5,7 @@
 
 #include "../native/common.h"
 #include "backend.h"
-#include "candidates.h"
+#include "cuda/engine_options.h"
 #include "cuda/plan.h"
 #include "weights.h"
 
@@ -58,19 +58,10 @@ class BareEngine {
   BareEngine(const Options& options, int first_capacity) : options_(options), conventions_(kProfiles[0]) {
     for (const Conventions& profile : kProfiles)
       if (profile.name == options.profile) conventions_ = profile;
-    std::vector<cuda::NamedTensor> named;
-    for (const auto& [name, tensor] : embedded_weights())
-      named.push_back({name.c_str(), tensor.data.data(), tensor.data.size()});
-    cuda::EngineOptions engine = {};
-    engine.conventions = conventions_;
-    engine.fast = options.precision == "fast";
-    engine.cell_logit = least_float_not_below(logit_of(options.thresholds[0]));
-    for (int i = 0; i < 2; ++i) engine.logits[i] = logit_of(options.thresholds[i + 1]);
-    for (int i = 0; i < 4; ++i) engine.nms[i] = options.nms_thresholds[i];
-    engine.tensors = named.data(), engine.tensor_count = named.size();
-    engine.first_capacity = first_capacity;
+    CudaEngineOptions engine(options, conventions_, embedded_weights());
+    engine.options.first_capacity = first_capacity;
     cuda::Message message = {};
-    CHECK(interface_.create(&engine, &engine_, &message) == cuda::Status::ok);
+    CHECK(interface_.create(&engine.options, &engine_, &message) == cuda::Status::ok);
   }
   ~BareEngine() { interface_.destroy(engine_); }
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 
+#include "backend.h"
 #include "check.h"
 #include "kernels.h"
 #include "reference.h"
@@ -34,8 +35,6 @@ std::vector<std::size_t> shared_memories(Arithmetic arithmetic) {
 }
 
 const char* name(Arithmetic arithmetic) { return arithmetic == Arithmetic::fp32 ? "fp32" : "fast"; }
-
-int cells(int side) { return side < 12 ? 0 : (side - 1) / 2 - 4; }
 
 float in_precision(float x, Arithmetic arithmetic) {
   return arithmetic == Arithmetic::fp32 ? x : __half2float(__float2half_rn(x));
@@ -68,7 +67,7 @@ class Pyramid {
       level.height = map.height, level.width = map.width;
       level.pitch = (map.width + 1) / 2 * 2 + kPadding;
       level.first_pixel = pixels;
-      level.rows = cells(map.height), level.columns = cells(map.width);
+      level.rows = Backend::pnet_cells(map.height), level.columns = Backend::pnet_cells(map.width);
       level.first_cell = cells_;
       level.first_tile = job_.tiles;
       level.found = found_;

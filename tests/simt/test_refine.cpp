@@ -23,12 +23,11 @@ namespace {
 using Crop = std::vector<float>;  // [side][side][3]
 using Answers = std::vector<std::vector<float>>;
 
-int side_of(int net) { return net == kRnet ? 24 : 48; }
 std::size_t answers_of(int net) { return net == kRnet ? 5 : 15; }
 
 // Noise from -1 to 1 with a slope across it, so that maps differ in more than their noise.
 Crop make_crop(std::mt19937& random, int net) {
-  const int side = side_of(net);
+  const int side = cuda::crop_side(net);
   std::uniform_real_distribution<float> uniform(-1, 1);
   const float across = uniform(random), down = uniform(random);
   Crop crop;
@@ -44,7 +43,7 @@ Crop make_crop(std::mt19937& random, int net) {
 }
 
 std::vector<double> expected(const Tensors& tensors, int net, const Crop& crop) {
-  reference::Map map(side_of(net), side_of(net), 3);
+  reference::Map map(cuda::crop_side(net), cuda::crop_side(net), 3);
   map.values.assign(crop.begin(), crop.end());
   const reference::Outputs outputs = net == kRnet ? reference::rnet(tensors, map) : reference::onet(tensors, map);
   std::vector<double> all = outputs.probability;

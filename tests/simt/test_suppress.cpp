@@ -7,6 +7,7 @@
 #include <numeric>
 #include <random>
 
+#include "backend.h"
 #include "candidates.h"
 #include "check.h"
 #include "cuda/plan.h"
@@ -133,7 +134,7 @@ class Scene {
         cuda::Level level = {};
         level.scale = planned.scale;
         level.image = static_cast<int>(images_.size());
-        level.rows = (planned.height - 1) / 2 - 4, level.columns = (planned.width - 1) / 2 - 4;
+        level.rows = Backend::pnet_cells(planned.height), level.columns = Backend::pnet_cells(planned.width);
         level.first_cell = cells;
         level.reach = planned.reach;
         level.found = found;

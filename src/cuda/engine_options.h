@@ -1,0 +1,33 @@
+// What a detector tells the CUDA backend of itself.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include <mtcnn_fast/detector.h>
+
+#include "../../cuda/interface.h"
+#include "../candidates.h"
+
+namespace mtcnn_fast {
+
+struct CudaEngineOptions {
+  std::vector<cuda::NamedTensor> tensors;
+  cuda::EngineOptions options = {};
+
+  // Points into `all_tensors`, and into itself.
+  CudaEngineOptions(const Options& from, const Conventions& conventions, const Tensors& all_tensors) {
+    for (const auto& [name, tensor] : all_tensors)
+      tensors.push_back({name.c_str(), tensor.data.data(), tensor.data.size()});
+    options.fast = from.precision == "fast";
+    options.conventions = conventions;
+    options.cell_logit = least_float_not_below(logit_of(from.thresholds[0]));
+    for (int i = 0; i < 2; ++i) options.logits[i] = logit_of(from.thresholds[i + 1]);
+    std::copy(from.nms_thresholds.begin(), from.nms_thresholds.end(), options.nms);
+    options.tensors = tensors.data(), options.tensor_count = tensors.size();
+  }
+  CudaEngineOptions(const CudaEngineOptions&) = delete;
+  CudaEngineOptions& operator=(const CudaEngineOptions&) = delete;
+};
+
+}  // namespace mtcnn_fast
