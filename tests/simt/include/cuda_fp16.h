@@ -5,11 +5,18 @@
 
 #include <bit>
 
+// Before version 13, g++ has _Float16 in C++ on x86 alone, and on Arm this one.
+#if defined(__aarch64__)
+using simt_half = __fp16;
+#else
+using simt_half = _Float16;
+#endif
+
 struct alignas(2) __half {
-  _Float16 value;
+  simt_half value;
 
   __half() = default;
-  __half(float v) : value(static_cast<_Float16>(v)) {}
+  __half(float v) : value(static_cast<simt_half>(v)) {}
   operator float() const { return static_cast<float>(value); }
 };
 struct alignas(4) __half2 {
@@ -32,6 +39,6 @@ inline float __high2float(__half2 v) { return __half2float(v.y); }
 inline unsigned short __half_as_ushort(__half v) { return std::bit_cast<unsigned short>(v.value); }
 inline __half __ushort_as_half(unsigned short v) {
   __half result;
-  result.value = std::bit_cast<_Float16>(v);
+  result.value = std::bit_cast<simt_half>(v);
   return result;
 }
