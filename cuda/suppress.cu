@@ -84,12 +84,12 @@ __global__ void __launch_bounds__(kThreads) suppress_levels_kernel(Work work) {
       waits = false;
       for (int first = 0; first < n; first += kThreads) {
         // What a thread decides does not depend on whether others have written their decisions of this round, only in
-        // which round it can. The barriers keep reads and writes of Found::kept apart.
+        // which round it can. The barriers keep reads and writes of Found::kept apart. No serial order shows either.
         if (first > 0) __syncthreads();
         const int index = level.found + first + thread;
         const bool open = first + thread < n && work.found[index].kept == 0;
         const int decision = open ? decide(work, level, index, test) : 0;
-        __syncthreads();
+        __syncthreads();  // No serial order shows it, as above.
         if (decision) work.found[index].kept = decision;
         waits |= open && !decision;
       }

@@ -1,12 +1,11 @@
 """Whether the tests need every barrier of the kernels: runs them with one barrier left out after another (mutation.h).
 
-    barriers.py KERNELS SIMT_TESTS SIMT_RACES
+    barriers.py KERNELS SIMT_TESTS [SIMT_RACES]
 
 A barrier is caught where a group of tests that reaches it fails, crashes or does not end: in simt_tests, where one
-thread
-runs at a time, by one of several schedules, or else in simt_races, where ThreadSanitizer sees a race. What neither
-catches must say why it is there: in its line or in the comment above it, "No serial order shows". Writes a table, and
-fails unless that holds for every barrier.
+thread runs at a time, by one of several schedules, or else in simt_races, where ThreadSanitizer sees a race. What
+neither catches must say why it is there: in its line or in the comment above it, "No serial order shows". Writes a
+table, and fails unless that holds for every barrier.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,23 +55,31 @@ def barriers_of(folder: Path) -> list[Barrier]:
     return found
 
 
-def run(program: Path, group: str, timeout: float | None, **variables: str) -> str:
-    """How a group of tests failed, or an empty string."""
+def run(program: Path, group: str, timeout: float, **variables: str) -> str:
+    """How the first test of a group failed that did, or an empty string."""
     environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1", **variables}
-    try:
-        done = subprocess.run(
-            [program, group], env=environment, timeout=timeout, capture_output=True, text=True, errors="replace"
-        )
-    except subprocess.TimeoutExpired:
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        process = subprocess.Popen([program, group], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+        timer = threading.Timer(timeout, process.kill)
+        timer.start()
+        assert process.stdout is not None
+        failed = any(line.startswith("FAIL") for line in process.stdout)
+        if failed:
+            process.kill()  # the other tests do not matter
+        status = process.wait()
+        in_time = timer.is_alive()
+        timer.cancel()
+        errors.seek(0)
+        said = errors.read()
+    if not in_time:
         return "did not end"
-    if done.returncode == 0:
-        return ""
-    said = done.stdout + done.stderr
     if "ThreadSanitizer: data race" in said:
         return "race"
-    if message := re.search(r"^simt: .*", said, re.MULTILINE):
-        return message[0][:60]
-    return f"signal {-done.returncode}" if done.returncode < 0 else "wrong result"
+    if message := re.search(r"^simt: (?:\S*: block \(.*?\), thread \(.*?\): )?(.*)", said, re.MULTILINE):
+        return message[1][:50]
+    if failed:
+        return "wrong result"
+    return "" if status == 0 else f"status {status}"
 
 
 def list_barriers(program: Path, barriers: list[Barrier]) -> bool:
@@ -81,7 +89,7 @@ def list_barriers(program: Path, barriers: list[Barrier]) -> bool:
     for group in GROUPS:
         with tempfile.NamedTemporaryFile("r", suffix=".txt") as reached:
             start = time.monotonic()
-            failure = run(program, group, None, SIMT_LIST_BARRIERS=reached.name)
+            failure = run(program, group, 1800, SIMT_LIST_BARRIERS=reached.name)
             seconds = time.monotonic() - start
             if failure:
                 print(f"{group}, with every barrier in place: {failure}")
@@ -93,7 +101,7 @@ def list_barriers(program: Path, barriers: list[Barrier]) -> bool:
     return passed
 
 
-def catch(barrier: Barrier, serial: Path, races: Path) -> None:
+def catch(barrier: Barrier, serial: Path, races: Path | None) -> None:
     """The quickest group first."""
     groups = sorted(barrier.groups, key=lambda group: barrier.groups[group])
     for schedule in SCHEDULES:
@@ -104,6 +112,8 @@ def catch(barrier: Barrier, serial: Path, races: Path) -> None:
             if failure:
                 barrier.caught = f"{group}, {schedule}: {failure}"
                 return
+    if not races:
+        return
     for group in groups:
         failure = run(races, group, 300 + 50 * barrier.groups[group], SIMT_DROP_BARRIER=barrier.site)
         if failure:
@@ -115,7 +125,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kernels", type=Path, help="folder of the kernels' sources")
     parser.add_argument("serial", type=Path, metavar="simt_tests")
-    parser.add_argument("races", type=Path, metavar="simt_races")
+    parser.add_argument("races", type=Path, metavar="simt_races", nargs="?")
     parser.add_argument("--only", default="", help="barriers of files whose names begin so")
     arguments = parser.parse_args()
     barriers = [barrier for barrier in barriers_of(arguments.kernels) if barrier.site.startswith(arguments.only)]
