@@ -11,6 +11,7 @@
 
 #include "boxes.h"
 #include "conventions.h"
+#include "geometry.h"
 
 namespace mtcnn_fast {
 
@@ -23,6 +24,15 @@ class Backend : public std::enable_shared_from_this<Backend> {
   // Selection.
   virtual void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
                       std::span<Inspection> inspections, void* stream) const = 0;
+
+  // A window that a network would look at, and the probability that the network before it gave.
+  struct Window {
+    Box box;  // 0-based, half-open, square to a pixel but for profiles that cut it at the image's edge
+    float score;
+  };
+  // The windows of one image that the next network, R-Net or O-Net, would look at, best first: hard samples to train
+  // it with. Throws std::runtime_error where the stages cannot be parted.
+  virtual std::vector<Window> windows(const ImageView& image, Stage next) const = 0;
 
   // Stage functions for tests, studies and pipelines. Arrays are dense, row-major float32; an image or level is
   // (height, width, 3) in RGB, crops are (n, side, side, 3), all normalised to (x - 127.5) / 128 unless said otherwise.

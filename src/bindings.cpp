@@ -20,6 +20,7 @@
 #include "backend.h"
 #include "cuda/library.h"
 #include "device_arrays.h"
+#include "weights.h"
 
 namespace py = pybind11;
 
@@ -243,6 +244,32 @@ py::dict inspect(const Detector& detector, const Image& image) {
   return to_dict(inspection);
 }
 
+py::tuple windows(const Detector& detector, const Image& image, const std::string& network) {
+  if (network != "rnet" && network != "onet")
+    throw std::invalid_argument("network is '" + network + "'; wanted 'rnet' or 'onet'");
+  const ImageView view = to_view(image);
+  std::vector<Backend::Window> found;
+  {
+    py::gil_scoped_release release;
+    found = detector.backend().windows(view, network == "rnet" ? Stage::rnet : Stage::onet);
+  }
+  const auto n = static_cast<py::ssize_t>(found.size());
+  Floats boxes({n, py::ssize_t{4}}), scores(n);
+  float *corner = boxes.mutable_data(), *score = scores.mutable_data();
+  for (const Backend::Window& window : found) {
+    for (const float side : {window.box.x1, window.box.y1, window.box.x2, window.box.y2}) *corner++ = side;
+    *score++ = window.score;
+  }
+  return py::make_tuple(boxes, scores);
+}
+
+py::dict embedded() {
+  py::dict tensors;
+  for (const auto& [name, tensor] : embedded_weights())
+    tensors[py::str(name)] = Floats(tensor.shape, tensor.data.data());
+  return tensors;
+}
+
 py::list levels(const Detector& detector, py::ssize_t height, py::ssize_t width) {
   py::list list;
   for (const Backend::LevelSize& level : detector.backend().levels(to_side(height), to_side(width))) {
@@ -369,6 +396,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("available_devices", &available_devices);
   m.def("available_isas", &available_isas);
   m.def("cuda_status", &cuda_status);
+  m.def("embedded_weights", &embedded);
   m.def("cuda_device_of", [](std::uintptr_t address) { return cuda_device_of(reinterpret_cast<void*>(address)); });
   bind_device_arrays(m);
   m.def("align", &align_faces, py::arg("image").noconvert(), py::arg("landmarks").noconvert(), py::arg("size"));
@@ -390,6 +418,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def("upload", &upload, py::arg("values").noconvert())
       .def("order_streams", &order_streams, py::arg("first"), py::arg("stream"))
       .def("inspect", &inspect, py::arg("image").noconvert())
+      .def("windows", &windows, py::arg("image").noconvert(), py::arg("network"))
       .def("levels", &levels, py::arg("height"), py::arg("width"))
       .def("resize", &resize, py::arg("image").noconvert(), py::arg("height"), py::arg("width"))
       .def("pnet", &pnet, py::arg("level").noconvert())

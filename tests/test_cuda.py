@@ -419,3 +419,8 @@ def test_an_index_beyond_the_last(cuda: str) -> None:
     with pytest.raises(RuntimeError, match=f"device is 'cuda:{count}', but .*there (is 1 GPU|are {count} GPUs)"):
         MTCNN(device=f"cuda:{count}")
     assert _core.cuda_status() is None
+
+
+def test_windows_are_the_cpus(cuda: str, face: NDArray[np.uint8]) -> None:
+    with pytest.raises(RuntimeError, match="use device='cpu'"):
+        MTCNN(device=cuda).windows(face)

@@ -218,6 +218,15 @@ class MTCNN:
         """
         return self._core.inspect(self._view(image))
 
+    def windows(self, image: Any, network: str = "onet") -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What R-Net ("rnet") or O-Net ("onet") would look at in one image, on the CPU: hard samples to train it with.
+
+        (N, 4): x1, y1, x2, y2 in pixels, square to a pixel, which may lie partly outside the image (the peers' profiles
+        cut them there); (N,): the probability that the network before gave, highest first but across pyramid levels.
+        Raises as `detect` does, and RuntimeError on a GPU.
+        """
+        return self._core.windows(self._view(image), text("network", network))
+
     def align(self, image: Any, faces: Detections | Face | NDArray[np.float32], size: int = 112) -> NDArray[np.uint8]:
         """Cuts the faces out upright, for a recognition network: uint8 (N, size, size, 3), channels as in the image.
 

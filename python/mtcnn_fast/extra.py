@@ -6,9 +6,9 @@ import importlib
 from typing import Any
 
 
-def require(module: str, purpose: str) -> Any:
-    """The module, or an ImportError that names the extra `cli`, to which all such packages belong."""
+def require(module: str, purpose: str, extra: str = "cli") -> Any:
+    """The module, or an ImportError that names the extra to which it belongs."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f'{purpose} needs {module} ({error}): pip install "mtcnn_fast[cli]"') from error
+        raise ImportError(f'{purpose} needs {module} ({error}): pip install "mtcnn_fast[{extra}]"') from error

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mtcnn_fast import _core
 from mtcnn_fast.checks import described
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Weights = dict[str, "NDArray[np.float32]"]
+
+
+def embedded_weights() -> Weights:
+    """The embedded networks' tensors, in copies: names and shapes as in docs/weights.md."""
+    return _core.embedded_weights()
 
 
 def load_weights(source: object) -> Weights | None:

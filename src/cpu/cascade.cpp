@@ -94,6 +94,27 @@ void Cascade::run(std::span<std::vector<Detection>> faces, std::span<Inspection>
   for (Inspection& seen : seen_) seen.total_ms = ms;
 }
 
+std::vector<Backend::Window> Cascade::windows(Stage next) {
+  begin();
+  split();
+  pnet();
+  after_pnet();
+  if (next == Stage::onet) {
+    refine(kRnetSide);
+    after_rnet();
+  }
+  const ImageWork& image = work_.images[0];
+  std::vector<Backend::Window> found;
+  for (std::size_t i = 0; i < image.boxes.size(); ++i) {
+    if (!model_.geometry.has_pixels(image.boxes[i], image.height, image.width)) continue;
+    const BoxD window = model_.geometry.crop_window(image.boxes[i], image.height, image.width);
+    found.push_back({{static_cast<float>(window.x1 - 1), static_cast<float>(window.y1 - 1),
+                      static_cast<float>(window.x2), static_cast<float>(window.y2)},
+                     probability(image.candidates[i].logit)});
+  }
+  return found;
+}
+
 void Cascade::begin() {
   work_.images.clear();
   double pixels = 0;

@@ -45,6 +45,8 @@ class Cascade {
   Cascade(const Model& model, Workspace& workspace, std::span<const ImageView> images);
 
   void run(std::span<std::vector<Detection>> faces, std::span<Inspection> inspections);
+  // As Backend::windows, of the first image.
+  std::vector<Backend::Window> windows(Stage next);
 
  private:
   class Stopwatch {

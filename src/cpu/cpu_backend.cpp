@@ -44,6 +44,11 @@ class CpuBackend final : public Backend {
     }
   }
 
+  std::vector<Window> windows(const ImageView& image, Stage next) const override {
+    const auto workspace = workspaces_.borrow();
+    return Cascade(model_, *workspace, std::span(&image, 1)).windows(next);
+  }
+
   void resize(const ImageView& image, int height, int width, float* out) const override {
     SourceImage source;
     source.read(image);

@@ -112,6 +112,10 @@ class CudaBackend final : public Backend {
     }
   }
 
+  std::vector<Window> windows(const ImageView&, Stage) const override {
+    throw std::runtime_error("the detector runs on a GPU, which keeps its windows to itself; use device='cpu'");
+  }
+
   void resize(const ImageView& image, int height, int width, float* out) const override {
     const CudaPlan none = {};
     const cuda::PlannedImage planned = describe(image, none);
