@@ -86,6 +86,11 @@ class MTCNN:
         self._core = _core.Detector(**self._options)
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Every argument by its name, as it was given; `weights` as a mapping, if any were."""
+        return {**self._options, "channel_order": self._channel_order}
+
+    @property
     def device(self) -> str:
         """What it really runs on: "cpu" or "cuda:0"."""
         return self._core.device
@@ -258,7 +263,7 @@ class MTCNN:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By options: the weights travel as arrays, so that a worker elsewhere needs no file.
-        return _restored, (type(self), {**self._options, "channel_order": self._channel_order})
+        return _restored, (type(self), self.options)
 
     def _view(self, image: Any, name: str = "image", stream: int = 0) -> _core.HostImage | _core.DeviceImage:
         if is_exported(image):

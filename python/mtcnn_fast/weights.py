@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,17 @@ def load_weights(source: object) -> Weights | None:
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"weights is {described(source)}; wanted None, a path or a mapping from names to arrays")
     return _read(Path(os.fsdecode(source)))
+
+
+def digest(weights: Mapping[str, NDArray[np.float32]] | None) -> str:
+    """What tells weights from other weights: SHA-256 of names, shapes and values; "embedded" for None."""
+    if weights is None:
+        return "embedded"
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        found.update(f"{name} {weights[name].shape}\0".encode())
+        found.update(weights[name].tobytes())
+    return f"sha256 {found.hexdigest()}"
 
 
 def _read(path: Path) -> Weights:
