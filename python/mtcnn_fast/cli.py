@@ -1,9 +1,8 @@
-"""`mtcnn-fast detect` and `mtcnn-fast info`."""
+"""`mtcnn-fast`: its commands, of which `detect` and `info` are here."""
 
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import os
 import signal
@@ -12,38 +11,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from mtcnn_fast import MTCNN, __version__, _core, available_devices, available_isas, draw, pictures
+from mtcnn_fast import MTCNN, __version__, _core, available_devices, available_isas, detector_options, draw, pictures
+from mtcnn_fast.evaluate import cli as evaluate
 from mtcnn_fast.extra import require
-
-# What the command's options hand to MTCNN; its signature has the defaults.
-_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("min_face_size", {"type": float, "metavar": "PX", "help": "shorter side of the smallest face looked for"}),
-    ("max_face_size", {"type": float, "metavar": "PX", "help": "of the largest; None: as large as the picture"}),
-    ("scale_factor", {"type": float, "metavar": "F", "help": "between pyramid levels"}),
-    (
-        "thresholds",
-        {"type": float, "nargs": 3, "metavar": ("P", "R", "O"), "help": "face probability asked of each network"},
-    ),
-    (
-        "nms_thresholds",
-        {
-            "type": float,
-            "nargs": 4,
-            "metavar": ("LEVEL", "ALL", "R", "O"),
-            "help": "greatest overlap left per level, across levels, after R-Net, after O-Net",
-        },
-    ),
-    ("device", {"help": "auto, cpu, cuda or cuda:N"}),
-    ("profile", {"help": "whose numbers to give: reference, facenet-pytorch or mtcnn"}),
-    (
-        "precision",
-        {"help": "what to compute in: fp32, or fast (fp16 on a GPU, bf16 where the processor has tiles for it)"},
-    ),
-    ("weights", {"metavar": "FILE", "help": "safetensors file; None: the embedded networks"}),
-    ("num_threads", {"type": int, "metavar": "N", "help": "None: the processors that this process may use"}),
-)
+from mtcnn_fast.train import cli as train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,11 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     detect.add_argument(
         "--json", metavar="FILE", help="write the faces to this file; - for stdout, and lines on stderr"
     )
-    detect.add_argument("--max-faces", type=int, metavar="N", help="keep the N best of each picture; None: all")
+    detector_options.add_max_faces(detect)
     detect.add_argument("--clip", action="store_true", help="cut boxes to the picture")
-    defaults = inspect.signature(MTCNN).parameters
-    for name, settings in _OPTIONS:
-        detect.add_argument("--" + name.replace("_", "-"), default=defaults[name].default, **settings)
+    detector_options.add_to(detect)
+
+    train.add_command(commands, formatter)
+    evaluate.add_commands(commands)
 
     info = commands.add_parser(
         "info",
@@ -107,8 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 def _detect(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     folder = Path(arguments.draw) if arguments.draw else None
     try:
-        options = {name: getattr(arguments, name) for name, _ in _OPTIONS}
-        detector = MTCNN(channel_order="bgr", **options)
+        detector = MTCNN(channel_order="bgr", **detector_options.given(arguments))
         detector.detect_batch([], max_faces=arguments.max_faces)
         require("cv2", "mtcnn-fast detect")
         if folder is not None:

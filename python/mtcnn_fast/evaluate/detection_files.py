@@ -1,0 +1,286 @@
+"""Files of detections, of this package and of any other detector."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtcnn_fast.annotations import Problems
+from mtcnn_fast.annotations.base import lines
+from mtcnn_fast.checks import described, each, number
+from mtcnn_fast.detections import LANDMARKS
+from mtcnn_fast.evaluate.listings import Lines, fields, is_collection, members, pictures
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Bytes that tell the format of a file: enough for the first entry of a list of results.
+_HEAD = 2**16
+
+# Beyond this, float32 does not hold every whole pixel.
+_LARGEST = 2.0**24
+
+_UNKNOWN = (math.nan, math.nan)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureDetections:
+    """The faces that a detector found in one picture, in the order of the file."""
+
+    name: str
+    """As the file names the picture, with `/` between folders. In the WIDER FACE layout EVENT/PICTURE."""
+    boxes: NDArray[np.float32]
+    """(N, 4): x1, y1, x2, y2 in pixels; where a file has width and height, x2 = x1 + width."""
+    scores: NDArray[np.float64]
+    """(N,): any finite numbers, the highest for the surest face. Wider than float32, in which high ones may tie."""
+    landmarks: NDArray[np.float32]
+    """(N, 5, 2): x, y in the order of `mtcnn_fast.detections.LANDMARKS`; NaN where unknown."""
+
+
+def read_detections(
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    images: str | os.PathLike[str] | None = None,
+    problems: Problems | None = None,
+) -> Iterator[PictureDetections]:
+    """The detections of each picture of a file, in its order; read as they are asked for, but for JSON documents.
+
+    Formats:
+    * "wider": a folder, `.tar`, `.tar.gz` or `.zip` of EVENT/PICTURE.txt: a name, a count, rows `x y w h score`.
+    * "fddb": one text file, in which each picture has a name, a count and rows `x y w h score`.
+    * "jsonl": a line a picture, `{"name": ..., "faces": [{"box": [x1, y1, x2, y2], "score": s, "landmarks":
+      {"left_eye": [x, y], ...}}, ...]}`, as `mtcnn-fast evaluate detect` writes it. Landmarks are optional.
+    * "document": what `mtcnn-fast detect --json` writes: a list of the same, with "path" for "name".
+    * "coco": COCO's list of results: image_id, bbox `[x, y, w, h]`, score and, optionally, keypoints `[x, y, v] * 5`.
+
+    * format: None: told from the content.
+    * images: for "coco" the annotation document whose `images` give each image_id its file_name, and name the
+      pictures without detections; None: pictures are named by their image_id.
+    * problems: is told of every row that cannot be used; None: a warning says how many there were.
+
+    Raises ValueError for a format that is not known or does not fit the file, OSError for a file that cannot be read.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise FileNotFoundError(f"there are no detections at {source}")
+    if format is None:
+        format = _told(source)
+    elif format not in _READERS:
+        raise ValueError(f"format is {described(format)}; wanted one of {', '.join(FORMATS)}")
+    if images is not None and format != "coco":
+        raise ValueError(f"a document of images serves COCO's results; {source} has the format {format}")
+    return _read(source, format, None if images is None else Path(images), problems)
+
+
+def _read(path: Path, format: str, images: Path | None, problems: Problems | None) -> Iterator[PictureDetections]:
+    noted = Problems(limit=1) if problems is None else problems
+    yield from _coco(path, noted, images) if format == "coco" else _READERS[format](path, noted)
+    if problems is None and noted.count:
+        first = next(iter(noted))
+        warnings.warn(f"{noted.count} rows of {path} could not be used; the first: {first}", stacklevel=2)
+
+
+def _told(path: Path) -> str:
+    if is_collection(path):
+        return "wider"
+    with path.open("rb") as file:
+        head = file.read(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith(b"{"):
+        return "jsonl"
+    if head.startswith(b"["):
+        return "coco" if b'"image_id"' in head else "document"
+    return "fddb"
+
+
+class _Faces:
+    """Collects the faces of one picture."""
+
+    def __init__(self) -> None:
+        self._boxes: list[Sequence[float]] = []
+        self._scores: list[float] = []
+        self._landmarks: list[Sequence[Sequence[float]]] = []
+
+    def add(self, box: Sequence[float], score: float, landmarks: Sequence[Sequence[float]] | None = None) -> None:
+        """Adds x1, y1, x2, y2. Raises ValueError for numbers that are not finite and sides that are negative.
+
+        A box without an area is taken: it is no face, but it is a detection.
+        """
+        x1, y1, x2, y2 = box
+        # A NaN fails the comparison too.
+        if not all(abs(value) <= _LARGEST for value in box):
+            raise ValueError(f"box {x1:g} {y1:g} {x2:g} {y2:g} (x1 y1 x2 y2) is not finite, or beyond 2^24 pixels")
+        if x2 < x1 or y2 < y1:
+            raise ValueError(f"box {x1:g} {y1:g} {x2:g} {y2:g} (x1 y1 x2 y2) has a negative side")
+        if not math.isfinite(score):
+            raise ValueError(f"score is {score:g}; wanted a finite number")
+        if landmarks is not None and any(abs(value) > _LARGEST for point in landmarks for value in point):
+            raise ValueError("landmarks are infinite, or beyond 2^24 pixels")
+        self._boxes.append(box)
+        self._scores.append(score)
+        self._landmarks.append((_UNKNOWN,) * len(LANDMARKS) if landmarks is None else landmarks)
+
+    def detections(self, name: str) -> PictureDetections:
+        """The faces added so far, as those of a picture."""
+        return PictureDetections(
+            name.replace("\\", "/"),
+            np.array(self._boxes, np.float32).reshape(-1, 4),
+            np.array(self._scores, np.float64),
+            np.array(self._landmarks, np.float32).reshape(-1, len(LANDMARKS), 2),
+        )
+
+
+def _wider(path: Path, problems: Problems) -> Iterator[PictureDetections]:
+    for file, content in members(path):
+        text = content.decode("utf-8-sig", "surrogateescape")
+        stripped = ((at, line.strip()) for at, line in enumerate(text.splitlines(), 1))
+        found = list(_pictures((pair for pair in stripped if pair[1]), path / file, problems))
+        if len(found) != 1:
+            problems.add(path / file, f"has {len(found)} pictures; wanted a name, a count and rows of one")
+            continue
+        # As the official reader does: not by the name inside, which detectors write in different ways.
+        name = "/".join(Path(file).with_suffix("").parts[-2:])
+        yield replace(found[0], name=name)
+
+
+def _fddb(path: Path, problems: Problems) -> Iterator[PictureDetections]:
+    return _pictures(lines(path), path, problems)
+
+
+def _pictures(rows: Lines, file: Path, problems: Problems) -> Iterator[PictureDetections]:
+    for name, rows_of_picture in pictures(rows, file, problems):
+        faces = _Faces()
+        for at, row in rows_of_picture:
+            try:
+                x, y, w, h, score = fields(row, "x y w h score")
+                faces.add((x, y, x + w, y + h), score)
+            except ValueError as error:
+                problems.add(file, str(error), at)
+        yield faces.detections(name)
+
+
+def _jsonl(path: Path, problems: Problems) -> Iterator[PictureDetections]:
+    for at, line in lines(path):
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            problems.add(path, f"not JSON: {error}", at)
+            continue
+        yield from _entry(entry, "name", partial(problems.add, path, line=at))
+
+
+def _document(path: Path) -> list[Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(document, list):
+        raise ValueError(f"{path} has {described(document)}; wanted a list of pictures or of COCO's results")
+    return document
+
+
+def _detect(path: Path, problems: Problems) -> Iterator[PictureDetections]:
+    for index, entry in enumerate(_document(path)):
+        yield from _entry(entry, "path", partial(problems.add, f"{path}[{index}]"))
+
+
+def _entry(entry: object, key: str, report: Callable[[str], None]) -> Iterator[PictureDetections]:
+    """The picture of an object with a name and faces; none if it has no such."""
+    name, found = (entry.get(k) for k in (key, "faces")) if isinstance(entry, dict) else (None, None)
+    if not isinstance(entry, dict) or not isinstance(name, str) or not isinstance(found, list):
+        report(f'not an object with a string "{key}" and a list "faces"')
+        return
+    if "error" in entry:
+        report(f"{name}: the detector had no picture: {entry['error']}")
+    faces = _Faces()
+    for index, face in enumerate(found):
+        try:
+            box = each("box", _get(face, "box"), 4, number)
+            points = face.get("landmarks")
+            faces.add(box, number("score", face.get("score")), None if points is None else _named_points(points))
+        except (TypeError, ValueError) as error:
+            report(f"{name}: faces[{index}]: {error}")
+    yield faces.detections(name)
+
+
+def _get(entry: object, key: str) -> object:
+    if not isinstance(entry, Mapping):
+        raise TypeError(f"{described(entry)}; wanted an object")
+    return entry.get(key)
+
+
+def _named_points(points: object) -> list[Sequence[float]]:
+    found = [_get(points, name) for name in LANDMARKS]
+    return [
+        _UNKNOWN if point is None else each(name, point, 2, number)
+        for name, point in zip(LANDMARKS, found, strict=True)
+    ]
+
+
+def _coco(path: Path, problems: Problems, images: Path | None = None) -> Iterator[PictureDetections]:
+    names = _coco_names(images) if images is not None else {}
+    by_picture: dict[object, _Faces] = {key: _Faces() for key in names}
+    for index, entry in enumerate(_document(path)):
+        try:
+            key = _get(entry, "image_id")
+            if isinstance(key, bool) or not isinstance(key, int | str):
+                raise TypeError(f"image_id is {described(key)}; wanted an integer or a string")
+            if images is not None and key not in names:
+                raise ValueError(f"{images} has no image with the id {key!r}")
+            x, y, w, h = each("bbox", entry.get("bbox"), 4, number)
+            score, keypoints = number("score", entry.get("score")), entry.get("keypoints")
+            points = _keypoints(keypoints) if keypoints else None
+            by_picture.setdefault(key, _Faces()).add((x, y, x + w, y + h), score, points)
+        except (TypeError, ValueError) as error:
+            problems.add(f"{path}[{index}]", str(error))
+    for key, faces in by_picture.items():
+        yield faces.detections(names.get(key, str(key)))
+
+
+def _keypoints(values: object) -> list[Sequence[float]]:
+    found = each("keypoints", values, 3 * len(LANDMARKS), number)
+    return [found[i : i + 2] if found[i + 2] else _UNKNOWN for i in range(0, len(found), 3)]
+
+
+def _coco_names(path: Path) -> dict[object, str]:
+    try:
+        entries = json.loads(path.read_bytes())["images"]
+        return {entry["id"]: str(entry["file_name"]) for entry in entries}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} has no list `images` of objects with id and file_name: {error!r}") from error
+
+
+_READERS: dict[str, Callable[[Path, Problems], Iterator[PictureDetections]]] = {
+    "wider": _wider,
+    "fddb": _fddb,
+    "jsonl": _jsonl,
+    "document": _detect,
+    "coco": _coco,
+}
+FORMATS: tuple[str, ...] = tuple(_READERS)
+
+
+def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
+    """DETECTIONS and what tells how to read them."""
+    parser.add_argument("detections", metavar="DETECTIONS", help="file, folder or archive of detections")
+    parser.add_argument("--detections-format", choices=FORMATS, help="None: told from the content")
+    parser.add_argument(
+        "--coco-images", metavar="FILE.json", help="COCO annotations that name the pictures of COCO's results"
+    )
+
+
+def detections_of(arguments: argparse.Namespace, problems: Problems) -> Iterator[PictureDetections]:
+    """What the arguments above name."""
+    return read_detections(
+        arguments.detections, arguments.detections_format, images=arguments.coco_images, problems=problems
+    )

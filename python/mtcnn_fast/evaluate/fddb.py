@@ -1,0 +1,284 @@
+"""ROC curves on FDDB by its official protocol, that of the evaluation program of Jain and Learned-Miller (2010)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from mtcnn_fast import pictures
+from mtcnn_fast.annotations import Problems
+from mtcnn_fast.annotations.base import lines
+from mtcnn_fast.evaluate import listings
+from mtcnn_fast.evaluate.coverage import Coverage, Matcher
+from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
+from mtcnn_fast.evaluate.inputs import aligned, checked_destination, report
+from mtcnn_fast.extra import require
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Of FDDB's pictures: no side is longer.
+_LARGEST_SIDE = 450
+
+# Of an ellipse's numbers: far beyond any picture, and safe for OpenCV, which shifts coordinates by 16 bits.
+_LARGEST = 2**15
+
+_LEAST_IOU = 0.5
+
+_ELLIPSE = "major_radius minor_radius angle center_x center_y 1"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FddbGroundTruth:
+    """The faces of FDDB, which are ellipses."""
+
+    names: tuple[str, ...]
+    """YYYY/MM/DD/big/img_N, without suffix."""
+    ellipses: tuple[NDArray[np.float64], ...]
+    """Of each picture (N, 5): major and minor radius in pixels, angle of the major axis in radians, centre x and y."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FddbResult:
+    """What `evaluate_fddb` gives: a point for each distinct score, highest first."""
+
+    faces: int
+    scores: NDArray[np.float64]
+    """(K,): detections of that score and more make the point."""
+    false_positives: NDArray[np.int64]
+    """(K,)."""
+    discrete: NDArray[np.float64]
+    """(K,): the share of the faces found with an IoU of more than .5."""
+    continuous: NDArray[np.float64]
+    """(K,): the sum of the IoU of all matches over the number of faces."""
+    coverage: Coverage
+
+    def at(self, false_positives: int) -> tuple[float, float]:
+        """The highest discrete and continuous rates with no more false positives than that; 0 if there are none."""
+        within = self.false_positives <= false_positives
+        return float(self.discrete[within].max(initial=0)), float(self.continuous[within].max(initial=0))
+
+
+def read_fddb_ground_truth(path: str | os.PathLike[str]) -> FddbGroundTruth:
+    """The ellipses of a list, or of all `*ellipseList.txt` in a folder: name, count, rows of an ellipse.
+
+    Raises OSError for a file that cannot be read, ValueError for one with a line that does not belong there.
+    """
+    source = Path(path)
+    files = sorted(source.glob("*ellipseList.txt")) if source.is_dir() else [source]
+    if not files:
+        raise FileNotFoundError(f"there is no *ellipseList.txt in {source}")
+    names, ellipses = [], []
+    problems = Problems(limit=1)
+    for file in files:
+        for name, rows in listings.pictures(lines(file), file, problems):
+            try:
+                values = [_ellipse(row) for _, row in rows]
+            except ValueError as error:
+                problems.add(file, f"{name}: {error}")
+                continue
+            names.append(name)
+            ellipses.append(np.array(values, np.float64).reshape(-1, 5))
+    if problems.count:
+        raise ValueError(f"{source} is no list of FDDB's ellipses: {next(iter(problems))}")
+    return FddbGroundTruth(tuple(names), tuple(ellipses))
+
+
+def _ellipse(row: str) -> list[float]:
+    values = listings.fields(row, _ELLIPSE)[:5]
+    # A NaN fails the comparisons too.
+    if not (all(abs(value) < _LARGEST for value in values) and values[0] > 0 and values[1] > 0):
+        raise ValueError(f"{row!r} is no ellipse: wanted finite numbers, and radii that are positive")
+    return values
+
+
+def read_fddb_sizes(folder: str | os.PathLike[str], names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Width and height of the pictures `folder`/name.jpg. Raises OSError for one that cannot be read."""
+    sizes = {}
+    for name in names:
+        path = Path(folder) / f"{name}.jpg"
+        try:
+            height, width = pictures.read(path).shape[:2]
+        except OSError as error:
+            raise OSError(f"{path}: {error.strerror or error}") from error
+        sizes[name] = width, height
+    return sizes
+
+
+def evaluate_fddb(
+    detections: Iterable[PictureDetections],
+    ground_truth: FddbGroundTruth,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+) -> FddbResult:
+    """The discrete and the continuous ROC curve.
+
+    The protocol: faces and detections are regions of pixels, of whose overlap IoU is the measure: filled ellipses, and
+    rectangles whose corners are rounded and belong to them. For each distinct score of a picture, the detections of
+    that score and more are matched one to one with the faces so that the sum of IoU is greatest.
+
+    * sizes: width and height of each picture, at which regions end; None: 450 x 450, as no side in FDDB is longer.
+      On 5,074 detections of MTCNN that moves, at any score, one of the 5,171 faces and .0008 of the continuous rate.
+
+    Raises ValueError if a picture comes twice, if no picture is in the ground truth, or if `sizes` lacks one that is.
+    """
+    lacking = [name for name in ground_truth.names if sizes is not None and name not in sizes]
+    if lacking:
+        raise ValueError(f"sizes has {len(lacking)} pictures of the ground truth too few, {lacking[0]} among them")
+    matcher = Matcher(ground_truth.names)
+    points = [np.empty((0, 4))]
+    for index, found in matcher.match(detections):
+        size = (_LARGEST_SIDE, _LARGEST_SIDE) if sizes is None else sizes[ground_truth.names[index]]
+        order = np.argsort(-found.scores, kind="stable")
+        iou = _overlaps(ground_truth.ellipses[index], found.boxes[order], size)
+        points.append(_points(found.scores[order], iou))
+    faces = sum(map(len, ground_truth.ellipses))
+    # Each picture's points are differences to the point before it; what they sum up to is the curve.
+    together = np.concatenate(points)
+    together = together[np.argsort(-together[:, 0], kind="stable")]
+    scores, (count, true, overlap) = together[:, 0], np.cumsum(together[:, 1:], axis=0).T
+    last = _last(scores)
+    return FddbResult(
+        faces,
+        scores[last],
+        (count - true)[last].astype(np.int64),
+        true[last] / max(faces, 1),
+        overlap[last] / max(faces, 1),
+        matcher.coverage(),
+    )
+
+
+def _overlaps(ellipses: NDArray[np.float64], boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float64]:
+    """IoU (n, m) of the regions of ellipses (n, 5) and boxes (m, 4)."""
+    cv2 = require("cv2", "evaluating on FDDB", extra="evaluate")
+    width, height = size
+    limits = np.array([width, height, width, height])
+    # From here on half-open: the pixel of the second corner belongs to the rectangle.
+    x1, y1, x2, y2 = np.clip(np.rint(boxes).astype(np.int64) + np.array([0, 0, 1, 1]), 0, limits).T
+    areas = (x2 - x1) * (y2 - y1)
+    iou = np.zeros((len(ellipses), len(boxes)))
+    for row, (major, minor, angle, x, y) in zip(iou, ellipses, strict=True):
+        mask = np.zeros((height, width), np.uint8)
+        # Of old OpenCV's C interface, in which the program is written: the centre is rounded, the radii are cut off.
+        centre, radii = (round(x), round(y)), (int(major), int(minor))
+        cv2.ellipse(mask, centre, radii, math.degrees(angle), 0, 360, color=1, thickness=cv2.FILLED)
+        # The rectangles' pixels in the ellipse, by its summed area table.
+        table = cv2.integral(mask)
+        inner = table[y2, x2] - table[y1, x2] - table[y2, x1] + table[y1, x1]
+        union = table[-1, -1] + areas - inner
+        np.divide(inner, union, out=row, where=union > 0)
+    return iou
+
+
+def _points(scores: NDArray[np.float64], iou: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(k, 4): each distinct score and what it adds to detections, true positives and sum of IoU.
+
+    scores (m,), highest first; iou (n, m).
+    """
+    optimize = require("scipy.optimize", "evaluating on FDDB", extra="evaluate")
+    ends = _last(scores) + 1
+    totals = np.zeros((len(ends) + 1, 3))
+    overlapped = np.count_nonzero(iou, axis=0)
+    for i, end in enumerate(ends):
+        start = int(totals[i, 0])
+        totals[i + 1] = end, *totals[i, 1:]
+        # What overlaps no face changes no match.
+        if overlapped[start:end].any():
+            matched = iou[optimize.linear_sum_assignment(iou[:, :end], maximize=True)]
+            totals[i + 1, 1:] = np.count_nonzero(matched > _LEAST_IOU), matched.sum()
+    return np.column_stack((scores[ends - 1], np.diff(totals, axis=0)))
+
+
+def _last(scores: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The index of the last of each run of equal scores, which are sorted."""
+    return np.flatnonzero(np.diff(scores, append=-np.inf))
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`mtcnn-fast evaluate fddb`."""
+    parser = commands.add_parser(
+        "fddb",
+        help="ROC curves on FDDB, by its official protocol",
+        description="Prints the discrete and continuous true positive rate of detections on FDDB at given numbers of "
+        "false positives, over all folds, by the official protocol.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_detection_arguments(parser)
+    parser.add_argument(
+        "--ground-truth",
+        required=True,
+        metavar="PATH",
+        help="list of ellipses, or folder of FDDB-fold-*-ellipseList.txt",
+    )
+    parser.add_argument(
+        "--images", metavar="DIR", help="FDDB's pictures, at whose borders regions end; None: 450 x 450 pixels each"
+    )
+    parser.add_argument(
+        "--false-positives",
+        type=int,
+        nargs="+",
+        default=[50, 100, 200, 500, 1000, 2000],
+        metavar="N",
+        help="print the rates at so many of them; the plot ends at the last",
+    )
+    parser.add_argument("--plot", metavar="FILE.png", help="draw the curves to this file")
+    parser.add_argument("--json", metavar="FILE", help="write the figures and the curves to this file")
+    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
+
+
+def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    problems = Problems()
+    counts = sorted(arguments.false_positives)
+    try:
+        if counts[0] < 0:
+            raise ValueError(f"a number of false positives is {counts[0]}; wanted 0 or more")
+        json_file, plot_file = map(checked_destination, (arguments.json, arguments.plot))
+        ground_truth = read_fddb_ground_truth(arguments.ground_truth)
+        sizes = None if arguments.images is None else read_fddb_sizes(arguments.images, ground_truth.names)
+        result = evaluate_fddb(detections_of(arguments, problems), ground_truth, sizes)
+    except (ImportError, OSError, ValueError) as reason:
+        error(str(reason))
+    report(problems, "rows of the detections")
+    result.coverage.report()
+
+    end = int(result.false_positives.max(initial=0))
+    print(f"{result.coverage.pictures} pictures, {result.faces} faces; {end} false positives in all")
+    rates = [result.at(count) for count in counts]
+    table = [["false positives", *map(str, counts)]]
+    for name, values in zip(("discrete", "continuous"), zip(*rates, strict=True), strict=True):
+        table.append([name, *(f"{value:.4f}" for value in values)])
+    print(aligned(table))
+    if json_file is not None:
+        json_file.write_text(json.dumps(_figures(result, counts)) + "\n")
+    if plot_file is not None:
+        from mtcnn_fast.evaluate import plots
+
+        x, limit = result.false_positives, min(counts[-1], end)
+        panels = {
+            name: {"detections": (x, y, value)}
+            for name, y, value in zip(
+                ("discrete", "continuous"), (result.discrete, result.continuous), result.at(limit), strict=True
+            )
+        }
+        plots.roc(panels, limit, plot_file)
+    return 1 if problems.count or result.coverage.complaints() else 0
+
+
+def _figures(result: FddbResult, counts: Sequence[int]) -> dict[str, Any]:
+    names = ("discrete", "continuous")
+    return {
+        "faces": result.faces,
+        "at": [{"false_positives": n, **dict(zip(names, result.at(n), strict=True))} for n in counts],
+        "scores": result.scores.tolist(),
+        "false_positives": result.false_positives.tolist(),
+        "discrete": result.discrete.tolist(),
+        "continuous": result.continuous.tolist(),
+        **result.coverage.to_dict(),
+    }

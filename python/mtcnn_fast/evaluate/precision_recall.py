@@ -1,0 +1,221 @@
+"""Precision and recall of detections on any annotated set, and `mtcnn-fast evaluate faces`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+import numpy as np
+
+from mtcnn_fast.annotations import Annotation, Problems
+from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
+from mtcnn_fast.evaluate.inputs import (
+    Pairs,
+    add_annotation_arguments,
+    aligned,
+    annotations_of,
+    checked_destination,
+    report,
+)
+from mtcnn_fast.evaluate.matching import FALSE, NEITHER, checked_iou, match
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+
+class Found(Protocol):
+    """The detections in one picture: `PictureDetections`, or the detector's own `Detections`."""
+
+    @property
+    def boxes(self) -> NDArray[np.float32]: ...
+    @property
+    def scores(self) -> NDArray[Any]: ...
+    @property
+    def landmarks(self) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrecisionRecall:
+    """What a detector finds at each threshold of its score. Detections of one score stand or fall together."""
+
+    iou: float
+    """Asked of a match."""
+    faces: int
+    """That count: labelled and not ignored."""
+    scores: NDArray[np.float64]
+    """(K,): the distinct scores, highest first."""
+    found: NDArray[np.int64]
+    """(K,): faces found by detections of that score and more."""
+    false: NDArray[np.int64]
+    """(K,): false positives among the detections of that score and more."""
+
+    @property
+    def recalls(self) -> NDArray[np.float64]:
+        """(K,): the share of the faces found, at each score; NaN if there are no faces."""
+        return np.asarray(self.found / self.faces) if self.faces else np.full(len(self.found), np.nan)
+
+    @property
+    def precisions(self) -> NDArray[np.float64]:
+        """(K,): the share of the detections that are faces, at each score."""
+        return np.asarray(self.found / (self.found + self.false))
+
+    @property
+    def recall(self) -> float:
+        """Of all detections; NaN if there are no faces."""
+        return _ratio(int(self.found[-1]) if len(self.found) else 0, self.faces)
+
+    @property
+    def precision(self) -> float:
+        """Of all detections; NaN if there are none."""
+        return float(self.precisions[-1]) if len(self.scores) else float("nan")
+
+    @property
+    def false_positives(self) -> int:
+        """Among all detections."""
+        return int(self.false[-1]) if len(self.false) else 0
+
+    @property
+    def average_precision(self) -> float:
+        """The area under the envelope of the curve; NaN if there are no faces."""
+        return average_precision(self.precisions, self.recalls) if self.faces else float("nan")
+
+    def recall_at(self, false_positives: int) -> float:
+        """At the lowest score that has no more false positives than that; NaN if there are no faces."""
+        below = int(np.searchsorted(self.false, false_positives, side="right"))
+        return _ratio(int(self.found[below - 1]) if below else 0, self.faces)
+
+
+def average_precision(precisions: NDArray[np.float64], recalls: NDArray[np.float64]) -> float:
+    """The area under the envelope: at each recall the best precision there or beyond.
+
+    precisions, recalls: (K,), recall ascending. As PASCAL VOC computes it since 2010 (Everingham et al., The PASCAL
+    Visual Object Classes Challenge: A Retrospective, 2015); beyond the last recall it counts 0.
+    """
+    envelope = np.maximum.accumulate(precisions[::-1])[::-1]
+    return float((np.diff(recalls, prepend=0.0) * envelope).sum())
+
+
+class PrecisionRecallTally:
+    """Collects the pictures of a set, of which it keeps nine bytes a detection."""
+
+    def __init__(self, iou: float = 0.5) -> None:
+        self._iou = checked_iou(iou)
+        self._faces = 0
+        self._scores = array("d")
+        self._true = bytearray()
+
+    def add(self, annotation: Annotation, found: Found | None) -> None:
+        """Adds a picture and what was found in it, in any order; None: nothing."""
+        self._faces += int((~annotation.ignored).sum())
+        if found is None or not len(found.boxes):
+            return
+        taken = match(found.boxes, found.scores, annotation.boxes, annotation.ignored, self._iou)
+        counts = taken != NEITHER
+        self._scores.frombytes(found.scores[counts].astype(np.float64).tobytes())
+        self._true += (taken[counts] != FALSE).tobytes()
+
+    def result(self) -> PrecisionRecall:
+        """Of the pictures added so far."""
+        scores, true = np.array(self._scores, np.float64), np.array(self._true, np.bool_)
+        order = np.argsort(-scores, kind="stable")
+        scores, found = scores[order], np.cumsum(true[order], dtype=np.int64)
+        false = np.arange(1, len(scores) + 1) - found
+        last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.empty(0, np.intp)
+        return PrecisionRecall(self._iou, self._faces, scores[last], found[last], false[last])
+
+
+def precision_recall(
+    annotations: Iterable[Annotation], detections: Iterable[PictureDetections], iou: float = 0.5
+) -> PrecisionRecall:
+    """Of detections on annotations, one to one at `iou`, highest score first; ignored faces count neither way.
+
+    Pictures belong together as `Pairs` says; in one without detections nothing was found, and detections in a picture
+    without annotations are left out. Raises ValueError for an `iou` that is not in (0, 1].
+    """
+    tally = PrecisionRecallTally(iou)
+    for annotation, found in Pairs(annotations, detections):
+        tally.add(annotation, found)
+    return tally.result()
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`mtcnn-fast evaluate faces`."""
+    parser = commands.add_parser(
+        "faces",
+        help="precision and recall on any annotated set",
+        description="Prints precision, recall and average precision of detections on an annotated set.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_detection_arguments(parser)
+    add_annotation_arguments(parser)
+    parser.add_argument("--iou", type=float, nargs="+", default=[0.5], metavar="T", help="overlap asked of a match")
+    parser.add_argument(
+        "--false-positives", type=int, nargs="*", default=[], metavar="N", help="print recall at so many of them"
+    )
+    parser.add_argument("--plot", metavar="FILE.png", help="draw the curves to this file")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to this file")
+    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
+
+
+def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    labels, rows = Problems(), Problems()
+    try:
+        json_file, plot_file = checked_destination(arguments.json), checked_destination(arguments.plot)
+        tallies = [PrecisionRecallTally(iou) for iou in arguments.iou]
+        pairs = Pairs(annotations_of(arguments, labels), detections_of(arguments, rows))
+        for annotation, found in pairs:
+            for tally in tallies:
+                tally.add(annotation, found)
+    except (ImportError, OSError, ValueError) as reason:
+        error(str(reason))
+    report(labels, "rows or files of the annotations")
+    report(rows, "rows of the detections")
+    pairs.report()
+    if not pairs.pictures:
+        error(f"{arguments.annotations} has no pictures")
+
+    results = [tally.result() for tally in tallies]
+    print(f"{pairs.pictures} pictures")
+    head = ["IoU", "faces", "recall", "precision", "false", "AP"]
+    table = [head + [f"recall@{n}" for n in arguments.false_positives]]
+    for result in results:
+        shares = [result.recall_at(n) for n in arguments.false_positives]
+        figures = [f"{result.iou:g}", f"{result.faces}", f"{result.recall:.4f}", f"{result.precision:.4f}"]
+        table.append(
+            [*figures, f"{result.false_positives}", f"{result.average_precision:.4f}", *(f"{s:.4f}" for s in shares)]
+        )
+    print(aligned(table))
+    if json_file is not None:
+        json_file.write_text(json.dumps([_figures(result, arguments.false_positives) for result in results]) + "\n")
+    if plot_file is not None:
+        from mtcnn_fast.evaluate import plots
+
+        curves = {
+            f"IoU {result.iou:g}": (result.recalls, result.precisions, result.average_precision) for result in results
+        }
+        plots.precision_recall(curves, plot_file)
+    return 1 if rows.count or pairs.without_detections else 0
+
+
+def _figures(result: PrecisionRecall, false_positives: list[int]) -> dict[str, Any]:
+    figures = {
+        "iou": result.iou,
+        "faces": result.faces,
+        "recall": result.recall,
+        "precision": result.precision,
+        "false_positives": result.false_positives,
+        "average_precision": result.average_precision,
+        "recall_at_false_positives": {str(n): result.recall_at(n) for n in false_positives},
+    }
+    # JSON has no NaN.
+    return {key: None if value != value else value for key, value in figures.items()}
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")

@@ -1,0 +1,81 @@
+"""`mtcnn-fast train`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mtcnn_fast.annotations import Problems
+from mtcnn_fast.extra import require
+
+_ALL = "all"
+_NETWORKS = ("pnet", "rnet", "onet")
+_LISTED = 20
+
+
+def add_command(commands: Any, formatter: type[argparse.HelpFormatter]) -> None:
+    """Adds `train` to the commands of an argument parser."""
+    parser = commands.add_parser(
+        "train",
+        help="train the networks on annotated pictures",
+        description="Trains networks as a TOML file says (docs/training.md), or goes on where a run was cut off, and "
+        "writes the weight file that `detect --weights` takes. Prints one line an epoch.",
+        formatter_class=formatter,
+    )
+    parser.set_defaults(run=lambda arguments: _train(arguments, parser.error))
+    parser.add_argument("network", choices=(*_NETWORKS, _ALL), help="which; each needs those before it")
+    parser.add_argument("--config", required=True, metavar="FILE", help="TOML file: pictures, samples, schedule")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for samples, checkpoints, logs, weights")
+    parser.add_argument("--device", default="auto", help="of PyTorch: auto, cpu or cuda")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="threads that make samples; None: the processors that there are"
+    )
+
+
+def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    try:
+        for module in ("torch", "cv2", "pydantic"):
+            require(module, "mtcnn-fast train", extra="train")
+        from mtcnn_fast.train.config import read_config
+        from mtcnn_fast.train.pipeline import train
+
+        config = read_config(Path(arguments.config))
+    except (ImportError, OSError, ValueError) as reason:
+        error(str(reason))
+    problems = Problems()
+    try:
+        weights = train(
+            config,
+            Path(arguments.output),
+            _NETWORKS if arguments.network == _ALL else (arguments.network,),
+            device=arguments.device,
+            workers=arguments.workers,
+            progress=sys.stderr.isatty(),
+            say=_say,
+            problems=problems,
+        )
+    except (OSError, RuntimeError, ValueError) as reason:
+        print(f"mtcnn-fast train: {reason}", file=sys.stderr)
+        return 1
+    finally:
+        _list(problems)
+    print(f"weights: {weights}" if weights else "no weight file yet: that takes all three networks")
+    return 0
+
+
+def _say(line: str) -> None:
+    # An hour-long run is followed through a pipe or a file as often as on a terminal.
+    print(line, flush=True)
+
+
+def _list(problems: Problems) -> None:
+    if problems.count:
+        print(f"{problems.count} rows or pictures could not be used:", file=sys.stderr)
+    for number, problem in enumerate(problems):
+        if number == _LISTED:
+            print(f"and {problems.count - _LISTED} more", file=sys.stderr)
+            break
+        print(problem, file=sys.stderr)
