@@ -1,0 +1,261 @@
+"""Annotated pictures to training samples: random windows by a recipe, and the machinery that mining shares."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtcnn_fast import MTCNN, pictures
+from mtcnn_fast.annotations import Annotation, Problems
+from mtcnn_fast.checks import each, flag, integer, number
+from mtcnn_fast.extra import require
+from mtcnn_fast.train.rotate import rotated_crop, rotation
+from mtcnn_fast.train.samples import LABELS, LANDMARK, PART, POSITIVE, SampleStore, SampleWriter
+from mtcnn_fast.train.windows import Faces, Recipe, Windows, box_targets, centres, draw, landmark_targets
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BLOCK = 1024
+
+# (index of the picture in the run, its pixels in BGR order, its faces) to the windows that become samples.
+Choose = Callable[[int, "NDArray[np.uint8]", Faces], Windows]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Annotated pictures of one data set.
+
+    * annotations: read once, in order; `annotations.read(...)` or any other iterable.
+    * complete: whether every face of every picture is labelled. Where it is not, only windows that no unlabelled face
+      can fill become negatives: those that overlap a labelled face a little and are centred on it or around it.
+    * expand: shares of a box's width and height by which its left, top, right and bottom side are moved outward before
+      anything else, to bring data sets of other conventions to one.
+
+    Raises TypeError or ValueError for anything else.
+    """
+
+    annotations: Iterable[Annotation]
+    complete: bool = True
+    expand: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        flag("complete", self.complete)
+        if not all(np.isfinite(each("expand", self.expand, 4, number))):
+            raise ValueError(f"expand is {self.expand}; wanted 4 finite numbers")
+
+
+def generate(
+    sources: Sequence[Source],
+    folder: str | os.PathLike[str],
+    size: int,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool = False,
+    *,
+    problems: Problems | None = None,
+    block: int = BLOCK,
+) -> SampleStore:
+    """Makes the samples of random windows, or goes on where a run that was cut off stopped.
+
+    The samples depend on the pictures, annotations, size, recipe (None: `Recipe()`) and seed alone, not on the number
+    of workers (threads; None: the processors that this process may use) or on interruptions. The memory needed does
+    not depend on the number of pictures. Pictures that cannot be read are left out, counted in the store and added to
+    `problems`. progress: show a bar on stderr (needs tqdm). block: pictures a shard.
+
+    Raises ValueError for a folder with anything else in it, also with samples of other settings or annotations; changes
+    of the picture files go unnoticed.
+    """
+    recipe, seed = recipe or Recipe(), _at_least(0, "seed", seed)
+
+    def choose(index: int, image: NDArray[np.uint8], faces: Faces) -> Windows:
+        return draw(faces, image.shape[0], image.shape[1], recipe, generator(seed, index))
+
+    settings = {"made_by": "generate", "seed": seed, "recipe": asdict(recipe)}
+    return produce(
+        sources,
+        folder,
+        size,
+        recipe,
+        settings,
+        choose,
+        workers=workers,
+        progress=progress,
+        problems=problems,
+        block=block,
+    )
+
+
+def generator(seed: int, index: int) -> np.random.Generator:
+    """The random numbers of one picture: its own, whoever works on it and when."""
+    return np.random.default_rng([seed, index])
+
+
+def produce(
+    sources: Sequence[Source],
+    folder: str | os.PathLike[str],
+    size: int,
+    recipe: Recipe,
+    settings: dict[str, Any],
+    choose: Choose,
+    *,
+    workers: int | None,
+    progress: bool,
+    problems: Problems | None,
+    block: int,
+) -> SampleStore:
+    """Makes a store of the windows that `choose` gives for each picture; settings are what it depends on."""
+    engine = MTCNN(device="cpu", channel_order="bgr")
+    size, block = _at_least(1, "size", size), _at_least(1, "block", block)
+    workers = engine.num_threads if workers is None else _at_least(1, "workers", workers)
+    problems = Problems() if problems is None else problems
+
+    def work(entry: _Entry) -> tuple[NDArray[np.uint8], NDArray[Any]] | str:
+        try:
+            image = pictures.read(entry.annotation.path)
+            faces = entry.faces(recipe)
+            return _cut(engine.crop, image, choose(entry.index, image, faces), faces, size, entry.index)
+        # A picture beyond the engine's limits and a box that is none are ValueErrors.
+        except (OSError, ValueError) as error:
+            return getattr(error, "strerror", None) or str(error)
+
+    described = [{"complete": bool(source.complete), "expand": list(map(float, source.expand))} for source in sources]
+    writer = SampleWriter(folder, {"size": size, **settings, "sources": described}, block)
+    number = 0
+    with _bar(progress, sources) as bar, ThreadPoolExecutor(workers) as pool:
+        for number, entries in enumerate(_blocks(_entries(sources), block), 1):
+            digest = _digest(entries)
+            finished = writer.finished(number - 1)
+            if finished is not None:
+                if finished["annotations"] != digest:
+                    raise ValueError(f"shard {number - 1} in {folder} was made from other annotations than these")
+                for place, reason in finished["unreadable"]:
+                    problems.add(entries[place].annotation.path, reason)
+                bar.update(len(entries))
+                continue
+            with writer.shard(number - 1, digest) as shard:
+                for entry, result in _ordered(pool, work, entries, 2 * workers):
+                    if isinstance(result, str):
+                        problems.add(entry.annotation.path, result)
+                        shard.skip(result)
+                    else:
+                        shard.add(*result)
+                    bar.update()
+    writer.finish(number)
+    return SampleStore(folder)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry:
+    index: int
+    annotation: Annotation
+    source: Source
+    source_number: int
+
+    def faces(self, recipe: Recipe) -> Faces:
+        known = self.annotation
+        return Faces.of(
+            known.boxes,
+            known.landmarks,
+            known.ignored,
+            recipe,
+            complete=self.source.complete,
+            expand=self.source.expand,
+        )
+
+
+def _entries(sources: Sequence[Source]) -> Iterator[_Entry]:
+    every = chain.from_iterable(
+        ((number, source, annotation) for annotation in source.annotations) for number, source in enumerate(sources)
+    )
+    return (_Entry(index, annotation, source, number) for index, (number, source, annotation) in enumerate(every))
+
+
+def _blocks(entries: Iterator[_Entry], length: int) -> Iterator[list[_Entry]]:
+    while block := list(islice(entries, length)):
+        yield block
+
+
+def _digest(entries: list[_Entry]) -> str:
+    """What the samples depend on but for settings and pixels. Names, not paths: a data set may move."""
+    digest = hashlib.sha256()
+    for entry in entries:
+        known = entry.annotation
+        digest.update(f"{entry.source_number} {len(known.boxes)} {known.name}\0".encode(errors="surrogateescape"))
+        for array, dtype in ((known.boxes, "<f4"), (known.landmarks, "<f4"), (known.ignored, "?")):
+            digest.update(array.astype(dtype).tobytes())
+    return digest.hexdigest()
+
+
+def _ordered(
+    pool: ThreadPoolExecutor, work: Callable[[_Entry], Any], entries: list[_Entry], ahead: int
+) -> Iterator[tuple[_Entry, Any]]:
+    """Entries with their results, in order, at most `ahead` of which are at work or wait to be taken."""
+    waiting: deque[tuple[_Entry, Future[Any]]] = deque()
+    try:
+        for entry in entries:
+            if len(waiting) == ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+            waiting.append((entry, pool.submit(work, entry)))
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        for _, future in waiting:
+            future.cancel()
+
+
+def _cut(
+    crop: Callable[..., NDArray[np.uint8]],
+    image: NDArray[np.uint8],
+    windows: Windows,
+    faces: Faces,
+    size: int,
+    index: int,
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """The crops, in RGB order, and the labels of the windows of a picture in BGR order."""
+    images = crop(image, windows.boxes.astype(np.float32), size)
+    labels = np.zeros(len(images), LABELS)
+    labels["kind"], labels["source"] = windows.kinds, index
+    labels["box"], labels["landmarks"] = np.nan, np.nan
+    with_box = np.isin(windows.kinds, (POSITIVE, PART))
+    labels["box"][with_box] = box_targets(windows.boxes[with_box], faces.boxes[windows.faces[with_box]])
+    for i in np.flatnonzero(windows.kinds == LANDMARK):
+        points, window = faces.landmarks[windows.faces[i]], windows.boxes[i]
+        if windows.angles[i] != 0:
+            matrix = rotation(centres(faces.boxes)[windows.faces[i]], windows.angles[i])
+            images[i] = rotated_crop(crop, image, window, matrix, size)
+            points = points @ matrix[:, :2].T + matrix[:, 2]
+        labels["landmarks"][i] = landmark_targets(window[None], points[None])[0]
+    return images[..., ::-1], labels
+
+
+def _bar(progress: object, sources: Sequence[Source]) -> Any:
+    if not flag("progress", progress):
+        return nullcontext(_NoBar())
+    known = [len(source.annotations) for source in sources if isinstance(source.annotations, Sized)]
+    total = sum(known) if len(known) == len(sources) else None
+    return require("tqdm", "progress=True", extra="train").tqdm(total=total, unit="picture")
+
+
+class _NoBar:
+    def update(self, n: int = 1) -> None:
+        pass
+
+
+def _at_least(least: int, name: str, value: object) -> int:
+    found = integer(name, value)
+    if found < least:
+        raise ValueError(f"{name} is {found}; wanted at least {least}")
+    return found

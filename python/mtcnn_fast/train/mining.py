@@ -1,0 +1,129 @@
+"""Hard samples: the windows that the cascade so far hands to its next network, labelled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtcnn_fast import MTCNN
+from mtcnn_fast.annotations import Problems
+from mtcnn_fast.checks import integer, text
+from mtcnn_fast.train.generate import BLOCK, Source, generator, produce
+from mtcnn_fast.train.samples import NEGATIVE, PART, POSITIVE, SampleStore
+from mtcnn_fast.train.windows import Faces, Recipe, Windows, draw, label
+from mtcnn_fast.weights import digest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NETWORKS = ("rnet", "onet")
+
+# What a detector's numbers do not depend on, or only in their last bits.
+_NO_SETTINGS = ("device", "num_threads")
+
+# Random windows beside the mined ones: the landmark faces, which the cascade does not label, and positives of faces
+# that it misses; no random background, for what P-Net rejects is no task of the networks after it. Faces of less than
+# 20 pixels, the default min_face_size of a detector, do not reach those. Their windows may lie partly outside.
+MINING_RECIPE = Recipe(background=0, near=0, about=5, min_face=20, outside=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most windows of each kind that are kept of a picture: negatives by score, the hardest first; of positives
+    and part faces a random choice. Raises TypeError or ValueError for what is no count."""
+
+    negative: int = 60
+    positive: int = 200
+    part: int = 200
+
+    def __post_init__(self) -> None:
+        for kind in ("negative", "positive", "part"):
+            if integer(kind, getattr(self, kind)) < 0:
+                raise ValueError(f"{kind} is {getattr(self, kind)}; wanted at least 0")
+
+
+def mine(
+    sources: Sequence[Source],
+    folder: str | os.PathLike[str],
+    size: int,
+    detector: MTCNN,
+    network: str = "rnet",
+    recipe: Recipe = MINING_RECIPE,
+    limits: Limits | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool = False,
+    *,
+    problems: Problems | None = None,
+    block: int = BLOCK,
+) -> SampleStore:
+    """Makes samples of the windows that R-Net ("rnet") or O-Net ("onet") would look at, and of a recipe's.
+
+    size: side of the crops: 24 for R-Net, 48 for O-Net. detector: the networks before, on the CPU, with lower
+    thresholds than in use (about 0.3 to 0.5 for P-Net, 0.1 for R-Net): the usual ones leave few positives and only the
+    negatives that R-Net cannot tell. With many workers it needs one thread. limits: None: `Limits()`. The others, the
+    guarantees and the errors: as `generate` has them; the samples also depend on the detector's options and weights.
+    """
+    if text("network", network) not in NETWORKS:
+        raise ValueError(f"network is {network!r}; wanted one of {NETWORKS}")
+    limits = limits or Limits()
+
+    def choose(index: int, image: NDArray[np.uint8], faces: Faces) -> Windows:
+        rng = generator(seed, index)
+        pixels = image if detector.options["channel_order"] == "bgr" else image[..., ::-1]
+        mined = _mined(*detector.windows(pixels, network), faces, limits, rng)
+        return Windows.joined([mined, draw(faces, image.shape[0], image.shape[1], recipe, rng)])
+
+    settings = {
+        "made_by": f"mine {network}",
+        "seed": seed,
+        "recipe": asdict(recipe),
+        "limits": asdict(limits),
+        "detector": _described(detector),
+    }
+    return produce(
+        sources,
+        folder,
+        size,
+        recipe,
+        settings,
+        choose,
+        workers=workers,
+        progress=progress,
+        problems=problems,
+        block=block,
+    )
+
+
+def _mined(
+    windows: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    faces: Faces,
+    limits: Limits,
+    rng: np.random.Generator,
+) -> Windows:
+    # Whole pixels, as the engine cuts them.
+    boxes = np.rint(windows.astype(np.float64))
+    real = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    boxes, scores = boxes[real], scores[real]
+    kinds, matched = label(boxes, faces)
+    kept = []
+    for kind, limit in ((NEGATIVE, limits.negative), (POSITIVE, limits.positive), (PART, limits.part)):
+        found = np.flatnonzero(kinds == kind)
+        if kind == NEGATIVE:
+            found = found[np.argsort(-scores[found], kind="stable")][:limit]
+        elif len(found) > limit:
+            found = np.sort(rng.choice(found, limit, replace=False))
+        kept.append(found)
+    chosen = np.concatenate(kept)
+    return Windows.upright(boxes[chosen], kinds[chosen], matched[chosen])
+
+
+def _described(detector: MTCNN) -> dict[str, Any]:
+    """What the detector's windows depend on, in JSON's types."""
+    options = {name: value for name, value in detector.options.items() if name not in _NO_SETTINGS}
+    return {**options, "weights": digest(options["weights"])}

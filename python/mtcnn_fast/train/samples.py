@@ -1,0 +1,291 @@
+"""Training samples on disk: crops of one size with their labels, memory-mapped, made once and read in any order.
+
+A store is a folder of
+
+* `samples.json`: "format" (1), "settings" (what the samples were made by: size, seed, recipe, ...), "block" (source
+  pictures a shard), "complete" (false while the store is being made), and once complete "pictures" (source pictures,
+  unreadable ones included), "unreadable", "counts" (samples of each kind) and "annotations" (SHA-256 of those used);
+* for the k-th block of consecutive source pictures a shard: `images-00000k.npy`, uint8 (n, s, s, 3) in RGB order;
+  `labels-00000k.npy`, `LABELS` (n,); and, written last, `shard-00000k.json`: "pictures", "counts", "annotations"
+  (SHA-256 of the block's), "unreadable" ([place in the block, reason] of each).
+
+Every file gets its name once it is whole, so a run that was killed goes on after its last whole shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from mtcnn_fast.checks import described
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NEGATIVE, POSITIVE, PART, LANDMARK = range(4)
+KINDS = ("negative", "positive", "part", "landmark")
+
+LABELS = np.dtype([("kind", "i1"), ("box", "<f4", (4,)), ("landmarks", "<f4", (5, 2)), ("source", "<u4")])
+"""Kind; targets, NaN where the kind has none: box (x1 - wx1)/ww, (y1 - wy1)/wh, (x2 - wx2)/ww, (y2 - wy2)/wh of the
+window (wx1, wy1, wx2, wy2), landmarks (x - wx1)/ww, (y - wy1)/wh; index of the source picture."""
+
+_FORMAT = 1
+_HEADER_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Samples in memory."""
+
+    images: NDArray[np.uint8]
+    """(n, s, s, 3), RGB."""
+    kinds: NDArray[np.int8]
+    """(n,): NEGATIVE, POSITIVE, PART or LANDMARK."""
+    boxes: NDArray[np.float32]
+    """(n, 4): offsets as in `LABELS`."""
+    landmarks: NDArray[np.float32]
+    """(n, 5, 2): places as in `LABELS`."""
+
+
+class SampleStore:
+    """The samples of one or more folders, one after another, memory-mapped. Can be pickled: it travels as its paths.
+
+    Raises ValueError for a folder that is not a whole store and for folders of different sizes, OSError for a file
+    that cannot be read.
+    """
+
+    def __init__(self, *folders: str | os.PathLike[str]) -> None:
+        if not folders:
+            raise ValueError("no folder of samples is given")
+        self._folders = tuple(map(Path, folders))
+        self._shards: list[tuple[NDArray[np.uint8], NDArray[Any]]] = []
+        sizes = {folder: self._open(folder) for folder in self._folders}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(
+                f"the stores hold crops of different sizes: {', '.join(f'{f}: {s}' for f, s in sizes.items())}"
+            )
+        self._size = sizes[self._folders[0]]
+        self._starts = np.cumsum([0, *(len(labels) for _, labels in self._shards)])
+        self._kinds = self._column("kind")
+        self._kinds.flags.writeable = False
+
+    @property
+    def size(self) -> int:
+        """Side of the crops: 12, 24 or 48."""
+        return self._size
+
+    @property
+    def kinds(self) -> NDArray[np.int8]:
+        """(N,): the kind of each sample, read-only."""
+        return self._kinds
+
+    def sources(self) -> NDArray[np.uint32]:
+        """(N,): index of each sample's picture in the run that made its folder, to hold whole pictures out."""
+        return self._column("source")
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def batch(self, indices: NDArray[np.integer[Any]]) -> Samples:
+        """The samples at indices (n,), in that order, copied. Raises IndexError for one outside 0 to N - 1."""
+        if not isinstance(indices, np.ndarray) or indices.ndim != 1 or indices.dtype.kind not in "iu":
+            raise TypeError(f"indices is {described(indices)}; wanted an array (n,) of integers")
+        if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
+            raise IndexError(f"indices run from {indices.min()} to {indices.max()}; there are {len(self)} samples")
+        images = np.empty((len(indices), self._size, self._size, 3), np.uint8)
+        labels = np.empty(len(indices), LABELS)
+        # In the order of the file each page is touched once, and each shard asked once.
+        order = np.argsort(indices, kind="stable")
+        ordered = indices[order].astype(np.int64)
+        ends = np.searchsorted(ordered, self._starts)
+        for shard in np.flatnonzero(np.diff(ends)):
+            chosen = slice(ends[shard], ends[shard + 1])
+            rows = ordered[chosen] - self._starts[shard]
+            images[order[chosen]], labels[order[chosen]] = (column[rows] for column in self._shards[shard])
+        return Samples(images, *(np.ascontiguousarray(labels[name]) for name in ("kind", "box", "landmarks")))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {name}" for n, name in zip(_counts(self._kinds), KINDS, strict=True))
+        return f"<SampleStore of {len(self)} crops of {self._size} x {self._size}: {counts}>"
+
+    def __reduce__(self) -> tuple[type[SampleStore], tuple[Path, ...]]:
+        return SampleStore, self._folders
+
+    def _open(self, folder: Path) -> int:
+        document = _read_document(folder)
+        if not document["complete"]:
+            raise ValueError(f"{folder} is not complete: the run that made it was cut off; the same run again ends it")
+        first = len(self._shards)
+        try:
+            size = int(document["settings"]["size"])
+            for number in range(-(-document["pictures"] // document["block"])):
+                images, labels = (
+                    np.load(folder / f"{name}-{number:06}.npy", mmap_mode="r") for name in ("images", "labels")
+                )
+                if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3) or labels.dtype != LABELS:
+                    raise ValueError(f"shard {number} has images {images.dtype} {images.shape}, labels {labels.dtype}")
+                self._shards.append((images, labels))
+            counts = sum(_counts(labels["kind"]) for _, labels in self._shards[first:])
+            if not np.array_equal(np.broadcast_to(counts, len(KINDS)), [document["counts"][kind] for kind in KINDS]):
+                raise ValueError(f"it holds {counts} samples of {KINDS}, and should hold {document['counts']}")
+        except (KeyError, TypeError, ValueError, EOFError) as error:
+            raise ValueError(f"{folder} is damaged: {error}") from error
+        return size
+
+    def _column(self, name: str) -> NDArray[Any]:
+        return np.concatenate([np.empty(0, LABELS)[name], *(labels[name] for _, labels in self._shards)])
+
+
+class SampleWriter:
+    """Makes a store shard by shard, or goes on with one that was cut off.
+
+    settings: of JSON's types, with "size"; a store begun with other settings, and a folder of anything else, is a
+    ValueError.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any], block: int) -> None:
+        self._folder = Path(folder)
+        self._size = int(settings["size"])
+        # As it will be read back: tuples become lists.
+        self._begun = json.loads(json.dumps({"format": _FORMAT, "settings": dict(settings), "block": block}))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if (self._folder / "samples.json").exists():
+            found = _read_document(self._folder)
+            for key, wanted in self._begun.items():
+                if found.get(key) != wanted:
+                    raise ValueError(f"{self._folder} holds samples made by {key} {found.get(key)}, not by {wanted}")
+            for left in self._folder.glob("*.part"):
+                left.unlink()
+        elif any(path.name != "samples.json.part" for path in self._folder.iterdir()):
+            raise ValueError(f"{self._folder} is neither empty nor a store of samples: it has no samples.json")
+        else:
+            self._write("samples.json", {**self._begun, "complete": False})
+
+    def finished(self, number: int) -> dict[str, Any] | None:
+        """What `shard-*.json` says of a shard that an earlier run finished; None if there is none."""
+        path = self._folder / _shard_name(number)
+        try:
+            document: dict[str, Any] = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        return document
+
+    @contextmanager
+    def shard(self, number: int, annotations: str) -> Iterator[ShardWriter]:
+        """A new shard, which is kept if the `with` block ends without an exception. annotations: their digest."""
+        paths = [self._folder / f"{name}-{number:06}.npy" for name in ("images", "labels")]
+        parts = [path.with_suffix(".part") for path in paths]
+        with parts[0].open("wb") as images, parts[1].open("wb") as labels:
+            writer = ShardWriter(images, labels, self._size)
+            yield writer
+            summary = writer.close()
+        for part, path in zip(parts, paths, strict=True):
+            part.replace(path)
+        self._write(_shard_name(number), {"annotations": annotations, **summary})
+
+    def finish(self, shards: int) -> None:
+        """Says that there are so many shards and no more."""
+        summaries = [summary for number in range(shards) if (summary := self.finished(number)) is not None]
+        if len(summaries) != shards or self.finished(shards) is not None:
+            raise ValueError(f"{self._folder} has other shards than the {shards} that its sources give")
+        self._write(
+            "samples.json",
+            {
+                **self._begun,
+                "complete": True,
+                "pictures": sum(summary["pictures"] for summary in summaries),
+                "unreadable": sum(len(summary["unreadable"]) for summary in summaries),
+                "counts": {kind: sum(summary["counts"][kind] for summary in summaries) for kind in KINDS},
+                "annotations": hashlib.sha256("".join(s["annotations"] for s in summaries).encode()).hexdigest(),
+            },
+        )
+
+    def _write(self, name: str, document: Mapping[str, Any]) -> None:
+        part = self._folder / f"{name}.part"
+        with part.open("wb") as stream:
+            stream.write(json.dumps(document, indent=1).encode() + b"\n")
+            _settle(stream)
+        part.replace(self._folder / name)
+
+
+class ShardWriter:
+    """The shard that `SampleWriter.shard` is writing, picture by picture. Samples go to the disk as they come."""
+
+    def __init__(self, images: BinaryIO, labels: BinaryIO, size: int) -> None:
+        self._streams = ((images, np.dtype(np.uint8), (size, size, 3)), (labels, LABELS, ()))
+        self._counts = np.zeros(len(KINDS), np.int64)
+        self._pictures = 0
+        self._unreadable: list[tuple[int, str]] = []
+        for stream, dtype, shape in self._streams:
+            stream.write(_npy_header(dtype, (0, *shape)))
+
+    def add(self, images: NDArray[np.uint8], labels: NDArray[Any]) -> None:
+        """The samples of one picture: images uint8 (n, s, s, 3), RGB; labels `LABELS` (n,)."""
+        for (stream, dtype, shape), rows in zip(self._streams, (images, labels), strict=True):
+            if rows.dtype != dtype or rows.shape != (len(labels), *shape):
+                raise TypeError(f"a shard takes {dtype} {('n', *shape)}; this is {described(rows)}")
+            stream.write(rows.tobytes())
+        self._counts += _counts(labels["kind"])
+        self._pictures += 1
+
+    def skip(self, reason: str) -> None:
+        """A picture that could not be used."""
+        self._unreadable.append((self._pictures, reason))
+        self._pictures += 1
+
+    def close(self) -> dict[str, Any]:
+        """Writes the headers anew, now that the number of samples is known, and sums the shard up."""
+        for stream, dtype, shape in self._streams:
+            stream.seek(0)
+            stream.write(_npy_header(dtype, (int(self._counts.sum()), *shape)))
+            _settle(stream)
+        counts = dict(zip(KINDS, self._counts.tolist(), strict=True))
+        return {"pictures": self._pictures, "counts": counts, "unreadable": self._unreadable}
+
+
+def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """A .npy header of version 1.0, of one length for all shapes, so that it can be rewritten in place."""
+    stream = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(dtype)
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+    preamble, text = stream.getvalue()[:8], stream.getvalue()[10:].rstrip()
+    length = _HEADER_BYTES - len(preamble) - 2
+    return preamble + length.to_bytes(2, "little") + text.ljust(length - 1) + b"\n"
+
+
+def _read_document(folder: Path) -> dict[str, Any]:
+    path = folder / "samples.json"
+    try:
+        document = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"{folder} is not a store of samples: it has no samples.json") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(document, dict) or document.get("format") != _FORMAT or "complete" not in document:
+        raise ValueError(f"{path} is not of a store of samples of format {_FORMAT}")
+    return document
+
+
+def _shard_name(number: int) -> str:
+    return f"shard-{number:06}.json"
+
+
+def _counts(kinds: NDArray[np.int8]) -> NDArray[np.int64]:
+    return np.bincount(kinds, minlength=len(KINDS)).astype(np.int64)
+
+
+def _settle(stream: BinaryIO) -> None:
+    # A machine that goes down must not leave a name on a file whose contents never reached the disk.
+    stream.flush()
+    os.fsync(stream.fileno())

@@ -1,0 +1,300 @@
+"""Which windows of a picture become samples, and of which kind. Pure geometry, in float64.
+
+Windows and boxes are x1, y1, x2, y2 in pixels, half-open. Windows are squares of whole pixels, because a crop of the
+engine is one, and targets refer to the window that was really cut. Kinds and thresholds: Zhang et al. 2016, section
+III; the numbers of windows and how they are drawn: the open retrainings that match the original networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtcnn_fast.checks import integer, number
+from mtcnn_fast.train.samples import LANDMARK, NEGATIVE, PART, POSITIVE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+NO_SAMPLE = -1
+NEGATIVE_BELOW, PART_FROM, POSITIVE_ABOVE = 0.3, 0.4, 0.65
+
+NARROW_FACES = ("square", "keep", "skip")
+# The best square about a face of sides a <= b has side sqrt(ab) and IoU sqrt(r) / (2 - sqrt(r)), r = a / b.
+_NARROW_BELOW = (2 * POSITIVE_ABOVE / (1 + POSITIVE_ABOVE)) ** 2  # 0.62: 10 to 13 % of WIDER FACE's
+
+# Of a window that overlaps a labelled face by so much, and of which it is known that no other face fills it.
+_SAFE_FROM = 0.05
+
+_ROUNDS = 10  # of draws for negatives, where faces leave little room
+_PAIRS = 1 << 20  # of windows and faces compared at a time: some 100 MB of temporaries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How many windows are drawn in a picture, and where.
+
+    * background: negatives at random places of each picture that has all its faces labelled, with sides as likely in
+      one octave as in another, as a pyramid's levels have them; near: negatives that overlap a face a little, of each
+      face. As many as there is room for, if that is fewer.
+    * about: windows about each face, sides from 0.8 of its shorter to 1.25 of its longer side, centres within 0.2 of
+      its width and height. Each gives a positive, a part face or nothing, by its overlap.
+    * landmarks: such windows of each face with five known landmarks, of which those that would be positives give
+      landmark samples; rotated: the same, with the picture rotated about the face by up to `max_angle` degrees.
+    * min_face: longer side, in pixels, of the smallest face that gives samples. By default P-Net's 12: what is smaller
+      is never enlarged by a detector whose min_face_size is 12 or more. Smaller faces are no background either.
+    * narrow_faces: what to do with faces that no square window overlaps by more than 0.65, so that none would be a
+      positive: "square": compare windows with the square about the face, which is what the cascade hands on from
+      network to network; "keep": compare with the face as labelled; "skip": no samples, as of ignored faces.
+    * outside: whether windows may lie partly outside the picture, where they are black: as those of R-Net and O-Net
+      do, and P-Net's never.
+
+    Raises TypeError or ValueError for anything else.
+    """
+
+    background: int = 50
+    near: int = 5
+    about: int = 20
+    landmarks: int = 10
+    rotated: int = 5
+    max_angle: float = 5.0
+    min_face: float = 12.0
+    narrow_faces: str = "square"
+    outside: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("background", "near", "about", "landmarks", "rotated"):
+            if integer(name, getattr(self, name)) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; wanted at least 0")
+        if not 0 <= number("max_angle", self.max_angle) <= 45:
+            raise ValueError(f"max_angle is {self.max_angle}; wanted 0 to 45 degrees")
+        if not 1 <= number("min_face", self.min_face) < math.inf:
+            raise ValueError(f"min_face is {self.min_face}; wanted at least 1 pixel")
+        if self.narrow_faces not in NARROW_FACES:
+            raise ValueError(f"narrow_faces is {self.narrow_faces!r}; wanted one of {NARROW_FACES}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """The labelled faces of one picture."""
+
+    boxes: Floats
+    """(M, 4): what targets refer to."""
+    compared: Floats
+    """(M, 4): what windows are compared with: the boxes, or squares about the narrow ones that are usable."""
+    landmarks: Floats
+    """(M, 5, 2), NaN where unknown."""
+    usable: NDArray[np.bool_]
+    """(M,): whether it gives samples; what else is labelled is neither face nor background."""
+    complete: bool
+    """Whether every face of the picture is labelled."""
+
+    @classmethod
+    def of(
+        cls,
+        boxes: NDArray[np.floating[Any]],
+        landmarks: NDArray[np.floating[Any]],
+        ignored: NDArray[np.bool_],
+        recipe: Recipe,
+        *,
+        complete: bool = True,
+        expand: tuple[float, float, float, float] = (0, 0, 0, 0),
+    ) -> Faces:
+        """From labels (M, 4), (M, 5, 2), (M,). expand: shares of width and height by which the sides move outward.
+
+        Raises ValueError for a box that is empty or not finite.
+        """
+        outward = np.array(expand, np.float64) * (-1, -1, 1, 1)
+        with np.errstate(invalid="ignore"):
+            moved: Floats = boxes + outward * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+            sides = moved[:, 2:] - moved[:, :2]
+        if not (np.isfinite(moved).all() and (sides > 0).all()):
+            raise ValueError("a labelled box is empty or not finite")
+        narrow = sides.min(1) < _NARROW_BELOW * sides.max(1)
+        usable = ~ignored & (sides.max(1) >= recipe.min_face)
+        compared = moved
+        if recipe.narrow_faces == "square":
+            compared = np.where((narrow & usable)[:, np.newaxis], squares(moved), moved)
+        elif recipe.narrow_faces == "skip":
+            usable &= ~narrow
+        return cls(moved, compared, landmarks.astype(np.float64), usable, complete)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Windows that are samples."""
+
+    boxes: Floats
+    """(N, 4): squares of whole pixels."""
+    kinds: NDArray[np.int8]
+    """(N,)"""
+    faces: NDArray[np.int64]
+    """(N,): index of the face that a window is labelled by; of no meaning for negatives."""
+    angles: Floats
+    """(N,): degrees by which the picture is rotated, about the face's centre and as `rotate.rotation` does, first."""
+
+    @classmethod
+    def joined(cls, parts: list[Windows]) -> Windows:
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    @classmethod
+    def upright(cls, boxes: Floats, kinds: NDArray[np.int8], faces: NDArray[np.int64]) -> Windows:
+        return cls(boxes, kinds, faces, np.zeros(len(boxes)))
+
+
+def intersections(a: Floats, b: Floats) -> Floats:
+    """Areas (N, M) that boxes (N, 4) share with boxes (M, 4)."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared: Floats = np.clip(high - low, 0, None).prod(2)
+    return shared
+
+
+def areas(boxes: Floats) -> Floats:
+    """(N,)"""
+    product: Floats = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return product
+
+
+def centres(boxes: Floats) -> Floats:
+    """(N, 2)"""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def squares(boxes: Floats) -> Floats:
+    """The squares (N, 4) of the boxes' longer sides about their centres, as the cascade makes them."""
+    half = (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) / 2
+    return np.hstack([centres(boxes) - half, centres(boxes) + half])
+
+
+def label(windows: Floats, faces: Faces) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    """Kind (N,) of each window, NO_SAMPLE where it is none; index (N,) of the usable face of highest IoU, else 0.
+
+    By the IoU with that face: negative below 0.3, part face from 0.4 to 0.65, positive above. A window that what is
+    not usable fills to 0.3 or more is no negative; one that has an IoU of 0.3 or more with it gives no sample. If not
+    every face is labelled, a negative must overlap a labelled one by 0.05 or more, and the centre of one of the two
+    lie within the other, which no other face's window does.
+    """
+    rows = max(1, _PAIRS // max(1, len(faces.boxes)))
+    parts = [_label(windows[start : start + rows], faces) for start in range(0, len(windows), rows)]
+    if not parts:
+        return np.empty(0, np.int8), np.empty(0, np.int64)
+    kinds, matched = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return kinds, matched
+
+
+def _label(windows: Floats, faces: Faces) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    kinds = np.full(len(windows), NO_SAMPLE, np.int8)
+    if not len(faces.boxes):
+        kinds[:] = NEGATIVE if faces.complete else NO_SAMPLE
+        return kinds, np.zeros(len(windows), np.int64)
+    shared = intersections(windows, faces.compared)
+    overlaps = shared / (areas(windows)[:, None] + areas(faces.compared) - shared)
+    of_usable = np.where(faces.usable, overlaps, 0)
+    best = of_usable.max(1)
+    # What is ignored may be a crowd: as COCO's evaluation does, count how much of the window it fills.
+    filled = np.where(faces.usable, 0, shared).max(1) / areas(windows)
+    negative = (best < NEGATIVE_BELOW) & (filled < NEGATIVE_BELOW)
+    if not faces.complete:
+        centred = _holds(faces.compared[None], centres(windows)[:, None])
+        centred = centred | _holds(windows[:, None], centres(faces.compared)[None])
+        negative &= ((overlaps >= _SAFE_FROM) & centred).any(1)
+    spoiled = np.where(faces.usable, 0, overlaps).max(1) >= NEGATIVE_BELOW
+    kinds[negative] = NEGATIVE
+    kinds[(best >= PART_FROM) & ~spoiled] = PART
+    kinds[(best > POSITIVE_ABOVE) & ~spoiled] = POSITIVE
+    return kinds, of_usable.argmax(1)
+
+
+def _holds(boxes: Floats, points: Floats) -> NDArray[np.bool_]:
+    return np.asarray(((boxes[..., :2] <= points) & (points < boxes[..., 2:])).all(-1))
+
+
+def box_targets(windows: Floats, boxes: Floats) -> Floats:
+    """Offsets (N, 4) of boxes from windows, in units of the windows' widths and heights."""
+    return (boxes - windows) / np.tile(windows[:, 2:] - windows[:, :2], 2)
+
+
+def landmark_targets(windows: Floats, landmarks: Floats) -> Floats:
+    """Places (N, 5, 2) of landmarks in windows, from 0 to 1 inside them."""
+    return (landmarks - windows[:, None, :2]) / (windows[:, 2:] - windows[:, :2])[:, None]
+
+
+def draw(faces: Faces, height: int, width: int, recipe: Recipe, rng: np.random.Generator) -> Windows:
+    """The windows that a recipe gives in a picture of that size."""
+
+    def whole(boxes: Floats) -> NDArray[np.bool_]:
+        inside = (boxes >= 0) & (boxes <= (width, height, width, height))
+        return np.asarray(inside.all(1) | recipe.outside)
+
+    def negatives(wanted: int, candidates: Callable[[], Floats]) -> Windows:
+        found: list[Floats] = [np.empty((0, 4))]
+        for _ in range(_ROUNDS):
+            if wanted <= sum(map(len, found)):
+                break
+            boxes = candidates()
+            found.append(boxes[whole(boxes) & (label(boxes, faces)[0] == NEGATIVE)])
+        boxes = np.concatenate(found)[:wanted]
+        return Windows.upright(boxes, np.full(len(boxes), NEGATIVE, np.int8), np.zeros(len(boxes), np.int64))
+
+    def positives(count: int, which: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+        """Of `count` windows about each face those that are positives of it."""
+        boxes, own = _about(faces.boxes[which], count, rng), np.repeat(which, count)
+        kinds, matched = label(boxes, faces)
+        kept = whole(boxes) & (kinds == POSITIVE) & (matched == own)
+        return boxes[kept], own[kept]
+
+    shortest, longest = recipe.min_face, max(recipe.min_face, min(height, width) / 2)
+    usable = np.flatnonzero(faces.usable)
+    parts = []
+    if min(height, width) >= shortest:
+        if faces.complete:
+            parts.append(
+                negatives(
+                    recipe.background, lambda: _anywhere(recipe.background, height, width, shortest, longest, rng)
+                )
+            )
+        parts.append(
+            negatives(
+                recipe.near * len(usable), lambda: _touching(faces.boxes[usable], recipe.near, shortest, longest, rng)
+            )
+        )
+    boxes = _about(faces.boxes[usable], recipe.about, rng)
+    kinds, matched = label(boxes, faces)
+    kept = whole(boxes) & ((kinds == POSITIVE) | (kinds == PART))
+    parts.append(Windows.upright(boxes[kept], kinds[kept], matched[kept]))
+    known = usable[np.isfinite(faces.landmarks[usable]).all((1, 2))]
+    boxes, own = positives(recipe.landmarks, known)
+    parts.append(Windows.upright(boxes, np.full(len(boxes), LANDMARK, np.int8), own))
+    boxes, own = positives(recipe.rotated, known)
+    angles = rng.uniform(-recipe.max_angle, recipe.max_angle, len(boxes))
+    parts.append(Windows(boxes, np.full(len(boxes), LANDMARK, np.int8), own, angles))
+    return Windows.joined(parts)
+
+
+def _about(boxes: Floats, count: int, rng: np.random.Generator) -> Floats:
+    boxes = np.repeat(boxes, count, 0)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    side = rng.uniform(0.8 * sides.min(1), 1.25 * sides.max(1))
+    return _squares(centres(boxes) + rng.uniform(-0.2, 0.2, sides.shape) * sides - side[:, None] / 2, side)
+
+
+def _anywhere(count: int, height: int, width: int, shortest: float, longest: float, rng: np.random.Generator) -> Floats:
+    side = np.floor(np.exp(rng.uniform(math.log(shortest), math.log(longest), count)))
+    return _squares(rng.uniform(0, np.stack([width - side, height - side], 1)), side)
+
+
+def _touching(boxes: Floats, count: int, shortest: float, longest: float, rng: np.random.Generator) -> Floats:
+    boxes = np.repeat(boxes, count, 0)
+    side = rng.uniform(shortest, longest, len(boxes))
+    return _squares(rng.uniform(boxes[:, :2] - side[:, None], boxes[:, 2:]), side)
+
+
+def _squares(corners: Floats, side: Floats) -> Floats:
+    low, side = np.rint(corners), np.maximum(1, np.rint(side))[:, None]
+    return np.hstack([low, low + side])
