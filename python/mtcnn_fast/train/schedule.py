@@ -1,0 +1,77 @@
+"""The learning rate, and which samples make a batch: functions of the step alone, so that a run can be resumed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mtcnn_fast.train.config import Training
+
+
+def learning_rate(training: Training, step: int) -> float:
+    """Of a step, counted from 0, of `training.epochs * training.batches`."""
+    steps = training.epochs * training.batches
+    rising = min(1.0, (step + 1) / max(1.0, training.warmup * training.batches))
+    if training.schedule == "cosine":
+        return training.learning_rate * rising * (1 + math.cos(math.pi * step / steps)) / 2
+    passed = sum(step >= milestone * steps for milestone in training.milestones)
+    return training.learning_rate * rising * training.decay**passed
+
+
+class Mix:
+    """Batches of samples of each kind in given shares. Each kind's samples are taken in a random order, all of them
+    before one comes again.
+
+    kinds: (n,), of the samples; eligible: (n,), bool, which of them are taken; shares: of kinds 0, 1, ... in a batch.
+    A kind of which there is no sample leaves its room to the others. Raises ValueError if none is left.
+    """
+
+    def __init__(
+        self,
+        kinds: NDArray[np.int8],
+        eligible: NDArray[np.bool_],
+        shares: tuple[float, ...],
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        members = [np.flatnonzero((kinds == kind) & eligible) for kind in range(len(shares))]
+        present = np.array([share if len(group) else 0 for share, group in zip(shares, members, strict=True)])
+        if not present.any():
+            raise ValueError("there are no samples of the kinds that a batch is mixed of")
+        # Largest remainders: the counts add up to the batch.
+        exact = present / present.sum() * batch_size
+        counts = np.floor(exact).astype(int)
+        counts[np.argsort(counts - exact, kind="stable")[: batch_size - counts.sum()]] += 1
+        self._groups = [(kind, group, int(n)) for kind, (group, n) in enumerate(zip(members, counts, strict=True)) if n]
+        self._seed = seed
+        self._orders: dict[tuple[int, int], NDArray[np.intp]] = {}
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Samples of each kind in a batch."""
+        return {kind: n for kind, _, n in self._groups}
+
+    def batch(self, step: int) -> NDArray[np.intp]:
+        """(batch_size,): the samples of a step, counted from 0."""
+        return np.concatenate([self._take(kind, group, step * n, n) for kind, group, n in self._groups])
+
+    def _take(self, kind: int, group: NDArray[np.intp], first: int, n: int) -> NDArray[np.intp]:
+        taken = np.arange(first, first + n)
+        passes, places = np.divmod(taken, len(group))
+        order = np.concatenate([self._order(kind, p, len(group))[places[passes == p]] for p in np.unique(passes)])
+        chosen: NDArray[np.intp] = group[order]
+        return chosen
+
+    def _order(self, kind: int, number: int, n: int) -> NDArray[np.intp]:
+        """The order of a kind's samples when they are gone through for that time."""
+        key = (kind, number)
+        if key not in self._orders:
+            # Small groups pass often: what has passed is not needed again.
+            self._orders = {other: order for other, order in self._orders.items() if other[0] != kind}
+            self._orders[key] = np.random.default_rng([self._seed, kind, number]).permutation(n)
+        return self._orders[key]

@@ -1,0 +1,84 @@
+"""Training configurations: what is taken, and how the rest is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("pydantic")
+
+from mtcnn_fast.train.augment import Augmentation
+from mtcnn_fast.train.config import Config, Mining, read_config
+from mtcnn_fast.train.losses import TASK_WEIGHTS
+from mtcnn_fast.train.mining import MINING_RECIPE, Limits
+from mtcnn_fast.train.windows import Recipe
+
+LEAST = '[[sources]]\nannotations = "faces.txt"\n'
+
+
+def read(folder: Path, text: str) -> Config:
+    path = folder / "run.toml"
+    path.write_text(text)
+    return read_config(path)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    config = read(tmp_path, LEAST)
+    assert (config.start, config.validation, config.sources[0].complete) == ("scratch", (), True)
+    for name in ("pnet", "rnet", "onet"):
+        training = getattr(config, name)
+        assert training.task_weights == TASK_WEIGHTS[name]
+        assert (training.hard_share, training.mix, training.augmentation) == (0.7, (3, 1, 1, 2), Augmentation())
+        assert training.windows == (Recipe() if name == "pnet" else MINING_RECIPE)
+        assert training.mining == (None if name == "pnet" else Mining())
+    assert config.rnet.mining is not None
+    assert config.rnet.mining.limits == Limits()
+
+
+def test_paths_start_at_the_file(tmp_path: Path) -> None:
+    text = (
+        'start = "w.safetensors"\n[[sources]]\nannotations = "a/faces.txt"\nimages = "/pictures"\nonly = "train.txt"\n'
+    )
+    config = read(tmp_path, text)
+    source = config.sources[0]
+    assert (config.start, source.annotations) == (tmp_path / "w.safetensors", tmp_path / "a" / "faces.txt")
+    assert (source.images, source.only) == (Path("/pictures"), tmp_path / "train.txt")
+
+
+def test_what_is_given_keeps_the_other_defaults(tmp_path: Path) -> None:
+    text = LEAST + "[pnet]\nepochs = 3\nwindows = { near = 2 }\n[onet]\nmining = { limits = { negative = 9 } }\n"
+    config = read(tmp_path, text)
+    assert (config.pnet.epochs, config.pnet.windows) == (3, Recipe(near=2))
+    assert config.onet.mining is not None
+    assert (config.onet.mining.limits, config.onet.mining.min_face_size) == (Limits(negative=9), 20)
+    assert config.onet.windows == MINING_RECIPE
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "sources: Field required"),
+        ("seed = [", "is no TOML file"),
+        (LEAST + 'format = "x"\n', "sources.0.format: Input should be 'wider'"),
+        (LEAST + "colour = 1\n", "sources.0.colour: Extra inputs are not permitted; it is 1"),
+        ("seed = -1\n" + LEAST, "seed: Input should be greater than or equal to 0; it is -1"),
+        (LEAST + "[pnet]\nepochs = 0\n", "pnet.epochs: .* it is 0"),
+        (LEAST + "[rnet]\nhard_share = 1.5\n", "rnet.hard_share: Input should be less than or equal to 1"),
+        (LEAST + "[rnet]\nwindows = { wide = 1 }\n", "rnet.windows: .*there is no wide; there are background, near"),
+        (LEAST + "[onet]\nwindows = { near = -1 }\n", "onet.windows.*near is -1; wanted at least 0"),
+        (LEAST + "[pnet]\naugmentation = { flip = 2 }\n", "pnet.augmentation.*flip is 2.*; wanted 0 to 1"),
+        (LEAST + "[pnet]\nmining = { min_face_size = 20 }\n", "P-Net is the first network"),
+        ("pnet = 3\n" + LEAST, "pnet: .* it is 3"),
+    ],
+)
+def test_errors(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        read(tmp_path, text)
+    assert str(tmp_path / "run.toml") in str(caught.value)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_config(tmp_path / "none.toml")

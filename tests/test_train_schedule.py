@@ -1,0 +1,91 @@
+"""Learning rates, and the order in which samples are learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("pydantic")
+
+from mtcnn_fast.train.config import Training
+from mtcnn_fast.train.losses import TASK_WEIGHTS
+from mtcnn_fast.train.schedule import Mix, learning_rate
+from mtcnn_fast.train.windows import Recipe
+
+KINDS = np.repeat(np.arange(4, dtype=np.int8), (100, 10, 20, 7))
+
+
+def training(**options: Any) -> Training:
+    return Training(task_weights=TASK_WEIGHTS["pnet"], false_positives=1, windows=Recipe(), **options)
+
+
+def rates(**options: Any) -> list[float]:
+    made = training(learning_rate=1.0, **options)
+    return [learning_rate(made, step) for step in range(made.epochs * made.batches)]
+
+
+def test_steps() -> None:
+    found = rates(epochs=10, batches=10, warmup=0, milestones=(0.5, 0.9), decay=0.1)
+    np.testing.assert_allclose(found, [1.0] * 50 + [0.1] * 40 + [0.01] * 10)
+
+
+def test_warmup() -> None:
+    found = rates(epochs=4, batches=10, warmup=2, milestones=())
+    np.testing.assert_allclose(found, [*np.arange(1, 21) / 20, *[1.0] * 20])
+
+
+def test_cosine() -> None:
+    found = rates(epochs=2, batches=50, warmup=0, schedule="cosine")
+    assert found[0] == 1
+    assert found[50] == pytest.approx(0.5)
+    assert 0 < found[-1] < 0.001
+    assert sorted(found, reverse=True) == found
+
+
+def mix(shares: tuple[float, ...] = (3, 1, 1, 2), batch_size: int = 14, **options: Any) -> Mix:
+    return Mix(KINDS, options.pop("eligible", np.ones(len(KINDS), bool)), shares, batch_size, options.pop("seed", 1))
+
+
+def test_shares() -> None:
+    made = mix()
+    assert made.counts == {0: 6, 1: 2, 2: 2, 3: 4}
+    for step in range(30):
+        np.testing.assert_array_equal(np.bincount(KINDS[made.batch(step)]), [6, 2, 2, 4])
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 13, 100])
+def test_shares_that_do_not_divide(batch_size: int) -> None:
+    made = mix(batch_size=batch_size)
+    assert len(made.batch(3)) == batch_size == sum(made.counts.values())
+
+
+def test_every_sample_comes_before_one_comes_again() -> None:
+    made = mix()
+    for kind, step in ((0, 6), (1, 2), (2, 2), (3, 4)):
+        members = np.flatnonzero(kind == KINDS)
+        taken = np.concatenate([batch[KINDS[batch] == kind] for batch in map(made.batch, range(60))])
+        assert len(taken) == 60 * step
+        for start in range(0, len(taken) - len(members), len(members)):
+            np.testing.assert_array_equal(np.sort(taken[start : start + len(members)]), members)
+
+
+def test_a_batch_does_not_depend_on_those_before() -> None:
+    made = mix()
+    expected = [made.batch(step) for step in range(40)]
+    for step in (39, 3, 17, 0):
+        np.testing.assert_array_equal(mix().batch(step), expected[step])
+    assert not np.array_equal(mix(seed=2).batch(0), expected[0])
+
+
+def test_what_is_held_out_and_what_is_missing() -> None:
+    eligible = KINDS != 2
+    eligible[:50] = False
+    made = mix(eligible=eligible)
+    assert 2 not in made.counts
+    assert sum(made.counts.values()) == 14
+    assert all(eligible[made.batch(step)].all() for step in range(50))
+    with pytest.raises(ValueError, match="no samples of the kinds"):
+        mix(shares=(0, 0, 1, 0), eligible=eligible)
