@@ -84,12 +84,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uint8])
 @pytest.fixture(scope="module")
 def trained(tiny: Path) -> Path:
     """The folder of a whole run by the command."""
-    with pytest.MonkeyPatch.context() as patch:
-        # Two threads of PyTorch on two busy processors wait for each other.
-        patch.setenv("OMP_NUM_THREADS", "1")
-        torch.set_num_threads(1)
-        output = tiny / "run"
-        assert cli.main(["train", "all", "--config", str(tiny / "run.toml"), "--output", str(output)]) == 0
+    output = tiny / "run"
+    # Two threads of PyTorch on two busy processors wait for each other.
+    options = ["--config", str(tiny / "run.toml"), "--output", str(output), "--threads", "1"]
+    assert cli.main(["train", "all", *options]) == 0
     return output
 
 

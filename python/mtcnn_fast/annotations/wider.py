@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from mtcnn_fast.annotations import listings
 from mtcnn_fast.annotations.base import Annotation, Faces, Problems, Wanted, lines, numbers, picture_folder
 from mtcnn_fast.extra import require
 
 # Rows are `x y w h blur expression illumination invalid occlusion pose`.
 _INVALID = 7
 
-# What tells a name from a row of numbers, where the count of rows is wrong.
+# FDDB's lists of ellipses look the same, but for the suffix of the names: their numbers are no boxes.
 _NAME = re.compile(r"\.[A-Za-z]\w*$")
-_COUNT = re.compile(r"[0-9]{1,9}")
 
 
 def read(path: Path, images: Path | None, problems: Problems, wanted: Wanted) -> Iterator[Annotation]:
@@ -30,35 +30,16 @@ def read(path: Path, images: Path | None, problems: Problems, wanted: Wanted) ->
 
 
 def _text(path: Path, folder: Path, problems: Problems, wanted: Wanted) -> Iterator[Annotation]:
-    rows = lines(path)
-    ahead = next(rows, None)
-    while ahead is not None:
-        number, name = ahead
-        ahead = next(rows, None)
+    for name, line, rows in listings.entries(lines(path), path, problems, wanted):
         if not _NAME.search(name):
-            problems.add(path, f"{_short(name)} is not the name of a picture", number)
+            problems.add(path, f"{listings.shown(name)} is not the name of a picture", line)
             continue
-        if ahead is None or not _COUNT.fullmatch(ahead[1]):
-            problems.add(path, f"the number of faces does not follow {_short(name)}", number)
-            continue
-        count = int(ahead[1])
-        ahead = next(rows, None)
-        if count == 0 and ahead is not None and not ahead[1].strip("0. \t"):
-            ahead = next(rows, None)  # the official lists have a row of zeros for a picture without faces
-
-        take, faces, left = wanted(name), Faces(), count
-        while left and ahead is not None and not _NAME.search(ahead[1]):
-            if take:
-                try:
-                    _add(faces, numbers(ahead[1].split()))
-                except ValueError as error:
-                    problems.add(path, str(error), ahead[0])
-            left -= 1
-            ahead = next(rows, None)
-        if not take:
-            continue
-        if left:
-            problems.add(path, f"{left} of the {count} rows of {_short(name)} are missing", number)
+        faces = Faces()
+        for number, row in rows:
+            try:
+                _add(faces, numbers(row.split()))
+            except ValueError as error:
+                problems.add(path, str(error), number)
         yield faces.annotation(name, folder / name)
 
 
@@ -94,7 +75,3 @@ def _matlab(path: Path, folder: Path, problems: Problems, wanted: Wanted) -> Ite
                 except ValueError as error:
                     problems.add(path, f"{name}: {error}")
             yield faces.annotation(name, folder / name)
-
-
-def _short(text: str) -> str:
-    return repr(text) if len(text) <= 80 else repr(text[:80]) + "..."

@@ -17,9 +17,10 @@ import numpy as np
 
 from mtcnn_fast.annotations import Problems
 from mtcnn_fast.annotations.base import lines
+from mtcnn_fast.annotations.listings import Lines, entries, fields
 from mtcnn_fast.checks import described, each, number
 from mtcnn_fast.detections import LANDMARKS
-from mtcnn_fast.evaluate.listings import Lines, fields, is_collection, members, pictures
+from mtcnn_fast.evaluate.archives import is_collection, members
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -158,7 +159,7 @@ def _fddb(path: Path, problems: Problems) -> Iterator[PictureDetections]:
 
 
 def _pictures(rows: Lines, file: Path, problems: Problems) -> Iterator[PictureDetections]:
-    for name, rows_of_picture in pictures(rows, file, problems):
+    for name, _, rows_of_picture in entries(rows, file, problems):
         faces = _Faces()
         for at, row in rows_of_picture:
             try:

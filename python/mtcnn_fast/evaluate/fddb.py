@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from mtcnn_fast import pictures
-from mtcnn_fast.annotations import Problems
+from mtcnn_fast.annotations import Problems, listings
 from mtcnn_fast.annotations.base import lines
-from mtcnn_fast.evaluate import listings
 from mtcnn_fast.evaluate.coverage import Coverage, Matcher
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
 from mtcnn_fast.evaluate.inputs import aligned, checked_destination, report
@@ -79,7 +78,7 @@ def read_fddb_ground_truth(path: str | os.PathLike[str]) -> FddbGroundTruth:
     names, ellipses = [], []
     problems = Problems(limit=1)
     for file in files:
-        for name, rows in listings.pictures(lines(file), file, problems):
+        for name, _, rows in listings.entries(lines(file), file, problems):
             try:
                 values = [_ellipse(row) for _, row in rows]
             except ValueError as error:

@@ -31,18 +31,26 @@ def add_command(commands: Any, formatter: type[argparse.HelpFormatter]) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for samples, checkpoints, logs, weights")
     parser.add_argument("--device", default="auto", help="of PyTorch: auto, cpu or cuda")
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="threads that make samples; None: the processors that there are"
+        "--threads",
+        type=int,
+        metavar="N",
+        help="of PyTorch on the CPU, and to make samples; None: the processors that this process may use. Where others "
+        "keep some of them busy, fewer are faster",
     )
 
 
 def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     try:
-        for module in ("torch", "cv2", "pydantic"):
-            require(module, "mtcnn-fast train", extra="train")
+        torch, *_ = (require(module, "mtcnn-fast train", extra="train") for module in ("torch", "cv2", "pydantic"))
         from mtcnn_fast.train.config import read_config
         from mtcnn_fast.train.pipeline import train
 
         config = read_config(Path(arguments.config))
+        threads = arguments.threads
+        if threads is not None:
+            if threads < 1:
+                raise ValueError(f"threads is {threads}; wanted at least 1")
+            torch.set_num_threads(threads)
     except (ImportError, OSError, ValueError) as reason:
         error(str(reason))
     problems = Problems()
@@ -52,7 +60,7 @@ def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> i
             Path(arguments.output),
             _NETWORKS if arguments.network == _ALL else (arguments.network,),
             device=arguments.device,
-            workers=arguments.workers,
+            workers=threads,
             progress=sys.stderr.isatty(),
             say=_say,
             problems=problems,

@@ -1,0 +1,95 @@
+"""Text files of WIDER FACE and FDDB: for each picture a name, a count and as many rows."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from mtcnn_fast.annotations.base import Problems, Wanted, numbers
+
+Line = tuple[int, str]
+"""Of a file: its number, from 1, and its text, stripped and not blank."""
+
+Lines = Iterable[Line]
+
+_COUNT = re.compile(r"[0-9]{1,9}")
+
+
+class Entry(NamedTuple):
+    """What a file says of a picture."""
+
+    name: str
+    line: int
+    """Of the name."""
+    rows: list[Line]
+
+
+def entries(rows: Lines, file: Path, problems: Problems, wanted: Wanted = lambda _: True) -> Iterator[Entry]:
+    """The wanted pictures, as they come.
+
+    A row too few or too many is told to `problems`, as lying in `file`, and costs no other picture: a line that a
+    count follows is a name. After a count of 0 there may be a row of zeros, as in WIDER FACE's own lists.
+    """
+    ahead = _Ahead(rows)
+    while ahead.peek() is not None:
+        at, name = ahead.take()
+        if not _is_count(ahead.peek()):
+            problems.add(
+                file, f"{shown(name)} is neither the name of a picture, with a count after it, nor one of its rows", at
+            )
+            continue
+        count = int(ahead.take()[1])
+        if count == 0 and _is_zeros(ahead.peek()) and not _is_count(ahead.peek(1)):
+            ahead.take()
+        take = wanted(name)
+        left, found = count, []
+        while left and ahead.peek() is not None and not _is_count(ahead.peek(1)):
+            row = ahead.take()
+            left -= 1
+            if take:
+                found.append(row)
+        if not take:
+            continue
+        if left:
+            problems.add(file, f"{left} of the {count} rows of {shown(name)} are missing", at)
+        yield Entry(name, at, found)
+
+
+def fields(row: str, names: str) -> list[float]:
+    """The numbers of a row. Raises ValueError if they are not as many as the names, which are separated by spaces."""
+    values = numbers(row.split())
+    if len(values) != len(names.split()):
+        raise ValueError(f"the row has {len(values)} numbers; wanted {names}")
+    return values
+
+
+def shown(text: str) -> str:
+    """A line, or its beginning, as a message has it."""
+    return repr(text if len(text) <= 80 else f"{text[:80]}...")
+
+
+class _Ahead:
+    """Lines, with a look at those to come."""
+
+    def __init__(self, rows: Lines) -> None:
+        self._rows = iter(rows)
+        self._ahead: deque[Line] = deque()
+
+    def peek(self, index: int = 0) -> str | None:
+        self._ahead.extend(islice(self._rows, max(0, index + 1 - len(self._ahead))))
+        return self._ahead[index][1] if index < len(self._ahead) else None
+
+    def take(self) -> Line:
+        return self._ahead.popleft()
+
+
+def _is_count(text: str | None) -> bool:
+    return text is not None and _COUNT.fullmatch(text) is not None
+
+
+def _is_zeros(text: str | None) -> bool:
+    return text is not None and not text.strip("0. \t")
