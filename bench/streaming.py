@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Growth of resident memory over a long run of `mtcnn-fast evaluate detect`.
+"""Growth of resident memory over a long run of detection, evaluation and mining.
 
 Writes a few small pictures and an annotation file that reaches them by many rows, detects on all rows into a file of
-detections, evaluates that file, and prints the largest resident memory early in each part and at its end. Exit status 1
-if it grew by more than --limit.
+detections, evaluates that file, mines training samples of all rows, and prints the largest resident memory early in
+each part and at its end. Mining is cut off half way and gone on with, and must end with the bytes of a run that was
+not. Exit status 1 if memory grew by more than --limit, or the bytes differ.
 
     python bench/streaming.py --entries 100000
 """
@@ -11,6 +12,8 @@ if it grew by more than --limit.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import resource
 import sys
 import tempfile
@@ -25,6 +28,10 @@ from mtcnn_fast.annotations import Annotation, read
 from mtcnn_fast.evaluate.detection_files import read_detections
 from mtcnn_fast.evaluate.precision_recall import precision_recall
 from mtcnn_fast.evaluate.run import detect_to_file
+from mtcnn_fast.train.generate import Source
+from mtcnn_fast.train.mining import Limits, mine
+from mtcnn_fast.train.samples import SampleStore
+from mtcnn_fast.train.windows import Recipe
 
 # By then buffers, threads and a full batch are there.
 _WARM = 1000
@@ -49,6 +56,10 @@ def write_set(folder: Path, entries: int, pictures: int = 10, side: int = 64) ->
     return path
 
 
+class CutOff(Exception):
+    """Stands for whatever kills a process."""
+
+
 class Watched:
     """Counts what passes and notes the memory once it is warm."""
 
@@ -61,10 +72,28 @@ class Watched:
         if self.count <= _WARM:
             self.early = peak()
 
-    def over(self, annotations: Iterator[Annotation]) -> Iterator[Annotation]:
+    def over(self, annotations: Iterator[Annotation], cut_off_at: int | None = None) -> Iterator[Annotation]:
         for annotation in annotations:
+            if self.count == cut_off_at:
+                raise CutOff
             self.note()
             yield annotation
+
+
+def mined(annotations: Path, folder: Path, watched: Watched, cut_off_at: int | None = None) -> None:
+    """R-Net's samples of all rows, from a P-Net with so low a threshold that it finds faces in noise."""
+    detector = MTCNN(channel_order="bgr", device="cpu", thresholds=(0.02, 0.1, 0.1), num_threads=1)
+    source = Source(watched.over(read(annotations), cut_off_at))
+    recipe = Recipe(background=0, near=1, about=1, landmarks=1, rotated=0)
+    mine([source], folder, 24, detector, "rnet", recipe, Limits(negative=2, positive=1, part=1))
+
+
+def digest(folder: Path) -> str:
+    """Of all files of a folder, with their names."""
+    found = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()
 
 
 def main() -> None:
@@ -85,9 +114,18 @@ def main() -> None:
         result = precision_recall(evaluating.over(read(annotations)), read_detections(folder / "found.jsonl"))
         growths.append(("evaluate", evaluating.count, evaluating.early, peak()))
         assert result.faces == arguments.entries
+        mining = Watched()
+        mined(annotations, folder / "whole", mining)
+        growths.append(("mine", mining.count, mining.early, peak()))
+        with contextlib.suppress(CutOff):
+            mined(annotations, folder / "cut", Watched(), arguments.entries // 2)
+        mined(annotations, folder / "cut", Watched())
+        same = digest(folder / "whole") == digest(folder / "cut")
+        samples = len(SampleStore(folder / "whole"))
     for part, count, early, late in growths:
         print(f"{part}: {count} entries, {early:.1f} MB early, {late:.1f} MB at the end: grew by {late - early:.1f} MB")
-    sys.exit(any(late - early > arguments.limit for _, _, early, late in growths))
+    print(f"mining cut off half way and gone on with: {'the same' if same else 'other'} bytes, {samples} samples")
+    sys.exit(not same or any(late - early > arguments.limit for _, _, early, late in growths))
 
 
 if __name__ == "__main__":

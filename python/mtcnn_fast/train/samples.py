@@ -67,7 +67,7 @@ class SampleStore:
         if not folders:
             raise ValueError("no folder of samples is given")
         self._folders = tuple(map(Path, folders))
-        self._shards: list[tuple[NDArray[np.uint8], NDArray[Any]]] = []
+        self._shards: list[tuple[NDArray[np.uint8], np.memmap[Any, Any]]] = []
         sizes = {folder: self._open(folder) for folder in self._folders}
         if len(set(sizes.values())) > 1:
             raise ValueError(
@@ -134,15 +134,17 @@ class SampleStore:
                 if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3) or labels.dtype != LABELS:
                     raise ValueError(f"shard {number} has images {images.dtype} {images.shape}, labels {labels.dtype}")
                 self._shards.append((images, labels))
-            counts = sum(_counts(labels["kind"]) for _, labels in self._shards[first:])
-            if not np.array_equal(np.broadcast_to(counts, len(KINDS)), [document["counts"][kind] for kind in KINDS]):
-                raise ValueError(f"it holds {counts} samples of {KINDS}, and should hold {document['counts']}")
+            held, wanted = sum(len(labels) for _, labels in self._shards[first:]), sum(document["counts"].values())
+            if held != wanted:
+                raise ValueError(f"it holds {held} samples, and should hold {wanted}")
         except (KeyError, TypeError, ValueError, EOFError) as error:
             raise ValueError(f"{folder} is damaged: {error}") from error
         return size
 
     def _column(self, name: str) -> NDArray[Any]:
-        return np.concatenate([np.empty(0, LABELS)[name], *(labels[name] for _, labels in self._shards)])
+        # Read, not mapped: one column of mapped labels would keep the pages of all of them resident.
+        columns = (np.load(str(labels.filename))[name].copy() for _, labels in self._shards)
+        return np.concatenate([np.empty(0, LABELS)[name], *columns])
 
 
 class SampleWriter:
