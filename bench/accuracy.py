@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Recall and precision of mtcnn_fast and facenet-pytorch, side by side, on photographs with ground truth.
 
-A face is found if a detection overlaps its box by the stated IoU, one to one, the highest scores first. On photos,
-which have no ground truth, the table gives the share of facenet-pytorch's faces that mtcnn_fast finds (recall) and the
-share of mtcnn_fast's that facenet-pytorch finds (precision). net_7876 labels one face a picture, tightly: an IoU of
-0.4, and no precision. The boxes of WIDER FACE that are marked invalid count neither way.
+A face is found if a detection overlaps its box by the stated IoU, one to one, the highest scores first, as
+`mtcnn-fast evaluate faces` counts. On photos, which have no ground truth, the table gives the share of
+facenet-pytorch's faces that mtcnn_fast finds (recall) and the share of mtcnn_fast's that facenet-pytorch finds
+(precision). net_7876 labels one face a picture, tightly: an IoU of 0.4, and no precision. The boxes of WIDER FACE that
+are marked invalid count neither way.
 
     python bench/accuracy.py --json accuracy.json
 """
@@ -14,36 +15,42 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from contestants import Detect, facenet_pytorch, mtcnn_fast
-from photographs import ONE_FACE_LABELLED, Boxes, Photograph, add_arguments, load, pairs, read
+from contestants import provide_torchvision_nms
+from photographs import SETS, add_arguments, load
 
-IOU = {"photos": 0.5, "wider_val_416": 0.5, "facemask": 0.5, "net_7876": 0.4}
+from mtcnn_fast import Detections, pictures
+from mtcnn_fast.annotations import Annotation
+from mtcnn_fast.evaluate import PrecisionRecall, PrecisionRecallTally
+from mtcnn_fast.evaluate.table import EMBEDDED, FACENET_PYTORCH, AnnotatedSet, make_detector
 
-
-def count(photograph: Photograph, boxes: Boxes, least_iou: float) -> tuple[int, int, int]:
-    """Faces that count, those of them that are found, and false detections; boxes highest score first."""
-    right = pairs(boxes, photograph.faces, least_iou)
-    found = sum(not photograph.ignored[face] for _, face in right)
-    return int((~photograph.ignored).sum()), found, len(boxes) - len(right)
-
-
-def totals(name: str, photographs: list[Photograph], boxes: list[Boxes]) -> tuple[int, int, int]:
-    """count() summed up over a set."""
-    counts = [count(photograph, found, IOU[name]) for photograph, found in zip(photographs, boxes, strict=True)]
-    faces, right, false = (sum(part) for part in zip(*counts, strict=True))
-    return faces, right, false
+OWN = "mtcnn_fast"
+COLUMNS = ["set", "iou", "detector", "faces", "recall", "precision", "false"]
 
 
-def run(detect: Detect, photographs: list[Photograph]) -> list[Boxes]:
-    """Each photograph's boxes, highest score first."""
-    results = []
-    for photograph in photographs:
-        boxes, scores = detect(read(photograph.path))
-        results.append(boxes[np.argsort(-scores, kind="stable")].astype(np.float64))
-    return results
+def measured(photographs: Iterable[Annotation], found: Iterable[Detections], iou: float) -> PrecisionRecall:
+    """Of what was found in each photograph."""
+    tally = PrecisionRecallTally(iou)
+    for photograph, faces in zip(photographs, found, strict=True):
+        tally.add(photograph, faces)
+    return tally.result()
+
+
+def shares(result: PrecisionRecall, annotated: AnnotatedSet) -> dict[str, float]:
+    """Recall, and precision where every face is labelled; without those that are shares of nothing."""
+    if not result.faces:
+        return {}
+    precise = annotated.complete and len(result.scores)
+    return {"recall": result.recall} | ({"precision": result.precision} if precise else {})
+
+
+def labelled_by(photograph: Annotation, faces: Detections) -> Annotation:
+    """The photograph as if those were its faces."""
+    return replace(photograph, boxes=faces.boxes, landmarks=faces.landmarks, ignored=np.zeros(len(faces), np.bool_))
 
 
 def main() -> None:
@@ -51,35 +58,38 @@ def main() -> None:
     add_arguments(parser, threads=2)
     arguments = parser.parse_args()
 
-    detectors = {"mtcnn_fast": mtcnn_fast(arguments.threads, arguments.min_face_size)}
+    options = {"min_face_size": arguments.min_face_size, "scale_factor": 0.709, "thresholds": (0.6, 0.7, 0.7)}
+    own_options = {**options, "num_threads": arguments.threads, "device": "cpu"}
+    detectors = {OWN: make_detector(EMBEDDED, own_options)}
     if importlib.util.find_spec("facenet_pytorch"):
-        detectors["facenet-pytorch"] = facenet_pytorch(arguments.threads, arguments.min_face_size)
+        provide_torchvision_nms()
+        import torch
+
+        torch.set_num_threads(arguments.threads)
+        detectors[FACENET_PYTORCH] = make_detector(FACENET_PYTORCH, options)
     rows: list[dict[str, Any]] = []
-    print("| photographs | IoU | detector | faces | recall | precision | false |")
-    print("|---|---:|---|---:|---:|---:|---:|")
+    print(f"| {' | '.join(COLUMNS)} |\n|---|---:|---|---:|---:|---:|---:|")
     for name in arguments.sets:
+        annotated = SETS[name]
         photographs = load(arguments.data, name, arguments.limit)
-        results = {detector: run(detect, photographs) for detector, detect in detectors.items()}
+        results = {
+            detector: [find([pictures.read(photograph.path)])[0] for photograph in photographs]
+            for detector, find in detectors.items()
+        }
         if name == "photos":
-            if "facenet-pytorch" not in results:
+            if FACENET_PYTORCH not in results:
                 continue
-            theirs = results.pop("facenet-pytorch")
-            photographs = [
-                Photograph(photograph.path, boxes, np.zeros(len(boxes), bool))
-                for photograph, boxes in zip(photographs, theirs, strict=True)
-            ]
+            photographs = list(map(labelled_by, photographs, results.pop(FACENET_PYTORCH)))
         for detector, found in results.items():
-            faces, right, false = totals(name, photographs, found)
-            recall, precision = right / max(1, faces), right / max(1, right + false)
-            labelled_in_full = name != ONE_FACE_LABELLED
-            row = {"set": name, "iou": IOU[name], "detector": detector, "faces": faces, "recall": round(recall, 4)}
-            if labelled_in_full:
-                row |= {"precision": round(precision, 4), "false": false}
+            result = measured(photographs, found, annotated.iou)
+            row = {"set": name, "iou": result.iou, "detector": detector, "faces": result.faces}
+            row |= {key: round(value, 4) for key, value in shares(result, annotated).items()}
+            if annotated.complete:
+                row["false"] = result.false_positives
             rows.append(row)
-            tail = f"{precision:.4f} | {false}" if labelled_in_full else "- | -"
-            print(f"| {name} | {IOU[name]} | {detector} | {faces} | {recall:.4f} | {tail} |", flush=True)
+            print(f"| {' | '.join(str(row.get(column, '-')) for column in COLUMNS)} |", flush=True)
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({**options, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def compare(job: tuple[Path, str, float, tuple[str, ...]]) -> list[Outcome]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="sets of photographs (all)")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="sets of photographs (all)")
     parser.add_argument("--limit", type=int, default=150, help="photographs of a set, at most (%(default)s)")
     parser.add_argument("--profiles", nargs="+", choices=list(reference.CONVENTIONS), default=["reference"])
     parser.add_argument("--isas", nargs="+", default=mtcnn_fast.available_isas(), help="instruction sets (all)")

@@ -178,7 +178,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15, help="of bench_cuda's (%(default)s)")
     parser.add_argument("--python-rounds", type=int, default=7, help="of calls from Python (%(default)s)")
     parser.add_argument("--without-facenet", action="store_true", help="leave facenet-pytorch out")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="photographs to agree on (all)")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="photographs to agree on (all)")
     parser.add_argument("--limit", type=int, help="photographs of a set, at most (all)")
     parser.add_argument("--runs", type=int, default=100, help="that are to give the same bits (%(default)s)")
     parser.add_argument("--calls", type=int, default=10_000, help="after which memory has not grown (%(default)s)")

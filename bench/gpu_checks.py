@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from photographs import Photograph, read
+from photographs import read
 from precision import compared, run
 
 import mtcnn_fast
+from mtcnn_fast.annotations import Annotation
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import reference
@@ -51,7 +52,7 @@ def differences(found: mtcnn_fast.Detections, expected: reference.Result) -> tup
     return ("explained" if decisions else "exact"), "".join(f"\n  {decision}" for decision in decisions)
 
 
-def agreement(name: str, photographs: list[Photograph], min_face_size: float, until: float) -> Row:
+def agreement(name: str, photographs: list[Annotation], min_face_size: float, until: float) -> Row:
     """CUDA in float32 beside the CPU: same faces, boxes within 0.01 px, scores within 1e-4.
 
     A picture on which they differ is shown to the definition, which says whether a decision that rounding may turn
@@ -79,7 +80,7 @@ def agreement(name: str, photographs: list[Photograph], min_face_size: float, un
     return row
 
 
-def fast_agreement(name: str, photographs: list[Photograph], min_face_size: float) -> Row:
+def fast_agreement(name: str, photographs: list[Annotation], min_face_size: float) -> Row:
     """precision="fast" beside "fp32", both on the GPU: bench/precision.py's row."""
     made = detectors(min_face_size)
     full, fast = run([made["fp32"], made["fast"]], photographs, repeats=1)

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from accuracy import totals
-from photographs import ONE_FACE_LABELLED, Boxes, Photograph, add_arguments, load, pairs, read
+from accuracy import measured, shares
+from photographs import SETS, add_arguments, load, pairs, read
 from work import cpu_model
 
 import mtcnn_fast
+from mtcnn_fast.annotations import Annotation
 
 LOOSE, TIGHT = 0.5, 0.98
 COLUMNS = ["photographs", "faces", f"matched, IoU {LOOSE} / {TIGHT}", "largest score difference"]
@@ -35,11 +36,8 @@ class Found:
     faces: list[mtcnn_fast.Detections] = field(default_factory=list)
     seconds: float = 0.0
 
-    def boxes(self, i: int) -> Boxes:
-        return self.faces[i].boxes.astype(np.float64)
 
-
-def run(detectors: list[mtcnn_fast.MTCNN], photographs: list[Photograph], repeats: int) -> list[Found]:
+def run(detectors: list[mtcnn_fast.MTCNN], photographs: list[Annotation], repeats: int) -> list[Found]:
     """Each detector on each photograph, by turns; the time is the shortest of the repeats."""
     results = [Found() for _ in detectors]
     for photograph in photographs:
@@ -61,13 +59,12 @@ def agreement(full: Found, fast: Found) -> dict[str, Any]:
     """Of all faces of both, how many have partners; the largest differences of partners at an IoU of LOOSE."""
     faces = loose = tight = 0
     score = box = landmark = 0.0
-    for i, (a, b) in enumerate(zip(full.faces, fast.faces, strict=True)):
-        partners = pairs(full.boxes(i), fast.boxes(i), LOOSE)
+    for a, b in zip(full.faces, fast.faces, strict=True):
+        mine, theirs = pairs(a.boxes, a.scores, b.boxes, LOOSE)
         faces += len(a) + len(b)
-        loose += 2 * len(partners)
-        tight += 2 * len(pairs(full.boxes(i), fast.boxes(i), TIGHT))
-        if partners:
-            mine, theirs = (list(side) for side in zip(*partners, strict=True))
+        loose += 2 * len(mine)
+        tight += 2 * len(pairs(a.boxes, a.scores, b.boxes, TIGHT)[0])
+        if len(mine):
             score = max(score, float(np.abs(a.scores[mine] - b.scores[theirs]).max()))
             box = max(box, float(np.abs(a.boxes[mine] - b.boxes[theirs]).max()))
             landmark = max(landmark, float(np.abs(a.landmarks[mine] - b.landmarks[theirs]).max()))
@@ -82,22 +79,14 @@ def agreement(full: Found, fast: Found) -> dict[str, Any]:
     }
 
 
-def accuracy(name: str, photographs: list[Photograph], found: Found) -> dict[str, float]:
-    """Recall, and precision where every face is labelled; nothing where none is."""
-    faces, right, false = totals(name, photographs, [found.boxes(i) for i in range(len(photographs))])
-    if not faces:
-        return {}
-    recall = {"recall": right / faces}
-    return recall if name == ONE_FACE_LABELLED else recall | {"precision": right / max(1, right + false)}
-
-
-def compared(name: str, photographs: list[Photograph], full: Found, fast: Found) -> dict[str, Any]:
+def compared(name: str, photographs: list[Annotation], full: Found, fast: Found) -> dict[str, Any]:
+    annotated = SETS[name]
     return {
         "set": name,
         "photographs": len(photographs),
         **agreement(full, fast),
-        "accuracy": accuracy(name, photographs, full),
-        "accuracy_fast": accuracy(name, photographs, fast),
+        "accuracy": shares(measured(photographs, full.faces, annotated.iou), annotated),
+        "accuracy_fast": shares(measured(photographs, fast.faces, annotated.iou), annotated),
         "milliseconds": full.seconds * 1e3 / len(photographs),
         "milliseconds_fast": fast.seconds * 1e3 / len(photographs),
         "times_faster": full.seconds / fast.seconds,

@@ -137,7 +137,7 @@ def spared_text(totals: Counter[str]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="sets of photographs (all)")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="sets of photographs (all)")
     parser.add_argument("--images", type=int, default=10000, help="images to generate (%(default)s)")
     parser.add_argument("--first", type=int, help="their first seed, and no photographs (0, and all photographs)")
     parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")

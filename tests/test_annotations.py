@@ -90,9 +90,10 @@ def test_wider_without_the_row_of_zeros(write: Write) -> None:
         ("10 20 30 40 2", "ten 20 30 40 2", [1, 0, 1], 3, "'ten' is not a number"),
         ("5 6 7 8", "5 6 7", [2, 0, 0], 10, "3 numbers"),
         ("a.jpg\n2\n", "a.jpg\n3\n", [2, 0, 1], 1, "1 of the 3 rows"),
-        ("a.jpg\n2\n", "a.jpg\n1\n", [1, 0, 1], 4, "not the name of a picture"),
-        ("c.jpg\n1\n5 6 7 8\n", "c.jpg\n", [2, 0], 8, "the number of faces does not follow"),
+        ("a.jpg\n2\n", "a.jpg\n1\n", [1, 0, 1], 4, "neither the name of a picture"),
+        ("c.jpg\n1\n5 6 7 8\n", "c.jpg\n", [2, 0], 8, "neither the name of a picture"),
         ("c.jpg\n1\n", "c.jpg\n9\n", [2, 0, 1], 8, "8 of the 9 rows"),
+        ("b c.jpg", "b c", [2, 0], 8, "not the name of a picture"),
     ],
 )
 def test_wider_goes_on_behind_what_is_bad(

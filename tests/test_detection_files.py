@@ -220,6 +220,16 @@ def test_bad_rows_are_told_and_cost_no_other(tmp_path: Path) -> None:
         list(read_detections(path))
 
 
+def test_a_row_of_zeros_is_no_face(tmp_path: Path) -> None:
+    path = tmp_path / "fddb.txt"
+    # A picture may be named 0.
+    path.write_text("a\n0\n0 0 0 0 0\nb\n0\n0\n1\n1 2 3 4 .5\n")
+    problems = Problems()
+    found = list(read_detections(path, problems=problems))
+    assert [(picture.name, len(picture.boxes)) for picture in found] == [("a", 0), ("b", 0), ("0", 1)]
+    assert not problems.count
+
+
 def test_bad_lines_of_json(tmp_path: Path) -> None:
     path = tmp_path / "faces.jsonl"
     lines = [
