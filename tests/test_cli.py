@@ -189,6 +189,7 @@ def test_options_reach_the_detector(folder: Path, capsys: pytest.CaptureFixture[
         (["--weights", "missing.safetensors"], "missing.safetensors"),
         (["--num-threads", "0"], "num_threads"),
         (["--json", "missing/faces.json"], "missing/faces.json"),
+        (["--json", "."], ". is a folder; wanted the name of a file"),
         (["--draw", __file__], "test_cli.py"),
         (["--unknown"], "--unknown"),
     ],
@@ -215,6 +216,22 @@ def test_a_bar_on_a_terminal(folder: Path, capsys: pytest.CaptureFixture[str], m
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 3
     assert "3/3" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert detect(folder, "--json", "/dev/full") == 1
+    assert capsys.readouterr().err == "/dev/full: No space left on device\n"
+
+
+def test_a_terminal_without_tqdm(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with pytest.raises(SystemExit):
+        detect(folder)
+    assert 'pip install "mtcnn_fast[cli]"' in capsys.readouterr().err
 
 
 def test_without_opencv(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from mtcnn_fast.annotations import Annotation
+from mtcnn_fast.boxes import overlaps
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate import landmarks as landmarks_module
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.inputs import Pairs
 from mtcnn_fast.evaluate.landmarks import BOX, INTER_OCULAR, LandmarkErrors, landmark_error
-from mtcnn_fast.evaluate.matching import FALSE, NEITHER, match, overlaps
+from mtcnn_fast.evaluate.matching import FALSE, NEITHER, match
 from mtcnn_fast.evaluate.precision_recall import PrecisionRecall, average_precision, precision_recall
 from mtcnn_fast.evaluate.precision_recall import add_parser as add_faces_parser
 

@@ -60,13 +60,33 @@ def test_what_is_given_keeps_the_other_defaults(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "sources: Field required"),
+        ("sources = []", "sources is empty; wanted annotated pictures"),
         ("seed = [", "is no TOML file"),
         (LEAST + 'format = "x"\n', "sources.0.format: Input should be 'wider'"),
         (LEAST + "colour = 1\n", "sources.0.colour: Extra inputs are not permitted; it is 1"),
+        (LEAST + 'complete = "no"\n', "sources.0.complete: .* it is 'no'"),
+        (LEAST + "expand = [0, 0, 0, nan]\n", "sources.0.expand.3: .*finite"),
         ("seed = -1\n" + LEAST, "seed: Input should be greater than or equal to 0; it is -1"),
+        ("seed = 1.0\n" + LEAST, "seed: .* it is 1.0"),
+        ("start = 3\n" + LEAST, "start: wanted 'scratch', 'embedded' or the path of a weight file; it is 3"),
         (LEAST + "[pnet]\nepochs = 0\n", "pnet.epochs: .* it is 0"),
+        (LEAST + "[pnet]\nepochs = '3'\n", "pnet.epochs: .* it is '3'"),
+        (LEAST + "[pnet]\nepochs = true\n", "pnet.epochs: .* it is True"),
+        (LEAST + "[pnet]\nmomentum = 1\n", "pnet.momentum: Input should be less than 1; it is 1"),
+        (LEAST + "[pnet]\nlearning_rate = inf\n", "pnet.learning_rate: .*finite"),
+        (LEAST + "[pnet]\nmix = [0, 0, 0, 0]\n", "pnet: the shares of a batch are .* wanted one above 0"),
+        (LEAST + "[pnet]\nbatch_size = 3\n", "pnet: a batch of 3 has no room for one sample of each kind"),
+        (LEAST + "[pnet]\ntask_weights = [1, -1, 1]\n", r"pnet.task_weights: task_weights is \[1, -1, 1\]; wanted 3"),
+        (LEAST + "[pnet]\ntask_weights = [0, 0, 0]\n", "pnet.task_weights: .*not all of them 0"),
+        (LEAST + "[pnet]\ntask_weights = [1, '1', 1]\n", r"task_weights\[1\] is '1' \(str\); wanted a number"),
+        (LEAST + "[pnet]\nschedule = 'cosine'\ndecay = 0.5\n", "pnet: schedule is 'cosine', which has no decay"),
+        (LEAST + "[pnet]\npatience = 2\n", "pnet.patience is 2, and there are no validation pictures"),
         (LEAST + "[rnet]\nhard_share = 1.5\n", "rnet.hard_share: Input should be less than or equal to 1"),
         (LEAST + "[rnet]\nwindows = { wide = 1 }\n", "rnet.windows: .*there is no wide; there are background, near"),
+        (LEAST + "[rnet]\nwindows = { near = '1' }\n", r"rnet.windows: near is '1' \(str\); wanted an integer"),
+        (LEAST + "[rnet]\nwindows = { outside = 'no' }\n", "rnet.windows: outside is 'no' .*; wanted True or False"),
+        (LEAST + "[rnet]\nmining = { min_face_size = inf }\n", "rnet.mining.min_face_size: .*finite"),
+        (LEAST + "[rnet]\nmining = { thresholds = [2, 0.1] }\n", "rnet.mining.thresholds.0: .* it is 2"),
         (LEAST + "[onet]\nwindows = { near = -1 }\n", "onet.windows.*near is -1; wanted at least 0"),
         (LEAST + "[pnet]\naugmentation = { flip = 2 }\n", "pnet.augmentation.*flip is 2.*; wanted 0 to 1"),
         (LEAST + "[pnet]\nmining = { min_face_size = 20 }\n", "P-Net is the first network"),
@@ -82,3 +102,25 @@ def test_errors(tmp_path: Path, text: str, message: str) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_config(tmp_path / "none.toml")
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(b'start = "\xff"')
+    with pytest.raises(ValueError, match=r"run.toml is no TOML file"):
+        read_config(tmp_path / "run.toml")
+
+
+def test_every_complaint_has_a_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no configuration") as caught:
+        read(tmp_path, "seed = -1\n" + LEAST + "[pnet]\nepochs = 0\n[onet]\nbatches = 1.5\n")
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()[1:]] == [
+        "seed",
+        "pnet.epochs",
+        "onet.batches",
+    ]
+
+
+def test_r_net_and_o_net_have_a_cascade(tmp_path: Path) -> None:
+    table = {"sources": [{"annotations": "faces.txt"}], "onet": {"mining": None}}
+    with pytest.raises(ValueError, match=r"onet\.mining is None; wanted the cascade"):
+        Config.model_validate(table)

@@ -17,11 +17,12 @@ from PIL import Image
 
 from mtcnn_fast import MTCNN
 from mtcnn_fast.annotations import Annotation, Problems
+from mtcnn_fast.boxes import intersections
 from mtcnn_fast.train.generate import Source, generate
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits, mine
 from mtcnn_fast.train.rotate import rotated_crop, rotation
 from mtcnn_fast.train.samples import KINDS, LANDMARK, NEGATIVE, PART, POSITIVE, SampleStore
-from mtcnn_fast.train.windows import Recipe, intersections
+from mtcnn_fast.train.windows import Recipe
 
 cv2 = pytest.importorskip("cv2")
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +24,10 @@ import torch
 
 import mtcnn_fast
 from mtcnn_fast import MTCNN, cli
-from mtcnn_fast.train import loop, pipeline
-from mtcnn_fast.train.config import Config, read_config
+from mtcnn_fast.annotations import Problems
+from mtcnn_fast.train import networks, pipeline
+from mtcnn_fast.train.config import Config, Training, read_config
+from mtcnn_fast.train.validation import Picture, Recall
 from mtcnn_fast.weights import embedded_weights, load_weights
 
 PICTURES = 12
@@ -191,42 +197,210 @@ def test_fine_tuning_changes_only_what_is_wanted(tiny: Path, tmp_path: Path) -> 
             np.testing.assert_array_equal(tensors[name], array)
 
 
-def test_early_stop_and_best_epoch(trained: Path, tiny: Path, tmp_path: Path) -> None:
-    from mtcnn_fast.train import networks
-    from mtcnn_fast.train.samples import SampleStore
-    from mtcnn_fast.train.validation import Recall
-
-    training = config(tiny).pnet.model_copy(update={"epochs": 9, "batches": 2, "patience": 2})
-    seen, states = iter([0.1, 0.4, 0.4, 0.3, 0.2]), []
-
-    def recall(network: networks.Network) -> Recall:
-        states.append({key: value.clone() for key, value in network.state_dict().items()})
-        return Recall(next(seen), 0.5, 1.0)
-
-    network = networks.network("pnet", 1)
-    store = SampleStore(trained / "pnet" / "samples")
-    rows = loop.fit(
-        network, store, training, seed=1, folder=tmp_path, device=torch.device("cpu"), recall=recall, say=lambda _: None
+@pytest.fixture
+def short(tiny: Path) -> Config:
+    """The tiny run, as short as can be."""
+    settings = config(tiny)
+    return settings.model_copy(
+        update={
+            name: getattr(settings, name).model_copy(update={"epochs": 1, "batches": 2})
+            for name in ("pnet", "rnet", "onet")
+        }
     )
-    assert [row.recall for row in rows] == [0.1, 0.4, 0.4, 0.3, 0.2]
-    for key, value in network.state_dict().items():
-        assert torch.equal(value, states[2][key])  # the later of two equally good ones
 
 
-def test_a_damaged_checkpoint(tiny: Path, trained: Path, tmp_path: Path) -> None:
-    from mtcnn_fast.train import networks
-    from mtcnn_fast.train.samples import SampleStore
+def test_a_start_without_all_networks(tiny: Path, short: Config, tmp_path: Path) -> None:
+    embedded = embedded_weights()
+    path = tmp_path / "start.safetensors"
 
-    (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match=r"checkpoint.pt is damaged"):
-        loop.fit(
-            networks.network("pnet"),
-            SampleStore(trained / "pnet" / "samples"),
-            config(tiny).pnet,
-            seed=1,
-            folder=tmp_path,
-            device=torch.device("cpu"),
+    def train(wanted: str, **tensors: NDArray[np.float32]) -> Path | None:
+        networks.save(path, tensors)
+        return pipeline.train(short.model_copy(update={"start": path}), tmp_path / "run", [wanted], say=lambda _: None)
+
+    only = {name: array for name, array in embedded.items() if name.startswith("onet.")}
+    with pytest.raises(ValueError, match=r"start.safetensors has no pnet to start from"):
+        train("pnet", **only)
+    # Not with the embedded P-Net, for which nobody asked.
+    with pytest.raises(ValueError, match=r"onet needs pnet, which is not in .*or start from a file that has it"):
+        train("onet", **only)
+    first = min(embedded)
+    with pytest.raises(ValueError, match=f"start.safetensors: the weights lack tensor {first}"):
+        train("pnet", **{name: array for name, array in embedded.items() if name != first})
+    # Landmark heads that the detector does not read are no part of the weight file.
+    head = {
+        "pnet.landmarks.weight": np.zeros((10, 32, 1, 1), np.float32),
+        "pnet.landmarks.bias": np.zeros(10, np.float32),
+    }
+    weights = train("pnet", **embedded, **head)
+    assert weights is not None
+    assert (load_weights(weights) or {}).keys() == embedded.keys()
+    MTCNN(device="cpu", weights=weights)
+
+
+def test_another_start_does_not_go_on(tiny: Path, trained: Path) -> None:
+    settings = config(tiny)
+    with pytest.raises(ValueError, match=r"of a run with other settings .*start is sha256"):
+        pipeline.train(settings.model_copy(update={"start": "embedded"}), trained, ["pnet"])
+    moved = settings.validation[0].model_copy(update={"expand": (0.0, 0.1, 0.0, 0.0)})
+    with pytest.raises(ValueError, match=r"of a run with other settings .*recall is {'pictures': 'sha256"):
+        pipeline.train(settings.model_copy(update={"validation": (moved,)}), trained, ["pnet"])
+
+
+def test_what_recall_is_measured_with(
+    tiny: Path, short: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expand = (0.0, 0.1, 0.0, 0.2)
+    source = short.validation[0]
+    validation = (source.model_copy(update={"expand": expand}), source.model_copy(update={"complete": False}))
+    mining = short.rnet.mining
+    assert mining is not None
+    settings = short.model_copy(
+        update={
+            "start": "embedded",
+            "validation": validation,
+            "rnet": short.rnet.model_copy(
+                update={"mining": mining.model_copy(update={"min_face_size": 30, "scale_factor": 0.5})}
+            ),
+        }
+    )
+    seen = []
+
+    def measure(detector: MTCNN, stage: str, known: list[Picture], false_positives: float, _: Problems) -> Recall:
+        seen.append((stage, detector.options, known, false_positives))
+        return Recall(0.5, 0.5, 1.0)
+
+    monkeypatch.setattr(pipeline.validation, "measure_recall", measure)
+    pipeline.train(settings, tmp_path, workers=1, say=lambda _: None)
+    assert [stage for stage, *_ in seen] == ["pnet", "rnet", "onet"]
+    embedded = embedded_weights()
+    for i, (stage, options, known, false_positives) in enumerate(seen):
+        assert false_positives == getattr(settings, stage).false_positives
+        assert [(picture.complete, picture.expand) for picture in known] == (
+            [(True, expand)] * PICTURES + [(False, (0, 0, 0, 0))] * PICTURES
         )
+        # Those of what mines for the next network; of its own scores hardly a bound.
+        assert options["thresholds"] == ((0.05, 0, 0), (0.4, 0, 0), (0.4, 0.2, 0))[i]
+        assert (options["min_face_size"], options["scale_factor"]) == ((30, 0.5), (30, 0.5), (20, 0.709))[i]
+        assert (options["num_threads"], options["channel_order"]) == (1, "bgr")
+        trained = load_weights(tmp_path / f"{stage}.safetensors") or {}
+        for name, array in options["weights"].items():
+            network = name.partition(".")[0]
+            if network == stage:
+                np.testing.assert_array_equal(array, trained[name])
+            elif network in ("pnet", "rnet", "onet")[:i]:
+                own = load_weights(tmp_path / f"{network}.safetensors") or {}
+                np.testing.assert_array_equal(array, own[name])
+                assert not np.array_equal(array, embedded[name])
+
+
+def test_what_samples_are_made_with(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "only.txt").write_text("3.png\n5\n")
+    (tmp_path / "run.toml").write_text(
+        f"""
+seed = 4
+[[sources]]
+annotations = "{tiny / "faces.txt"}"
+complete = false
+only = "only.txt"
+[[sources]]
+annotations = "{tiny}"
+format = "backgrounds"
+expand = [0.0, 0.1, 0.2, 0.3]
+[pnet]
+windows = {{ near = 1 }}
+[rnet]
+windows = {{ near = 2 }}
+mining = {{ min_face_size = 30, scale_factor = 0.5, thresholds = [0.3, 0.1], limits = {{ negative = 7 }} }}
+[onet]
+windows = {{ near = 3 }}
+"""
+    )
+    settings = read_config(tmp_path / "run.toml")
+    made: list[inspect.BoundArguments] = []
+    fitted: list[Any] = []
+
+    for function in (pipeline.generate, pipeline.mine):
+
+        def spy(*arguments: Any, function: Any = function, **options: Any) -> range:
+            bound = inspect.signature(function).bind(*arguments, **options)
+            bound.arguments["sources"] = [
+                ([annotation.name for annotation in source.annotations], source.complete, source.expand)
+                for source in bound.arguments["sources"]
+            ]
+            made.append(bound)
+            return range(1)
+
+        monkeypatch.setattr(pipeline, function.__name__, spy)
+
+    def fit(network: networks.Network, _: Any, training: Training, **options: Any) -> None:
+        initial = networks.network(network.name, 4).state_dict()
+        assert all(torch.equal(value, initial[key]) for key, value in network.state_dict().items())
+        options["folder"].mkdir(parents=True)
+        fitted.append((network.name, training, options["seed"], options["folder"], options["device"].type))
+
+    monkeypatch.setattr(pipeline.loop, "fit", fit)
+    weights = pipeline.train(settings, tmp_path / "run", device="cpu", workers=3, say=lambda _: None)
+    trained = load_weights(weights) or {}
+
+    names = ("pnet", "rnet", "onet")
+    trainings = {name: getattr(settings, name) for name in names}
+    assert fitted == [(name, trainings[name], 4, tmp_path / "run" / name, "cpu") for name in names]
+    pictures = sorted(f"{i}.png" for i in range(PICTURES))
+    for name, size, bound in zip(names, (12, 24, 48), made, strict=True):
+        found = bound.arguments
+        assert found["sources"] == [(["3.png", "5.png"], False, (0, 0, 0, 0)), (pictures, True, (0, 0.1, 0.2, 0.3))]
+        assert (found["folder"], found["size"], found["seed"]) == (tmp_path / "run" / name / "samples", size, 4)
+        assert (found["recipe"], found["workers"]) == (trainings[name].windows, 3)
+    for name, thresholds, bound in zip(names[1:], ((0.3, 0.1, 0), (0.4, 0.2, 0)), made[1:], strict=True):
+        mining, options = trainings[name].mining, bound.arguments["detector"].options
+        assert (bound.arguments["network"], bound.arguments["limits"]) == (name, mining.limits)
+        assert options["thresholds"] == thresholds
+        assert (options["min_face_size"], options["scale_factor"]) == (mining.min_face_size, mining.scale_factor)
+        assert (options["channel_order"], options["num_threads"]) == ("bgr", 1)
+        for before in names[: names.index(name)]:
+            for key in (key for key in trained if key.startswith(f"{before}.")):
+                np.testing.assert_array_equal(options["weights"][key], trained[key])
+
+
+def test_what_cannot_be_trained(tiny: Path, short: Config, tmp_path: Path) -> None:
+    source = short.sources[0]
+    for name in ("none", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "only.txt").write_text("another.png\n")
+    (tmp_path / "file").touch()
+    nowhere = {"images": tmp_path / "none"}
+    listed = {"only": tmp_path / "only.txt"}
+
+    def refused(kind: type[Exception], words: str, wanted: Any = ("pnet",), **changes: Any) -> None:
+        device = changes.pop("device", "auto")
+        output = changes.pop("output", tmp_path / "run" / str(len(words)))
+        with pytest.raises(kind, match=words):
+            pipeline.train(short.model_copy(update=changes), output, wanted, device=device, workers=1)
+
+    def sources(key: str, **changes: Any) -> dict[str, Any]:
+        return {key: (source.model_copy(update=changes),)}
+
+    refused(ValueError, r"wanted is \['qnet'\]; it is to be a sequence of some of pnet, rnet, onet", ["qnet"])
+    refused(ValueError, "wanted is 'pnet'", "pnet")
+    refused(ValueError, r"wanted is \(\)", ())
+    refused(ValueError, "device is 'abacus'; wanted auto, cpu, cuda or cuda:N", device="abacus")
+    refused(ValueError, "device is 'meta'; wanted", device="meta")
+    refused(ValueError, "device is 'cuda:99'; there are [0-9]+ CUDA devices", device="cuda:99")
+    refused(NotADirectoryError, "file is there, and is not a folder", output=tmp_path / "file")
+    refused(OSError, "file", output=tmp_path / "file" / "below")
+    refused(FileNotFoundError, "no.safetensors", start=tmp_path / "no.safetensors")
+    refused(ValueError, "faces.txt is not a whole safetensors file", start=source.annotations)
+    refused(FileNotFoundError, "there are no annotations at", **sources("sources", annotations=tmp_path / "no"))
+    refused(ValueError, "pnet: the sources give no samples; remove .*pnet before", **sources("sources", **nowhere))
+    refused(ValueError, "pnet: the sources give no samples; remove", **sources("sources", **listed))
+    refused(
+        ValueError,
+        "pnet: no positive samples to learn from",
+        **sources("sources", annotations=tiny, format="backgrounds"),
+    )
+    refused(ValueError, "validation: none of the 12 pictures is there, such as", **sources("validation", **nowhere))
+    refused(ValueError, "validation: the 0 pictures have no labelled face", **sources("validation", **listed))
+    refused(ValueError, "validation: no source is complete", **sources("validation", complete=False))
 
 
 def test_unusable_pictures_and_rows_are_listed(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,6 +417,17 @@ def test_unusable_pictures_and_rows_are_listed(tiny: Path, tmp_path: Path, capsy
     assert "no weight file yet" in out
     assert "bad.png: not a picture that OpenCV can decode" in err
     assert "faces.txt:14: " in err
+    # Twice: they are among the sources and among the validation pictures.
+    assert err.splitlines()[-1] == "4 rows or pictures could not be used"
+
+
+def test_problems_are_told_once(tiny: Path, short: Config, tmp_path: Path) -> None:
+    (tmp_path / "faces.txt").write_text((tiny / "faces.txt").read_text() + "a row\n")
+    source = short.sources[0].model_copy(update={"annotations": tmp_path / "faces.txt", "images": tiny})
+    problems = Problems()
+    settings = short.model_copy(update={"sources": (source,), "start": "embedded"})
+    pipeline.train(settings, tmp_path / "run", workers=1, say=lambda _: None, problems=problems)
+    assert [line.partition(": ")[0] for line in problems] == [f"{tmp_path / 'faces.txt'}:{PICTURES + 1}"]
 
 
 def test_command_errors(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,18 +445,66 @@ def test_command_errors(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_without_torch(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(SystemExit, match="2"):
         cli.main(["train", "all", "--config", str(tiny / "run.toml"), "--output", "out"])
     assert 'pip install "mtcnn_fast[train]"' in capsys.readouterr().err
 
 
-def test_package_imports_no_torch() -> None:
-    import subprocess
-    import sys
+def test_the_command_says_what_is_wrong(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.toml").write_text(f'[[sources]]\nannotations = "{tiny / "faces.txt"}"\n')
+    command = ["train", "pnet", "--config", str(tmp_path / "run.toml"), "--output", str(tmp_path / "run")]
+    assert cli.main([*command, "--device", "abacus"]) == 1
+    assert capsys.readouterr().err == "mtcnn-fast train: device is 'abacus'; wanted auto, cpu, cuda or cuda:N\n"
+    for threads in ("0", "-1", "1000000"):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main([*command, "--threads", threads])
+        assert f"threads is {threads}; wanted 1 to" in capsys.readouterr().err
 
+
+LONG = """
+[[sources]]
+annotations = "faces.txt"
+[pnet]
+epochs = 1000
+batches = 1
+batch_size = 16
+"""
+
+
+@pytest.fixture
+def long_run(tiny: Path, tmp_path: Path) -> list[str]:
+    """A command that takes many epochs."""
+    (tiny / "long.toml").write_text(LONG)
+    options = ["--config", str(tiny / "long.toml"), "--output", str(tmp_path), "--threads", "1"]
+    return [sys.executable, "-u", "-m", "mtcnn_fast", "train", "pnet", *options]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send to another process")
+def test_an_interrupt_ends_quietly(long_run: list[str]) -> None:
+    with subprocess.Popen(long_run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while " epoch " not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes close otherwise there")
+def test_a_reader_that_leaves(long_run: list[str]) -> None:
+    with subprocess.Popen(long_run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+    assert process.returncode == 1
+    assert err == ""
+
+
+def test_package_imports_no_torch() -> None:
     code = (
         "import sys, mtcnn_fast.cli; assert not {'torch', 'cv2', 'pydantic', 'scipy', 'matplotlib'} & set(sys.modules)"
     )

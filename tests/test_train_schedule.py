@@ -12,7 +12,7 @@ pytest.importorskip("pydantic")
 
 from mtcnn_fast.train.config import Training
 from mtcnn_fast.train.losses import TASK_WEIGHTS
-from mtcnn_fast.train.schedule import Mix, learning_rate
+from mtcnn_fast.train.schedule import Mix, apportioned, learning_rate
 from mtcnn_fast.train.windows import Recipe
 
 KINDS = np.repeat(np.arange(4, dtype=np.int8), (100, 10, 20, 7))
@@ -43,6 +43,8 @@ def test_cosine() -> None:
     assert found[50] == pytest.approx(0.5)
     assert 0 < found[-1] < 0.001
     assert sorted(found, reverse=True) == found
+    warm = rates(epochs=2, batches=50, warmup=1, schedule="cosine")
+    np.testing.assert_allclose(warm, [*(np.array(found[:50]) * np.arange(1, 51) / 50), *found[50:]])
 
 
 def mix(shares: tuple[float, ...] = (3, 1, 1, 2), batch_size: int = 14, **options: Any) -> Mix:
@@ -56,10 +58,24 @@ def test_shares() -> None:
         np.testing.assert_array_equal(np.bincount(KINDS[made.batch(step)]), [6, 2, 2, 4])
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 13, 100])
-def test_shares_that_do_not_divide(batch_size: int) -> None:
+@pytest.mark.parametrize(
+    ("batch_size", "counts"),
+    [(5, (2, 1, 1, 1)), (6, (2, 1, 1, 2)), (8, (4, 1, 1, 2)), (100, (43, 14, 14, 29))],
+)
+def test_shares_that_do_not_divide(batch_size: int, counts: tuple[int, ...]) -> None:
     made = mix(batch_size=batch_size)
-    assert len(made.batch(3)) == batch_size == sum(made.counts.values())
+    assert tuple(made.counts.values()) == counts
+    np.testing.assert_array_equal(np.bincount(KINDS[made.batch(3)]), counts)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+def test_a_batch_without_room(batch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"a batch of {batch_size} has no room for one sample of each kind"):
+        mix(batch_size=batch_size)
+    with pytest.raises(ValueError, match="wanted one above 0"):
+        apportioned((0, 0), 4)
+    # Kinds that are not there need none.
+    assert mix(batch_size=3, eligible=KINDS < 2).counts == {0: 2, 1: 1}
 
 
 def test_every_sample_comes_before_one_comes_again() -> None:
@@ -68,8 +84,10 @@ def test_every_sample_comes_before_one_comes_again() -> None:
         members = np.flatnonzero(kind == KINDS)
         taken = np.concatenate([batch[KINDS[batch] == kind] for batch in map(made.batch, range(60))])
         assert len(taken) == 60 * step
-        for start in range(0, len(taken) - len(members), len(members)):
-            np.testing.assert_array_equal(np.sort(taken[start : start + len(members)]), members)
+        rounds = [taken[i : i + len(members)] for i in range(0, len(taken) - len(members), len(members))]
+        for one in rounds:
+            np.testing.assert_array_equal(np.sort(one), members)
+        assert len({one.tobytes() for one in rounds}) == len(rounds)
 
 
 def test_a_batch_does_not_depend_on_those_before() -> None:

@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER", help="runs of one network, with their log.csv")
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     arguments = parser.parse_args()
+    if not all("=" in run for run in arguments.runs):
+        parser.error(f"runs are {' '.join(arguments.runs)}; wanted NAME=FOLDER of each")
     runs = {name: rows(Path(folder)) for name, _, folder in (run.partition("=") for run in arguments.runs)}
     figure, axes = pyplot.subplots(1, len(COLUMNS), figsize=(4 * len(COLUMNS), 3.2), layout="constrained")
     for axis, (column, title) in zip(axes, COLUMNS.items(), strict=True):

@@ -13,7 +13,9 @@ epochs are compared. The `test.txt` lists are left alone.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 ONE_IN = 10
@@ -22,8 +24,8 @@ ONE_IN = 10
 # over 975 of its training pictures of how far the embedded networks' boxes, which follow WIDER FACE, reach beyond them.
 EXPAND = (0.04, 0.30, 0.04, 0.11)
 
-SETS = {
-    "net_7876": {"annotations": "net_7876/train.txt", "complete": False, "expand": list(EXPAND)},
+SETS: dict[str, dict[str, Any]] = {
+    "net_7876": {"annotations": "net_7876/train.txt", "complete": False, "expand": EXPAND},
     "facemask": {"annotations": "facemask/annotations"},
     "wider_val_416": {"annotations": "wider_val_416/gt_416.txt"},
     "negatives": {"annotations": "negatives", "format": "backgrounds"},
@@ -49,11 +51,12 @@ def tables(data: Path, folder: Path) -> str:
         for table, chosen in lists.items():
             path = folder / f"{name}-{table}.txt"
             path.write_text("\n".join(chosen) + "\n")
-            lines = [f"[[{table}]]", f'annotations = "{(data / settings["annotations"]).resolve()}"']
-            lines += [f'only = "{path.name}"']
-            lines += [f'format = "{settings["format"]}"'] if "format" in settings else []
-            lines += ["complete = false"] if not settings.get("complete", True) else []
-            lines += [f"expand = {settings['expand']}"] if "expand" in settings else []
+            keys = settings | {"annotations": str((data / settings["annotations"]).resolve()), "only": path.name}
+            # A string, a list of numbers or a flag of JSON is one of TOML.
+            lines = [
+                f"[[{table}]]",
+                *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()),
+            ]
             parts.append("\n".join(lines))
     return "\n\n".join(parts)
 

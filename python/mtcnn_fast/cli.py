@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from mtcnn_fast import MTCNN, __version__, _core, available_devices, available_isas, detector_options, draw, pictures
 from mtcnn_fast.evaluate import cli as evaluate
+from mtcnn_fast.evaluate.inputs import checked_destination
 from mtcnn_fast.extra import require
 from mtcnn_fast.train import cli as train
 
@@ -86,13 +87,12 @@ def _detect(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> 
         require("cv2", "mtcnn-fast detect")
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        if arguments.json not in (None, "-") and not Path(arguments.json).absolute().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder for {arguments.json}")
+        json_file = checked_destination(None if arguments.json == "-" else arguments.json)
+        # A progress bar must know of every line printed beside it.
+        tqdm = require("tqdm", "a progress bar").tqdm if sys.stderr.isatty() else None
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as reason:
         error(str(reason))
 
-    # A progress bar must know of every line printed beside it.
-    tqdm = require("tqdm", "a progress bar").tqdm if sys.stderr.isatty() else None
     say = tqdm.write if tqdm else print
     lines = sys.stderr if arguments.json == "-" else sys.stdout
     failures = []
@@ -122,8 +122,11 @@ def _detect(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> 
         say("no pictures found", file=sys.stderr)
     if arguments.json == "-":
         print(json.dumps(records))
-    elif arguments.json:
-        Path(arguments.json).write_text(json.dumps(records) + "\n")
+    elif json_file is not None:
+        try:
+            json_file.write_text(json.dumps(records) + "\n")
+        except OSError as reason:
+            fail(json_file, reason)
     return 1 if failures else 0
 
 

@@ -112,9 +112,14 @@ def checked_destination(path: str) -> Path: ...
 @overload
 def checked_destination(path: str | None) -> Path | None: ...
 def checked_destination(path: str | None) -> Path | None:
-    """The path of a file to write. Raises FileNotFoundError, before any work is done, if it has no folder."""
+    """The path of a file to write.
+
+    Raises FileNotFoundError, before any work is done, if it has no folder, and IsADirectoryError if it is one.
+    """
     if path is not None and not Path(path).absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder for {path}")
+    if path is not None and Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; wanted the name of a file")
     return None if path is None else Path(path)
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mtcnn_fast.boxes import overlaps
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -14,16 +16,6 @@ if TYPE_CHECKING:
 # What a detection is that is no face that counts.
 FALSE = -1
 NEITHER = -2
-
-
-def overlaps(boxes: Floats, others: Floats) -> NDArray[np.float64]:
-    """Intersection over union (N, M) of half-open boxes (N, 4) with boxes (M, 4); 0 for two without an area."""
-    a, b = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    inner = np.maximum(sides, 0).prod(axis=-1)
-    union = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1) - inner
-    iou: NDArray[np.float64] = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
-    return iou
 
 
 def match(

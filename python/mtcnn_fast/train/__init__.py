@@ -1,7 +1,7 @@
 """Training the cascade's networks from annotated pictures: `mtcnn-fast train`, and its parts. Needs the extra `train`.
 
 `config` is what a run is made of and `pipeline` the run; `windows`, `generate`, `mining` and `samples` make samples;
-`networks`, `losses`, `augment`, `schedule` and `loop` learn from them; `validation` says what it is worth.
+`networks`, `losses`, `augment`, `schedule`, `loop` and `record` learn from them; `validation` says what it is worth.
 """
 
 from __future__ import annotations

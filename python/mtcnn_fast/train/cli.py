@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mtcnn_fast.annotations import Problems
+from mtcnn_fast.evaluate.inputs import report
 from mtcnn_fast.extra import require
 
 _ALL = "all"
 _NETWORKS = ("pnet", "rnet", "onet")
-_LISTED = 20
+# More than any machine has: what is asked beyond it is a mistake.
+_MOST_THREADS = 4096
 
 
 def add_command(commands: Any, formatter: type[argparse.HelpFormatter]) -> None:
@@ -29,27 +31,29 @@ def add_command(commands: Any, formatter: type[argparse.HelpFormatter]) -> None:
     parser.add_argument("network", choices=(*_NETWORKS, _ALL), help="which; each needs those before it")
     parser.add_argument("--config", required=True, metavar="FILE", help="TOML file: pictures, samples, schedule")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for samples, checkpoints, logs, weights")
-    parser.add_argument("--device", default="auto", help="of PyTorch: auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="of PyTorch: auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--threads",
         type=int,
         metavar="N",
-        help="of PyTorch on the CPU, and to make samples; None: the processors that this process may use. Where others "
-        "keep some of them busy, fewer are faster",
+        help="of PyTorch on the CPU, to make samples and to measure recall; None: the processors that this process may "
+        "use. Where others keep some of them busy, fewer are faster",
     )
 
 
 def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     try:
-        torch, *_ = (require(module, "mtcnn-fast train", extra="train") for module in ("torch", "cv2", "pydantic"))
+        torch, *_ = (
+            require(module, "mtcnn-fast train", extra="train") for module in ("torch", "cv2", "pydantic", "tqdm")
+        )
         from mtcnn_fast.train.config import read_config
         from mtcnn_fast.train.pipeline import train
 
         config = read_config(Path(arguments.config))
         threads = arguments.threads
         if threads is not None:
-            if threads < 1:
-                raise ValueError(f"threads is {threads}; wanted at least 1")
+            if not 1 <= threads <= _MOST_THREADS:
+                raise ValueError(f"threads is {threads}; wanted 1 to {_MOST_THREADS}")
             torch.set_num_threads(threads)
     except (ImportError, OSError, ValueError) as reason:
         error(str(reason))
@@ -65,11 +69,13 @@ def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> i
             say=_say,
             problems=problems,
         )
+    except BrokenPipeError:
+        raise
     except (OSError, RuntimeError, ValueError) as reason:
         print(f"mtcnn-fast train: {reason}", file=sys.stderr)
         return 1
     finally:
-        _list(problems)
+        report(problems, "rows or pictures")
     print(f"weights: {weights}" if weights else "no weight file yet: that takes all three networks")
     return 0
 
@@ -77,13 +83,3 @@ def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> i
 def _say(line: str) -> None:
     # An hour-long run is followed through a pipe or a file as often as on a terminal.
     print(line, flush=True)
-
-
-def _list(problems: Problems) -> None:
-    if problems.count:
-        print(f"{problems.count} rows or pictures could not be used:", file=sys.stderr)
-    for number, problem in enumerate(problems):
-        if number == _LISTED:
-            print(f"and {problems.count - _LISTED} more", file=sys.stderr)
-            break
-        print(problem, file=sys.stderr)

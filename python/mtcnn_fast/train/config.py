@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -19,9 +20,11 @@ from pydantic import (
 )
 
 from mtcnn_fast.annotations import FORMATS
+from mtcnn_fast.checks import each, number
 from mtcnn_fast.train.augment import Augmentation
 from mtcnn_fast.train.losses import TASK_WEIGHTS, TaskWeights
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits
+from mtcnn_fast.train.schedule import apportioned
 from mtcnn_fast.train.windows import Recipe
 
 if sys.version_info >= (3, 11):
@@ -35,25 +38,51 @@ def _beside(path: Path, info: ValidationInfo) -> Path:
     return Path(info.context["folder"] if info.context else ".") / path
 
 
-def _only(kind: type[Any]) -> BeforeValidator:
-    """Refuses a table with what the dataclass does not have, which pydantic would pass over."""
+def _made(kind: type[Any]) -> BeforeValidator:
+    """Makes the dataclass of a table. Its own checks are strict, where pydantic would convert or pass over."""
     names = [field.name for field in fields(kind)]
 
-    def check(table: Any) -> Any:
-        for name in table if isinstance(table, dict) else ():
+    def make(table: Any) -> Any:
+        if not isinstance(table, dict):
+            return table
+        for name in table:
             if name not in names:
                 raise ValueError(f"there is no {name}; there are {', '.join(names)}")
-        return table
+        try:
+            return kind(**table)
+        except TypeError as error:  # pydantic takes ValueError alone for a verdict
+            raise ValueError(str(error)) from error
 
-    return BeforeValidator(check)
+    return BeforeValidator(make)
+
+
+def _task_weights(values: Any) -> TaskWeights:
+    try:
+        weights = TaskWeights(*each("task_weights", values, len(TaskWeights._fields), number))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    if not (all(0 <= weight < math.inf for weight in weights) and any(weights)):
+        raise ValueError(f"task_weights is {values}; wanted 3 finite numbers of at least 0, not all of them 0")
+    return weights
+
+
+def _start(value: Any) -> Any:
+    # Of a union pydantic tells what is wrong with each of its types.
+    if not isinstance(value, str | Path):
+        raise ValueError(f"wanted 'scratch', 'embedded' or the path of a weight file; it is {value!r}")
+    return value
 
 
 _File = Annotated[Path, AfterValidator(_beside)]
-_Share = Annotated[float, Field(gt=0, le=1)]
-_Probability = Annotated[float, Field(ge=0, le=1)]
-_Count = Annotated[int, Field(ge=1)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Strict: TOML has types, and what is written as another is a mistake.
+_Flag = Annotated[bool, Field(strict=True)]
+_Count = Annotated[int, Field(ge=1, strict=True)]
+_Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+_Share = Annotated[_Number, Field(gt=0, le=1)]
+_Probability = Annotated[_Number, Field(ge=0, le=1)]
+_Fraction = Annotated[_Number, Field(ge=0, lt=1)]
+_Positive = Annotated[_Number, Field(gt=0)]
+_NotNegative = Annotated[_Number, Field(ge=0)]
 
 
 class _Table(BaseModel):
@@ -68,9 +97,9 @@ class Source(_Table):
     format: Literal[FORMATS] | None = None  # type: ignore[valid-type]  # the list stands once, in annotations
     images: _File | None = None
     only: _File | None = None
-    complete: bool = True
+    complete: _Flag = True
     """Whether every face is labelled: only then is what is not labelled background."""
-    expand: tuple[float, float, float, float] = (0, 0, 0, 0)
+    expand: tuple[_Number, _Number, _Number, _Number] = (0, 0, 0, 0)
     """Shares of a box's width or height by which its left, top, right and bottom side move outward."""
 
 
@@ -78,11 +107,11 @@ class Mining(_Table):
     """The cascade that finds samples for R-Net and O-Net. Its thresholds are lower than those of a detector in use:
     what it misses cannot be learned, and what it takes for a face is what is to be learned."""
 
-    min_face_size: Annotated[float, Field(ge=4)] = 20
-    scale_factor: Annotated[float, Field(gt=0, le=0.99)] = 0.709
+    min_face_size: Annotated[_Number, Field(ge=4)] = 20
+    scale_factor: Annotated[_Number, Field(gt=0, le=0.99)] = 0.709
     thresholds: tuple[_Probability, _Probability] = (0.4, 0.2)
     """Of P-Net and R-Net."""
-    limits: Annotated[Limits, _only(Limits)] = Limits()
+    limits: Annotated[Limits, _made(Limits)] = Limits()
 
 
 class Training(_Table):
@@ -96,10 +125,10 @@ class Training(_Table):
     """Shares of negatives, positives, parts and landmark samples in a batch."""
     hard_share: _Share = 0.7
     """Online hard sample mining: the share of a batch, hardest first, whose face loss counts; 1 turns it off."""
-    task_weights: TaskWeights
+    task_weights: Annotated[TaskWeights, BeforeValidator(_task_weights)]
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: _Positive = 0.01
-    momentum: _Probability = 0.9
+    momentum: _Fraction = 0.9
     """Of SGD; Adam's first."""
     weight_decay: _NotNegative = 1e-5
     schedule: Literal["steps", "cosine"] = "steps"
@@ -109,18 +138,26 @@ class Training(_Table):
     warmup: _NotNegative = 1
     """Epochs in which the learning rate rises from 0."""
     patience: _Count | None = None
-    """Stop after so many epochs without a better recall; none: never."""
+    """Stop after so many epochs without a better recall; none: never. Needs validation pictures."""
     mixed_precision: Literal["auto", "bf16", "off"] = "auto"
     """Compute in bfloat16; "auto": where a GPU has it. (On a CPU with AMX, O-Net alone gains: 1.4 times.)"""
-    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    held_out: _Fraction = 0.02
     """Share of the pictures whose samples are not learned but measured after each epoch."""
     false_positives: _Positive
     """A whole picture, at which the recall of the cascade up to this network is measured."""
-    augmentation: Annotated[Augmentation, _only(Augmentation)] = Augmentation()
-    windows: Annotated[Recipe, _only(Recipe)]
+    augmentation: Annotated[Augmentation, _made(Augmentation)] = Augmentation()
+    windows: Annotated[Recipe, _made(Recipe)]
     """How many windows of a picture, and of a face, become samples."""
     mining: Mining | None = None
     """Of R-Net and O-Net."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Training:
+        apportioned(self.mix, self.batch_size)
+        steps = {"milestones", "decay"} & self.model_fields_set
+        if self.schedule == "cosine" and steps:
+            raise ValueError(f"schedule is 'cosine', which has no {' and no '.join(sorted(steps))}")
+        return self
 
 
 # False positives a picture: what P-Nets and R-Nets as good as the published ones need for 97 and 95.5 % of FDDB's faces
@@ -142,10 +179,10 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 class Config(_Table):
     """A training run."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    start: Literal["scratch", "embedded"] | _File = "scratch"
+    seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
+    start: Annotated[Literal["scratch", "embedded"] | _File, BeforeValidator(_start)] = "scratch"
     """What the networks start from: nothing, the embedded networks, or a weight file."""
-    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    sources: tuple[Source, ...]
     validation: tuple[Source, ...] = ()
     """Whole pictures, on which recall is measured after each epoch; the best epoch is kept. None: the last is."""
     pnet: Training
@@ -161,8 +198,16 @@ class Config(_Table):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
+        if not self.sources:
+            raise ValueError("sources is empty; wanted annotated pictures to learn from")
         if self.pnet.mining is not None:
             raise ValueError("pnet.mining: P-Net is the first network, and there is no cascade to mine its samples")
+        for name in _DEFAULTS:
+            training: Training = getattr(self, name)
+            if name != "pnet" and training.mining is None:
+                raise ValueError(f"{name}.mining is None; wanted the cascade that mines the samples of R-Net and O-Net")
+            if training.patience is not None and not self.validation:
+                raise ValueError(f"{name}.patience is {training.patience}, and there are no validation pictures")
         return self
 
 
@@ -181,12 +226,17 @@ def read_config(path: Path) -> Config:
     with path.open("rb") as file:
         try:
             table = tomllib.load(file)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # also of bytes that are not UTF-8
             raise ValueError(f"{path} is no TOML file: {error}") from error
     try:
         return Config.model_validate(table, context={"folder": path.parent})
     except ValidationError as error:
-        wrong = [
-            f"{'.'.join(map(str, part['loc']))}: {part['msg']}; it is {part['input']!r}" for part in error.errors()
-        ]
-        raise ValueError("\n".join([f"{path} is no configuration:", *wrong])) from None
+        complaints = map(_complaint, error.errors())
+        raise ValueError("\n".join([f"{path} is no configuration:", *complaints])) from None
+
+
+def _complaint(error: Any) -> str:
+    place = ".".join(map(str, error["loc"]))
+    # What is missing is nowhere; and the checks of this package say themselves what came.
+    came = "" if error["type"] in ("missing", "value_error") else f"; it is {error['input']!r}"
+    return f"{place + ': ' if place else ''}{error['msg'].removeprefix('Value error, ')}{came}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,7 +14,7 @@ from mtcnn_fast.annotations import Problems, read
 from mtcnn_fast.train import loop, networks, validation
 from mtcnn_fast.train.generate import Source, generate
 from mtcnn_fast.train.mining import mine
-from mtcnn_fast.weights import Weights, embedded_weights, load_weights
+from mtcnn_fast.weights import Weights, digest, embedded_weights, load_weights
 
 if TYPE_CHECKING:
     from mtcnn_fast.train import config as settings
@@ -42,23 +42,34 @@ def train(
     `NAME.safetensors`; and `mtcnn.safetensors` for `MTCNN(weights=...)`, whose path is returned, once all three are
     there: trained in this folder, or else what the configuration starts from.
 
-    device: of PyTorch; "auto": a GPU if it has one. workers: threads that make samples. Pictures and rows that cannot
-    be used go to `problems`. Raises ValueError for settings that differ from those of the run in the folder, and for a
-    network before the wanted ones that is nowhere.
+    device: of PyTorch: "auto" (a GPU if it has one), "cpu", "cuda" or "cuda:N". workers: threads that make samples and
+    measure recall. Pictures and rows that cannot be used go to `problems`, once however many networks learn from them.
+    Raises ValueError for settings that differ from those of the run in the folder, for a network before the wanted ones
+    that is nowhere, for pictures that give nothing to learn or to measure, and for a device that PyTorch lacks; OSError
+    for a file that cannot be read or written.
     """
+    unknown = [name for name in wanted if name not in NETWORKS]
+    if unknown or isinstance(wanted, str) or not wanted:
+        raise ValueError(f"wanted is {wanted!r}; it is to be a sequence of some of {', '.join(NETWORKS)}")
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is there, and is not a folder")
     problems = Problems() if problems is None else problems
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = _device(device)
     start = _start(config)
-    for name in NETWORKS:
-        if name not in wanted:
-            continue
-        training: settings.Training = getattr(config, name)
-        network = networks.network(name, config.seed)
-        if start is not None:
+    untrained = {name: networks.network(name, config.seed) for name in NETWORKS if name in wanted}
+    if start is not None:
+        for name, network in untrained.items():
+            if not _tensors_of(name, start):
+                raise ValueError(f"{config.start} has no {name} to start from")
             networks.load(network, start)
+    for name, network in untrained.items():
+        training: settings.Training = getattr(config, name)
         before = _networks_before(name, folder, start)
+        measure, measured = _recall(config, name, before, workers, problems) if config.validation else (None, None)
         say(f"{name}: making samples")
         store = _samples(config, name, before, folder / name / "samples", workers, progress, problems)
+        if not len(store):
+            raise ValueError(f"{name}: the sources give no samples; remove {folder / name} before they are tried again")
         say(f"{name}: {store!r}")
         loop.fit(
             network,
@@ -67,33 +78,73 @@ def train(
             seed=config.seed,
             folder=folder / name,
             device=place,
-            recall=_recall(config, name, before, problems) if config.validation else None,
+            recall=measure,
+            recall_settings=measured,
             say=say,
         )
-        networks.save(_own(folder, name), networks.export({name: network.cpu()}))
+        networks.save(_network_file(folder, name), networks.export({name: network.cpu()}))
+        problems = Problems(limit=0)  # the next network reads the same
     return _assemble(config, folder, start)
 
 
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device is {name!r}; wanted auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        built = "" if torch.version.cuda else ", which is built without CUDA"
+        raise ValueError(f"device is {name!r}; there are {count} CUDA devices for this PyTorch{built}")
+    return device
+
+
 def _start(config: settings.Config) -> Weights | None:
+    """What the networks start from, checked; some may not be in it."""
     if config.start == "scratch":
         return None
-    return embedded_weights() if config.start == "embedded" else load_weights(config.start)
+    if config.start == "embedded":
+        return embedded_weights()
+    tensors = load_weights(config.start) or {}
+    try:
+        for name in NETWORKS:
+            _tensors_of(name, tensors)
+    except ValueError as error:
+        raise ValueError(f"{config.start}: {error}") from error
+    return tensors
 
 
-def _own(folder: Path, name: str) -> Path:
+def _tensors_of(name: str, weights: Weights) -> Weights:
+    """One network's tensors, as the detector takes them; none if there is none of it."""
+    if not any(key.startswith(f"{name}.") for key in weights):
+        return {}
+    network = networks.network(name)
+    networks.load(network, weights)
+    return networks.export({name: network})
+
+
+def _network_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.safetensors"
 
 
+def _trained_or_start(name: str, folder: Path, start: Weights | None) -> Weights:
+    """A network's tensors, trained in the folder or else as the run starts; none if they are nowhere."""
+    path = _network_file(folder, name)
+    return _tensors_of(name, (load_weights(path) if path.exists() else start) or {})
+
+
 def _networks_before(name: str, folder: Path, start: Weights | None) -> Weights:
-    """The tensors of the networks that come before, trained in the folder or else as the run starts."""
     tensors: Weights = {}
     for before in NETWORKS[: NETWORKS.index(name)]:
-        if _own(folder, before).exists():
-            tensors |= load_weights(_own(folder, before)) or {}
-        elif start is not None:
-            tensors |= {key: tensor for key, tensor in start.items() if key.startswith(f"{before}.")}
-        else:
-            raise ValueError(f"{name} needs {before}, which is not in {folder}; train {before} first")
+        found = _trained_or_start(before, folder, start)
+        if not found:
+            otherwise = "" if start is None else ", or start from a file that has it"
+            raise ValueError(f"{name} needs {before}, which is not in {folder}; train {before} first{otherwise}")
+        tensors |= found
     return tensors
 
 
@@ -124,16 +175,8 @@ def _samples(
             sources, folder, size, training.windows, config.seed, workers, progress=progress, problems=problems
         )
     mining = training.mining
-    detector = MTCNN(
-        device="cpu",
-        channel_order="bgr",
-        min_face_size=mining.min_face_size,
-        scale_factor=mining.scale_factor,
-        thresholds=(*mining.thresholds, 0),
-        # Networks that do not exist yet are not asked.
-        weights={**embedded_weights(), **before},
-        num_threads=1,
-    )
+    # Networks that do not exist yet are not asked. Each worker has a picture of its own.
+    detector = _cascade(mining, (*mining.thresholds, 0), before, 1)
     return mine(
         sources,
         folder,
@@ -149,50 +192,80 @@ def _samples(
     )
 
 
+def _cascade(
+    mining: settings.Mining, thresholds: tuple[float, ...], weights: Weights, num_threads: int | None
+) -> MTCNN:
+    return MTCNN(
+        device="cpu",
+        channel_order="bgr",
+        min_face_size=mining.min_face_size,
+        scale_factor=mining.scale_factor,
+        thresholds=thresholds,
+        weights={**embedded_weights(), **weights},
+        num_threads=num_threads,
+    )
+
+
 def _recall(
-    config: settings.Config, name: str, before: Weights, problems: Problems
-) -> Callable[[Network], validation.Recall]:
+    config: settings.Config, name: str, before: Weights, workers: int | None, problems: Problems
+) -> tuple[Callable[[Network], validation.Recall], dict[str, Any]]:
+    """What measures a network, and the settings that its recall depends on."""
     training: settings.Training = getattr(config, name)
-    known = [
-        validation.Picture(annotation, source.complete)
-        for source in _sources(config.validation, problems)
-        for annotation in source.annotations
-    ]
-    # What the networks before let through is what this one is judged on; of its own scores all are wanted.
+    known = _measurable(
+        [
+            validation.Picture(annotation, source.complete, source.expand)
+            for source in _sources(config.validation, problems)
+            for annotation in source.annotations
+        ]
+    )
+    # P-Net is judged by what R-Net would be given.
     mining, place = training.mining or config.rnet.mining, NETWORKS.index(name)
     assert mining is not None
-    thresholds = [mining.thresholds[i] if i < place else validation.LEAST_SCORE for i in range(len(NETWORKS))]
+    # What the networks before let through is what this one is judged on; of its own scores all are wanted.
+    thresholds = (*mining.thresholds[:place], *validation.LEAST_SCORES[place:])
 
     def measure(network: Network) -> validation.Recall:
         nonlocal problems
-        detector = MTCNN(
-            device="cpu",
-            channel_order="bgr",
-            min_face_size=mining.min_face_size,
-            scale_factor=mining.scale_factor,
-            thresholds=thresholds,
-            weights={**embedded_weights(), **before, **networks.export({name: network})},
-        )
+        detector = _cascade(mining, thresholds, before | networks.export({name: network}), workers)
         result = validation.measure_recall(detector, name, known, training.false_positives, problems)
         problems = Problems(limit=0)  # after the next epoch they are the same
         return result
 
-    return measure
+    return measure, {
+        "pictures": validation.digest(known),
+        "before": digest(before),
+        "min_face_size": mining.min_face_size,
+        "scale_factor": mining.scale_factor,
+        "thresholds": list(thresholds),
+    }
+
+
+def _measurable(pictures: list[validation.Picture]) -> list[validation.Picture]:
+    """The pictures, if recall at a number of false positives can be measured on them."""
+    if not any((~picture.annotation.ignored).any() for picture in pictures):
+        raise ValueError(f"validation: the {len(pictures)} pictures have no labelled face")
+    if not any(picture.complete for picture in pictures):
+        raise ValueError(
+            "validation: no source is complete; without all faces labelled, none found can be called false"
+        )
+    if not any(picture.annotation.path.is_file() for picture in pictures):
+        raise ValueError(
+            f"validation: none of the {len(pictures)} pictures is there, such as {pictures[0].annotation.path}"
+        )
+    return pictures
 
 
 def _assemble(config: settings.Config, folder: Path, start: Weights | None) -> Path | None:
-    tensors: Weights = dict(start or {})
-    trained = [name for name in NETWORKS if _own(folder, name).exists()]
-    for name in trained:
-        tensors |= load_weights(_own(folder, name)) or {}
-    if any(not any(key.startswith(f"{name}.") for key in tensors) for name in NETWORKS):
+    parts = {name: _trained_or_start(name, folder, start) for name in NETWORKS}
+    if not all(parts.values()):
         return None
     made_by = {
-        "networks": trained,
+        "networks": [name for name in NETWORKS if _network_file(folder, name).exists()],
         "start": config.start if config.start in ("scratch", "embedded") else "another weight file",
         "seed": config.seed,
         "mtcnn_fast": __version__,
     }
+    tensors = {key: tensor for part in parts.values() for key, tensor in part.items()}
     # Under one key, because safetensors writes several in another order each time.
     networks.save(folder / WEIGHTS, tensors, {"training": json.dumps(made_by)})
     return folder / WEIGHTS

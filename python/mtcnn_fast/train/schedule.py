@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,12 +24,29 @@ def learning_rate(training: Training, step: int) -> float:
     return training.learning_rate * rising * training.decay**passed
 
 
+def apportioned(shares: Sequence[float], batch_size: int) -> NDArray[np.intp]:
+    """Samples of each kind in a batch, by the largest remainders of its shares.
+
+    Raises ValueError for shares of which none is above 0, and for a batch too small for one of each that is.
+    """
+    wanted = np.array(shares, np.float64)
+    if not wanted.any():
+        raise ValueError(f"the shares of a batch are {shares}; wanted one above 0 at least")
+    exact = wanted / wanted.sum() * batch_size
+    counts: NDArray[np.intp] = np.floor(exact).astype(np.intp)
+    counts[np.argsort(counts - exact, kind="stable")[: batch_size - counts.sum()]] += 1
+    if (counts[wanted > 0] == 0).any():
+        raise ValueError(f"a batch of {batch_size} has no room for one sample of each kind in shares of {shares}")
+    return counts
+
+
 class Mix:
     """Batches of samples of each kind in given shares. Each kind's samples are taken in a random order, all of them
     before one comes again.
 
     kinds: (n,), of the samples; eligible: (n,), bool, which of them are taken; shares: of kinds 0, 1, ... in a batch.
-    A kind of which there is no sample leaves its room to the others. Raises ValueError if none is left.
+    A kind of which there is no sample leaves its room to the others. Raises ValueError if no sample is left, and for a
+    batch too small to hold one of each kind that there is.
     """
 
     def __init__(
@@ -40,13 +58,10 @@ class Mix:
         seed: int,
     ) -> None:
         members = [np.flatnonzero((kinds == kind) & eligible) for kind in range(len(shares))]
-        present = np.array([share if len(group) else 0 for share, group in zip(shares, members, strict=True)])
-        if not present.any():
+        present = [share if len(group) else 0 for share, group in zip(shares, members, strict=True)]
+        if not any(present):
             raise ValueError("there are no samples of the kinds that a batch is mixed of")
-        # Largest remainders: the counts add up to the batch.
-        exact = present / present.sum() * batch_size
-        counts = np.floor(exact).astype(int)
-        counts[np.argsort(counts - exact, kind="stable")[: batch_size - counts.sum()]] += 1
+        counts = apportioned(present, batch_size)
         self._groups = [(kind, group, int(n)) for kind, (group, n) in enumerate(zip(members, counts, strict=True)) if n]
         self._seed = seed
         self._orders: dict[tuple[int, int], NDArray[np.intp]] = {}

@@ -5,26 +5,32 @@ A network that is right on 95 % of its crops may find no face in a picture. (Imp
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mtcnn_fast import pictures
 from mtcnn_fast.annotations import Annotation, Problems
-from mtcnn_fast.train.windows import areas, intersections
+from mtcnn_fast.boxes import areas, expanded, intersections, overlaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mtcnn_fast import MTCNN
 
-LEAST_SCORE = 0.05
-"""Of windows looked at: enough for recall at any number of false positives that a cascade can live with."""
+LEAST_SCORES = (0.05, 0, 0)
+"""Of windows that each network lets through to be judged. All, but for P-Net, which would let everything through; from
+0.05 it finds more false positives than a cascade can live with."""
 
-_NEXT = {"pnet": "rnet", "rnet": "onet"}
+_NEXT = {"pnet": "rnet", "rnet": "onet", "onet": None}
 _LEAST_IOU = 0.5
+
+# Windows and faces compared at a time: some 100 MB of temporaries.
+_PAIRS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,45 +40,66 @@ class Recall:
     recall: float
     """Share of the faces found; NaN where there are none."""
     threshold: float
-    """The score from which on windows count."""
+    """The score that a window must exceed to count."""
     false_positives: float
     """A picture; NaN where no picture has all its faces labelled."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """An annotated picture, and whether every face of it is labelled."""
+    """An annotated picture."""
 
     annotation: Annotation
-    complete: bool
+    complete: bool = True
+    """Whether every face of it is labelled."""
+    expand: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """Shares of a box's width or height by which its left, top, right and bottom side move outward."""
+
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """(N, 4): of the annotation, moved."""
+        return expanded(self.annotation.boxes, self.expand)
+
+
+def digest(annotated: Iterable[Picture]) -> str:
+    """What tells pictures and labels from others: SHA-256. Of names, not paths: a data set may move."""
+    found = hashlib.sha256()
+    for picture in annotated:
+        name, boxes = picture.annotation.name, picture.boxes
+        found.update(f"{name} {picture.complete} {len(boxes)}\0".encode(errors="surrogateescape"))
+        found.update(boxes.tobytes() + picture.annotation.ignored.tobytes())
+    return f"sha256 {found.hexdigest()}"
 
 
 def measure_recall(
     detector: MTCNN, stage: str, annotated: Iterable[Picture], false_positives: float, problems: Problems
 ) -> Recall:
     """The recall at so many false positives a picture of what the cascade hands on after `stage`: its windows after
-    P-Net and R-Net, its detections after O-Net.
+    "pnet" and "rnet", its detections after "onet".
 
-    A face is found if a window overlaps it by an IoU of 0.5 or more; a window that so overlaps none is false, if it
-    is in a picture that has all its faces labelled, and does not lie on an ignored one. The detector takes BGR images,
-    and its thresholds bound what can be found. Pictures that cannot be read go to `problems`.
+    A face is found if a window overlaps it by an IoU of 0.5 or more: also a face below the detector's min_face_size. A
+    window that so overlaps no face is false, if it is in a picture that has all its faces labelled and is not filled by
+    half by one ignored. The detector takes BGR images, and its thresholds bound what can be found. Pictures that cannot
+    be read, or are beyond the detector's limits, go to `problems` and count in nothing.
     """
+    if stage not in _NEXT:
+        raise ValueError(f"stage is {stage!r}; wanted one of {', '.join(_NEXT)}")
     found, false, faces, complete = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)], 0, 0
     for picture in annotated:
         try:
-            image = pictures.read(picture.annotation.path)
-        except OSError as error:
-            problems.add(picture.annotation.path, error.strerror or str(error))
+            windows, scores = _windows(detector, stage, pictures.read(picture.annotation.path))
+        except (OSError, ValueError) as error:
+            problems.add(picture.annotation.path, getattr(error, "strerror", None) or str(error))
             continue
-        boxes, scores = _windows(detector, stage, image)
-        best, wrong = _judge(picture.annotation, boxes, scores)
+        best, wrong = _judge(picture, windows, scores)
         faces += len(best)
         found.append(best)
         if picture.complete:
             complete += 1
             false.append(scores[wrong])
     of_faces, of_false = np.concatenate(found), np.sort(np.concatenate(false))[::-1]
-    allowed = int(false_positives * complete)
+    # Exactly: in floats 0.29 * 100 is 28.999999999999996.
+    allowed = int(Fraction(false_positives).limit_denominator(10**6) * complete)
     threshold = float(of_false[allowed]) if allowed < len(of_false) else 0.0
     return Recall(
         float((of_faces > threshold).sum() / faces) if faces else np.nan,
@@ -82,19 +109,25 @@ def measure_recall(
 
 
 def _windows(detector: MTCNN, stage: str, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if stage == "onet":
+    following = _NEXT[stage]
+    if following is None:
         faces = detector.detect(image)
         return faces.boxes, faces.scores
-    return detector.windows(image, _NEXT[stage])
+    return detector.windows(image, following)
 
 
 def _judge(
-    annotation: Annotation, boxes: NDArray[np.float32], scores: NDArray[np.float32]
+    picture: Picture, windows: NDArray[np.float32], scores: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The best score of each face that is not ignored, 0 where none finds it; and which windows find nothing."""
-    windows, labelled = boxes.astype(np.float64), annotation.boxes.astype(np.float64)
-    shared = intersections(windows, labelled)
-    hits = shared >= _LEAST_IOU * (areas(windows)[:, None] + areas(labelled) - shared)
-    best: NDArray[np.float32] = np.where(hits, scores[:, None], np.float32(0)).max(0, initial=0)
-    wrong: NDArray[np.bool_] = np.logical_not(hits.any(1))
-    return best[~annotation.ignored], wrong
+    ignored = picture.annotation.ignored
+    faces, crowds = picture.boxes[~ignored], picture.boxes[ignored]
+    best, wrong = np.zeros(len(faces), np.float32), np.zeros(len(windows), np.bool_)
+    rows = max(1, _PAIRS // max(1, len(ignored)))
+    for part in (slice(start, start + rows) for start in range(0, len(windows), rows)):
+        hits = overlaps(windows[part], faces) >= _LEAST_IOU
+        best = np.maximum(best, np.where(hits, scores[part, None], np.float32(0)).max(0))
+        # What is ignored may be a crowd: as COCO's evaluation does, count how much of the window it fills.
+        filled = intersections(windows[part], crowds).max(1, initial=0)
+        wrong[part] = ~(hits.any(1) | ((filled > 0) & (filled >= _LEAST_IOU * areas(windows[part]))))
+    return best, wrong

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtcnn_fast.checks import integer, number
+from mtcnn_fast.boxes import areas, expanded, intersections, overlaps
+from mtcnn_fast.checks import flag, integer, number
 from mtcnn_fast.train.samples import LANDMARK, NEGATIVE, PART, POSITIVE
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Recipe:
             raise ValueError(f"max_angle is {self.max_angle}; wanted 0 to 45 degrees")
         if not 1 <= number("min_face", self.min_face) < math.inf:
             raise ValueError(f"min_face is {self.min_face}; wanted at least 1 pixel")
+        flag("outside", self.outside)
         if self.narrow_faces not in NARROW_FACES:
             raise ValueError(f"narrow_faces is {self.narrow_faces!r}; wanted one of {NARROW_FACES}")
 
@@ -110,9 +112,8 @@ class Faces:
 
         Raises ValueError for a box that is empty or not finite.
         """
-        outward = np.array(expand, np.float64) * (-1, -1, 1, 1)
         with np.errstate(invalid="ignore"):
-            moved: Floats = boxes + outward * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+            moved = expanded(boxes, expand)
             sides = moved[:, 2:] - moved[:, :2]
         if not (np.isfinite(moved).all() and (sides > 0).all()):
             raise ValueError("a labelled box is empty or not finite")
@@ -148,19 +149,6 @@ class Windows:
         return cls(boxes, kinds, faces, np.zeros(len(boxes)))
 
 
-def intersections(a: Floats, b: Floats) -> Floats:
-    """Areas (N, M) that boxes (N, 4) share with boxes (M, 4)."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared: Floats = np.clip(high - low, 0, None).prod(2)
-    return shared
-
-
-def areas(boxes: Floats) -> Floats:
-    """(N,)"""
-    product: Floats = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    return product
-
-
 def centres(boxes: Floats) -> Floats:
     """(N, 2)"""
     return (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -193,18 +181,17 @@ def _label(windows: Floats, faces: Faces) -> tuple[NDArray[np.int8], NDArray[np.
     if not len(faces.boxes):
         kinds[:] = NEGATIVE if faces.complete else NO_SAMPLE
         return kinds, np.zeros(len(windows), np.int64)
-    shared = intersections(windows, faces.compared)
-    overlaps = shared / (areas(windows)[:, None] + areas(faces.compared) - shared)
-    of_usable = np.where(faces.usable, overlaps, 0)
+    iou = overlaps(windows, faces.compared)
+    of_usable = np.where(faces.usable, iou, 0)
     best = of_usable.max(1)
     # What is ignored may be a crowd: as COCO's evaluation does, count how much of the window it fills.
-    filled = np.where(faces.usable, 0, shared).max(1) / areas(windows)
+    filled = intersections(windows, faces.compared[~faces.usable]).max(1, initial=0) / areas(windows)
     negative = (best < NEGATIVE_BELOW) & (filled < NEGATIVE_BELOW)
     if not faces.complete:
         centred = _holds(faces.compared[None], centres(windows)[:, None])
         centred = centred | _holds(windows[:, None], centres(faces.compared)[None])
-        negative &= ((overlaps >= _SAFE_FROM) & centred).any(1)
-    spoiled = np.where(faces.usable, 0, overlaps).max(1) >= NEGATIVE_BELOW
+        negative &= ((iou >= _SAFE_FROM) & centred).any(1)
+    spoiled = np.where(faces.usable, 0, iou).max(1) >= NEGATIVE_BELOW
     kinds[negative] = NEGATIVE
     kinds[(best >= PART_FROM) & ~spoiled] = PART
     kinds[(best > POSITIVE_ABOVE) & ~spoiled] = POSITIVE
