@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,8 @@ from mtcnn_fast.extra import require
 
 _ALL = "all"
 _NETWORKS = ("pnet", "rnet", "onet")
+# Of mallopt, in glibc's malloc.h.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 # More than any machine has: what is asked beyond it is a mistake.
 _MOST_THREADS = 4096
 
@@ -42,6 +46,7 @@ def add_command(commands: Any, formatter: type[argparse.HelpFormatter]) -> None:
 
 
 def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    _settle_process()
     try:
         torch, *_ = (
             require(module, "mtcnn-fast train", extra="train") for module in ("torch", "cv2", "pydantic", "tqdm")
@@ -78,6 +83,20 @@ def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> i
         report(problems, "rows or pictures")
     print(f"weights: {weights}" if weights else "no weight file yet: that takes all three networks")
     return 0
+
+
+def _settle_process() -> None:
+    """What PyTorch is faster with; before it is imported."""
+    # Its threads wait for each other busily. Beside another program on two processors a step of P-Net took 16 ms for
+    # one thread, 900 ms for two, and 150 ms for two that wait asleep.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # glibc gives large arrays back to the system and gets them anew for the next step, page by page: without that,
+    # O-Net learns 1.3 to 1.5 times as many samples in a second of the processor.
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            for parameter, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20)):
+                mallopt(parameter, value)
 
 
 def _say(line: str) -> None:
