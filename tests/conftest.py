@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -116,3 +117,14 @@ def cuda(request: pytest.FixtureRequest) -> str:
 def reference() -> ModuleType:
     """The oracle, tests/reference.py."""
     return importlib.import_module("reference")
+
+
+def leave_early(command: list[str]) -> tuple[int, str]:
+    """Exit status and stderr of a command whose reader goes away after a line."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+    return process.returncode, err

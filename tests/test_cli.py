@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import mtcnn_fast
+from conftest import leave_early
 from mtcnn_fast import MTCNN
 from mtcnn_fast.cli import main
 
@@ -303,11 +304,4 @@ def test_an_interrupt_ends_quietly(folder: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes close otherwise there")
 def test_a_reader_that_leaves(folder: Path) -> None:
     arguments = [sys.executable, "-u", "-m", "mtcnn_fast", "detect", "--device", "cpu", *[str(folder)] * 200]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr is not None
-        err = process.stderr.read()
-    assert process.returncode == 1
-    assert err == ""
+    assert leave_early(arguments) == (1, "")

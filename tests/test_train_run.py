@@ -23,6 +23,7 @@ import cv2
 import torch
 
 import mtcnn_fast
+from conftest import leave_early
 from mtcnn_fast import MTCNN, cli
 from mtcnn_fast.annotations import Problems
 from mtcnn_fast.train import networks, pipeline
@@ -494,14 +495,7 @@ def test_an_interrupt_ends_quietly(long_run: list[str]) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes close otherwise there")
 def test_a_reader_that_leaves(long_run: list[str]) -> None:
-    with subprocess.Popen(long_run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr is not None
-        err = process.stderr.read()
-    assert process.returncode == 1
-    assert err == ""
+    assert leave_early(long_run) == (1, "")
 
 
 def test_package_imports_no_torch() -> None:

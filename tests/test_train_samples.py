@@ -65,7 +65,7 @@ def test_labels_are_those_of_a_slow_formulation(count: int, monkeypatch: pytest.
     found = faces(*map(tuple, boxes), ignored=rng.random(count) < 0.3)
     low = np.floor(rng.uniform(-20, 220, (3000, 2)))
     tried = np.hstack([low, low + np.floor(rng.uniform(12, 80, (3000, 1)))])
-    monkeypatch.setattr(windows, "_PAIRS", 5000)  # several pieces
+    monkeypatch.setattr("mtcnn_fast.boxes._PAIRS", 5000)  # several pieces
     got, matched = label(tried, found)
     assert got.dtype == np.int8
     assert matched.dtype == np.int64

@@ -18,7 +18,6 @@ import cv2
 
 from mtcnn_fast import MTCNN, Detections
 from mtcnn_fast.annotations import Annotation, Problems
-from mtcnn_fast.train import validation
 from mtcnn_fast.train.validation import Picture, Recall, digest, measure_recall
 
 STAGES = ("pnet", "rnet", "onet")
@@ -151,7 +150,7 @@ def test_the_slow_formulation_agrees(
     expected = slowly(known, found, false_positives)
     # Compared a few at a time as well as all at once.
     for pairs in (1 << 20, 7):
-        monkeypatch.setattr(validation, "_PAIRS", pairs)
+        monkeypatch.setattr("mtcnn_fast.boxes._PAIRS", pairs)
         result = recall(finder(*found), known, false_positives)
         assert (result.recall, result.false_positives) == pytest.approx(expected)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Boxes = NDArray[np.floating[Any]]
+
+
+# Of pairs compared at a time: some 100 MB of temporaries.
+_PAIRS = 1 << 20
+
+
+def blocks(count: int, others: int) -> Iterator[slice]:
+    """Slices of `count` boxes, few enough to be compared with so many others at one time."""
+    rows = max(1, _PAIRS // max(1, others))
+    return (slice(start, start + rows) for start in range(0, count, rows))
 
 
 def areas(boxes: Boxes) -> NDArray[np.float64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from mtcnn_fast.annotations import Problems, listings
 from mtcnn_fast.annotations.base import lines
 from mtcnn_fast.evaluate.coverage import Coverage, Matcher
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
-from mtcnn_fast.evaluate.inputs import aligned, checked_destination, report
+from mtcnn_fast.evaluate.inputs import aligned, checked_destination, report, write_json
 from mtcnn_fast.extra import require
 
 if TYPE_CHECKING:
@@ -255,7 +254,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         table.append([name, *(f"{value:.4f}" for value in values)])
     print(aligned(table))
     if json_file is not None:
-        json_file.write_text(json.dumps(_figures(result, counts)) + "\n")
+        write_json(json_file, _figures(result, counts))
     if plot_file is not None:
         from mtcnn_fast.evaluate import plots
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from posixpath import splitext
@@ -121,6 +122,19 @@ def checked_destination(path: str | None) -> Path | None:
     if path is not None and Path(path).is_dir():
         raise IsADirectoryError(f"{path} is a folder; wanted the name of a file")
     return None if path is None else Path(path)
+
+
+def write_json(path: Path, figures: object) -> None:
+    """Writes numbers, and lists and mappings of them, in a line; null for NaN, which JSON does not have."""
+    path.write_text(json.dumps(_without_nan(figures)) + "\n")
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if value != value else value
 
 
 def aligned(rows: list[list[str]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mtcnn_fast.evaluate.inputs import (
     annotations_of,
     checked_destination,
     report,
+    write_json,
 )
 from mtcnn_fast.evaluate.matching import checked_iou, match
 
@@ -210,9 +210,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         )
     )
     if json_file is not None:
-        # JSON has no NaN.
-        known = {key: None if value != value else value for key, value in figures.items()}
-        json_file.write_text(json.dumps(known) + "\n")
+        write_json(json_file, figures)
     if plot_file is not None:
         from mtcnn_fast.evaluate import plots
 

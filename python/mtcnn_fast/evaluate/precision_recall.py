@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from mtcnn_fast.evaluate.inputs import (
     annotations_of,
     checked_destination,
     report,
+    write_json,
 )
 from mtcnn_fast.evaluate.matching import FALSE, NEITHER, checked_iou, match
 
@@ -192,7 +192,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         )
     print(aligned(table))
     if json_file is not None:
-        json_file.write_text(json.dumps([_figures(result, arguments.false_positives) for result in results]) + "\n")
+        write_json(json_file, [_figures(result, arguments.false_positives) for result in results])
     if plot_file is not None:
         from mtcnn_fast.evaluate import plots
 
@@ -204,7 +204,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
 
 
 def _figures(result: PrecisionRecall, false_positives: list[int]) -> dict[str, Any]:
-    figures = {
+    return {
         "iou": result.iou,
         "faces": result.faces,
         "recall": result.recall,
@@ -213,8 +213,6 @@ def _figures(result: PrecisionRecall, false_positives: list[int]) -> dict[str, A
         "average_precision": result.average_precision,
         "recall_at_false_positives": {str(n): result.recall_at(n) for n in false_positives},
     }
-    # JSON has no NaN.
-    return {key: None if value != value else value for key, value in figures.items()}
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from mtcnn_fast.annotations import Problems
+from mtcnn_fast.boxes import blocks
 from mtcnn_fast.evaluate.coverage import Coverage, Matcher
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
-from mtcnn_fast.evaluate.inputs import aligned, checked_destination, report
+from mtcnn_fast.evaluate.inputs import aligned, checked_destination, report, write_json
 from mtcnn_fast.evaluate.precision_recall import average_precision
 from mtcnn_fast.extra import require
 
@@ -29,9 +29,6 @@ _LEAST_IOU = 0.5
 
 # .999, .998, ..., 0
 _THRESHOLDS = 1 - np.arange(1, 1001) / 1000
-
-# Of overlaps held at one time: some pictures have 2,000 faces, and some detectors thousands of boxes.
-_BLOCK = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,14 +175,14 @@ def _best(boxes: NDArray[np.float64], faces: NDArray[np.float64]) -> tuple[NDArr
         return face, overlaps
     low, high = faces[:, :2], faces[:, :2] + faces[:, 2:]
     areas = (high - low + 1).prod(axis=1)
-    rows = max(1, _BLOCK // len(faces))
-    for start in range(0, len(boxes), rows):
-        block = boxes[start : start + rows, None]
+    # Some pictures have 2,000 faces, and some detectors thousands of boxes.
+    for part in blocks(len(boxes), len(faces)):
+        block = boxes[part, None]
         sides = np.minimum(block[..., 2:], high) - np.maximum(block[..., :2], low) + 1
         inner = np.maximum(sides, 0).prod(axis=2)
         iou = inner / ((block[..., 2:] - block[..., :2] + 1).prod(axis=2) + areas - inner)
-        face[start : start + rows] = iou.argmax(axis=1)
-        overlaps[start : start + rows] = iou.max(axis=1) >= _LEAST_IOU
+        face[part] = iou.argmax(axis=1)
+        overlaps[part] = iou.max(axis=1) >= _LEAST_IOU
     return face, overlaps
 
 
@@ -280,7 +277,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         table.append([f"AP, {label}", *(figures.get(name, "-") for name in SETS)])
     print(aligned(table))
     if json_file is not None:
-        json_file.write_text(json.dumps(_figures(result)) + "\n")
+        write_json(json_file, _figures(result))
     if plot_file is not None:
         from mtcnn_fast.evaluate import plots
 
@@ -296,8 +293,7 @@ def _figures(result: WiderResult) -> dict[str, Any]:
         name: {
             "faces": result.faces[name],
             "average_precision": curve.average_precision,
-            # JSON has no NaN.
-            "precision": [None if np.isnan(value) else float(value) for value in curve.precision],
+            "precision": curve.precision.tolist(),
             "recall": curve.recall.tolist(),
         }
         for name, curve in result.curves.items()

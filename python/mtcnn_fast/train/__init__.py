@@ -5,3 +5,6 @@
 """
 
 from __future__ import annotations
+
+NETWORKS = ("pnet", "rnet", "onet")
+"""In the order of the cascade."""

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 from mtcnn_fast.annotations import Problems
 from mtcnn_fast.evaluate.inputs import report
 from mtcnn_fast.extra import require
+from mtcnn_fast.train import NETWORKS
 
 _ALL = "all"
-_NETWORKS = ("pnet", "rnet", "onet")
 # Of mallopt, in glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 # More than any machine has: what is asked beyond it is a mistake.
@@ -32,7 +32,7 @@ def add_command(commands: Any, formatter: type[argparse.HelpFormatter]) -> None:
         formatter_class=formatter,
     )
     parser.set_defaults(run=lambda arguments: _train(arguments, parser.error))
-    parser.add_argument("network", choices=(*_NETWORKS, _ALL), help="which; each needs those before it")
+    parser.add_argument("network", choices=(*NETWORKS, _ALL), help="which; each needs those before it")
     parser.add_argument("--config", required=True, metavar="FILE", help="TOML file: pictures, samples, schedule")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for samples, checkpoints, logs, weights")
     parser.add_argument("--device", default="auto", help="of PyTorch: auto, cpu, cuda or cuda:N")
@@ -67,7 +67,7 @@ def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> i
         weights = train(
             config,
             Path(arguments.output),
-            _NETWORKS if arguments.network == _ALL else (arguments.network,),
+            NETWORKS if arguments.network == _ALL else (arguments.network,),
             device=arguments.device,
             workers=threads,
             progress=sys.stderr.isatty(),

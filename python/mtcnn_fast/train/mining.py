@@ -12,6 +12,7 @@ import numpy as np
 from mtcnn_fast import MTCNN
 from mtcnn_fast.annotations import Problems
 from mtcnn_fast.checks import integer, text
+from mtcnn_fast.train import NETWORKS
 from mtcnn_fast.train.generate import BLOCK, Source, generator, produce
 from mtcnn_fast.train.samples import NEGATIVE, PART, POSITIVE, SampleStore
 from mtcnn_fast.train.windows import Faces, Recipe, Windows, draw, label
@@ -20,7 +21,7 @@ from mtcnn_fast.weights import digest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NETWORKS = ("rnet", "onet")
+_MINED = NETWORKS[1:]
 
 # What a detector's numbers do not depend on, or only in their last bits.
 _NO_SETTINGS = ("device", "num_threads")
@@ -68,13 +69,13 @@ def mine(
     negatives that R-Net cannot tell. With many workers it needs one thread. limits: None: `Limits()`. The others, the
     guarantees and the errors: as `generate` has them; the samples also depend on the detector's options and weights.
     """
-    if text("network", network) not in NETWORKS:
-        raise ValueError(f"network is {network!r}; wanted one of {NETWORKS}")
-    limits = limits or Limits()
+    if text("network", network) not in _MINED:
+        raise ValueError(f"network is {network!r}; wanted one of {_MINED}")
+    limits, takes_bgr = limits or Limits(), detector.options["channel_order"] == "bgr"
 
     def choose(index: int, image: NDArray[np.uint8], faces: Faces) -> Windows:
         rng = generator(seed, index)
-        pixels = image if detector.options["channel_order"] == "bgr" else image[..., ::-1]
+        pixels = image if takes_bgr else image[..., ::-1]
         mined = _mined(*detector.windows(pixels, network), faces, limits, rng)
         return Windows.joined([mined, draw(faces, image.shape[0], image.shape[1], recipe, rng)])
 

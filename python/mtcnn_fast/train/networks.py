@@ -17,6 +17,7 @@ from safetensors.numpy import save as serialised
 from torch import Tensor, nn
 
 from mtcnn_fast.checks import described, integer, text
+from mtcnn_fast.files import replacing
 from mtcnn_fast.weights import Weights, load_weights
 
 if TYPE_CHECKING:
@@ -205,18 +206,8 @@ def save(
     if not isinstance(tensors, Mapping):
         raise TypeError(f"tensors is {described(tensors)}; wanted a mapping from names to arrays")
     content = serialised(load_weights(tensors) or {}, header)
-    target = Path(path)
-    # Beside the target, for only within a file system is replacing one step; opened as any file, not by tempfile, whose
-    # files nobody else may read.
-    partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(Path(path)) as file:
+        file.write(content)
 
 
 def _trunk(side: int, layers: tuple[Conv | Pool | Dense, ...]) -> tuple[nn.Sequential, int]:

@@ -11,7 +11,7 @@ import torch
 
 from mtcnn_fast import MTCNN, __version__
 from mtcnn_fast.annotations import Problems, read
-from mtcnn_fast.train import loop, networks, validation
+from mtcnn_fast.train import NETWORKS, loop, networks, validation
 from mtcnn_fast.train.generate import Source, generate
 from mtcnn_fast.train.mining import mine
 from mtcnn_fast.weights import Weights, digest, embedded_weights, load_weights
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mtcnn_fast.train.networks import Network
     from mtcnn_fast.train.samples import SampleStore
 
-NETWORKS = tuple(networks.NETWORKS)
 WEIGHTS = "mtcnn.safetensors"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from mtcnn_fast.files import replacing
 
 if TYPE_CHECKING:
     from mtcnn_fast.train.networks import Network
@@ -105,7 +106,6 @@ class Checkpoint:
     def save(self, rows: list[Epoch]) -> None:
         if best_epoch(rows) == len(rows):
             self._best = {key: value.detach().clone() for key, value in self._network.state_dict().items()}
-        part = self._path.with_suffix(".part")
         document = {
             "settings": self._settings,
             "network": self._network.state_dict(),
@@ -113,12 +113,8 @@ class Checkpoint:
             "best": self._best,
             "log": [asdict(row) for row in rows],
         }
-        with part.open("wb") as file:
+        with replacing(self._path) as file:
             torch.save(document, file)
-            # A machine that goes down must not leave the name on a file whose contents never reached the disk.
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._path)
 
     def choose_best(self) -> None:
         if self._best is not None:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from mtcnn_fast.checks import described
+from mtcnn_fast.files import replacing, settle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,14 +69,15 @@ class SampleStore:
             raise ValueError("no folder of samples is given")
         self._folders = tuple(map(Path, folders))
         self._shards: list[tuple[NDArray[np.uint8], np.memmap[Any, Any]]] = []
-        sizes = {folder: self._open(folder) for folder in self._folders}
+        kinds = [np.empty(0, LABELS)["kind"]]
+        sizes = {folder: self._open(folder, kinds) for folder in self._folders}
         if len(set(sizes.values())) > 1:
             raise ValueError(
                 f"the stores hold crops of different sizes: {', '.join(f'{f}: {s}' for f, s in sizes.items())}"
             )
         self._size = sizes[self._folders[0]]
         self._starts = np.cumsum([0, *(len(labels) for _, labels in self._shards)])
-        self._kinds = self._column("kind")
+        self._kinds = np.concatenate(kinds)
         self._kinds.flags.writeable = False
 
     @property
@@ -90,7 +92,8 @@ class SampleStore:
 
     def sources(self) -> NDArray[np.uint32]:
         """(N,): index of each sample's picture in the run that made its folder, to hold whole pictures out."""
-        return self._column("source")
+        columns = (_column(labels, "source") for _, labels in self._shards)
+        return np.concatenate([np.empty(0, LABELS)["source"], *columns])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -120,11 +123,12 @@ class SampleStore:
     def __reduce__(self) -> tuple[type[SampleStore], tuple[Path, ...]]:
         return SampleStore, self._folders
 
-    def _open(self, folder: Path) -> int:
+    def _open(self, folder: Path, kinds: list[NDArray[np.int8]]) -> int:
+        """Takes up the shards of a folder, and adds their kinds to those of the others; the size of the crops."""
         document = _read_document(folder)
         if not document["complete"]:
             raise ValueError(f"{folder} is not complete: the run that made it was cut off; the same run again ends it")
-        first = len(self._shards)
+        first = len(kinds)
         try:
             size = int(document["settings"]["size"])
             for number in range(-(-document["pictures"] // document["block"])):
@@ -134,17 +138,13 @@ class SampleStore:
                 if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3) or labels.dtype != LABELS:
                     raise ValueError(f"shard {number} has images {images.dtype} {images.shape}, labels {labels.dtype}")
                 self._shards.append((images, labels))
-            held, wanted = sum(len(labels) for _, labels in self._shards[first:]), sum(document["counts"].values())
-            if held != wanted:
-                raise ValueError(f"it holds {held} samples, and should hold {wanted}")
+                kinds.append(_column(labels, "kind"))
+            counts = sum(_counts(found) for found in kinds[first:])
+            if not np.array_equal(np.broadcast_to(counts, len(KINDS)), [document["counts"][kind] for kind in KINDS]):
+                raise ValueError(f"it holds {counts} samples of {KINDS}, and should hold {document['counts']}")
         except (KeyError, TypeError, ValueError, EOFError) as error:
             raise ValueError(f"{folder} is damaged: {error}") from error
         return size
-
-    def _column(self, name: str) -> NDArray[Any]:
-        # Read, not mapped: one column of mapped labels would keep the pages of all of them resident.
-        columns = (np.load(str(labels.filename))[name].copy() for _, labels in self._shards)
-        return np.concatenate([np.empty(0, LABELS)[name], *columns])
 
 
 class SampleWriter:
@@ -167,7 +167,7 @@ class SampleWriter:
                     raise ValueError(f"{self._folder} holds samples made by {key} {found.get(key)}, not by {wanted}")
             for left in self._folder.glob("*.part"):
                 left.unlink()
-        elif any(path.name != "samples.json.part" for path in self._folder.iterdir()):
+        elif not all(path.match("samples.json.*part") for path in self._folder.iterdir()):
             raise ValueError(f"{self._folder} is neither empty nor a store of samples: it has no samples.json")
         else:
             self._write("samples.json", {**self._begun, "complete": False})
@@ -214,11 +214,8 @@ class SampleWriter:
         )
 
     def _write(self, name: str, document: Mapping[str, Any]) -> None:
-        part = self._folder / f"{name}.part"
-        with part.open("wb") as stream:
+        with replacing(self._folder / name) as stream:
             stream.write(json.dumps(document, indent=1).encode() + b"\n")
-            _settle(stream)
-        part.replace(self._folder / name)
 
 
 class ShardWriter:
@@ -251,7 +248,7 @@ class ShardWriter:
         for stream, dtype, shape in self._streams:
             stream.seek(0)
             stream.write(_npy_header(dtype, (int(self._counts.sum()), *shape)))
-            _settle(stream)
+            settle(stream)
         counts = dict(zip(KINDS, self._counts.tolist(), strict=True))
         return {"pictures": self._pictures, "counts": counts, "unreadable": self._unreadable}
 
@@ -279,15 +276,15 @@ def _read_document(folder: Path) -> dict[str, Any]:
     return document
 
 
+def _column(labels: np.memmap[Any, Any], name: str) -> NDArray[Any]:
+    """A column of a shard's labels, read, not mapped: it would keep the pages of all columns resident."""
+    column: NDArray[Any] = np.load(str(labels.filename))[name].copy()
+    return column
+
+
 def _shard_name(number: int) -> str:
     return f"shard-{number:06}.json"
 
 
 def _counts(kinds: NDArray[np.int8]) -> NDArray[np.int64]:
     return np.bincount(kinds, minlength=len(KINDS)).astype(np.int64)
-
-
-def _settle(stream: BinaryIO) -> None:
-    # A machine that goes down must not leave a name on a file whose contents never reached the disk.
-    stream.flush()
-    os.fsync(stream.fileno())

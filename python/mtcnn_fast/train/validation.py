@@ -15,7 +15,7 @@ import numpy as np
 
 from mtcnn_fast import pictures
 from mtcnn_fast.annotations import Annotation, Problems
-from mtcnn_fast.boxes import areas, expanded, intersections, overlaps
+from mtcnn_fast.boxes import areas, blocks, expanded, intersections, overlaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,9 +28,6 @@ LEAST_SCORES = (0.05, 0, 0)
 
 _NEXT = {"pnet": "rnet", "rnet": "onet", "onet": None}
 _LEAST_IOU = 0.5
-
-# Windows and faces compared at a time: some 100 MB of temporaries.
-_PAIRS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +120,7 @@ def _judge(
     ignored = picture.annotation.ignored
     faces, crowds = picture.boxes[~ignored], picture.boxes[ignored]
     best, wrong = np.zeros(len(faces), np.float32), np.zeros(len(windows), np.bool_)
-    rows = max(1, _PAIRS // max(1, len(ignored)))
-    for part in (slice(start, start + rows) for start in range(0, len(windows), rows)):
+    for part in blocks(len(windows), len(ignored)):
         hits = overlaps(windows[part], faces) >= _LEAST_IOU
         best = np.maximum(best, np.where(hits, scores[part, None], np.float32(0)).max(0))
         # What is ignored may be a crowd: as COCO's evaluation does, count how much of the window it fills.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtcnn_fast.boxes import areas, expanded, intersections, overlaps
+from mtcnn_fast.boxes import areas, blocks, expanded, intersections, overlaps
 from mtcnn_fast.checks import flag, integer, number
 from mtcnn_fast.train.samples import LANDMARK, NEGATIVE, PART, POSITIVE
 
@@ -34,7 +34,6 @@ _NARROW_BELOW = (2 * POSITIVE_ABOVE / (1 + POSITIVE_ABOVE)) ** 2  # 0.62: 10 to 
 _SAFE_FROM = 0.05
 
 _ROUNDS = 10  # of draws for negatives, where faces leave little room
-_PAIRS = 1 << 20  # of windows and faces compared at a time: some 100 MB of temporaries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +167,7 @@ def label(windows: Floats, faces: Faces) -> tuple[NDArray[np.int8], NDArray[np.i
     every face is labelled, a negative must overlap a labelled one by 0.05 or more, and the centre of one of the two
     lie within the other, which no other face's window does.
     """
-    rows = max(1, _PAIRS // max(1, len(faces.boxes)))
-    parts = [_label(windows[start : start + rows], faces) for start in range(0, len(windows), rows)]
+    parts = [_label(windows[part], faces) for part in blocks(len(windows), len(faces.boxes))]
     if not parts:
         return np.empty(0, np.int8), np.empty(0, np.int64)
     kinds, matched = (np.concatenate(column) for column in zip(*parts, strict=True))
