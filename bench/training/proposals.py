@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Recall of P-Nets' windows on the test lists of facemask and wider_val_416, at numbers of false positives a picture.
+
+The logs of runs give it at one number, on the pictures by which epochs were chosen.
+
+    python bench/training/proposals.py ../shared/data mined=runs/scratch/pnet.safetensors \
+        all=runs/without_mining/pnet.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from prepare import SETS
+
+from mtcnn_fast import MTCNN
+from mtcnn_fast.annotations import Problems, read
+from mtcnn_fast.train.validation import Picture, measure_recall
+from mtcnn_fast.weights import embedded_weights, load_weights
+
+FALSE_POSITIVES = (10, 20, 50, 100, 200, 400)
+# Of P-Net: low enough for the most false positives above.
+THRESHOLD = 0.01
+
+
+def recalls(weights: Path | None, known: list[Picture]) -> list[float]:
+    """Of the embedded P-Net for None."""
+    detector = MTCNN(
+        device="cpu",
+        channel_order="bgr",
+        thresholds=(THRESHOLD, 0, 0),
+        weights={**embedded_weights(), **((load_weights(weights) or {}) if weights else {})},
+    )
+    problems = Problems()
+    found = [measure_recall(detector, "pnet", known, count, problems).recall for count in FALSE_POSITIVES]
+    if problems.count:
+        raise OSError(f"{problems.count} pictures could not be read, such as {next(iter(problems))}")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of the photographs")
+    parser.add_argument("networks", nargs="+", metavar="NAME=FILE", help="weight files with a P-Net")
+    arguments = parser.parse_args()
+    if not all("=" in network for network in arguments.networks):
+        parser.error(f"networks are {' '.join(arguments.networks)}; wanted NAME=FILE of each")
+    known = [
+        Picture(annotation)
+        for name in ("facemask", "wider_val_416")
+        for annotation in read(arguments.data / SETS[name]["annotations"], only=arguments.data / name / "test.txt")
+    ]
+    files = {name: Path(file) for name, _, file in (network.partition("=") for network in arguments.networks)}
+    print("| P-Net |", " | ".join(map(str, FALSE_POSITIVES)), "|")
+    print("|---|" + "---:|" * len(FALSE_POSITIVES))
+    for name, file in {"embedded": None, **files}.items():
+        print(f"| {name} |", " | ".join(f"{recall:.4f}" for recall in recalls(file, known)), "|")
+
+
+if __name__ == "__main__":
+    main()
