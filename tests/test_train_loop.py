@@ -122,7 +122,7 @@ def test_a_run_cut_off_anywhere_ends_the_same(options: dict[str, Any], store: Sa
             assert torch.equal(value, states[1][key]), key
 
 
-def test_the_best_epoch_is_kept_across_runs(store: SampleStore, tmp_path: Path) -> None:
+def test_the_epoch_to_keep_is_kept_across_runs(store: SampleStore, tmp_path: Path) -> None:
     recalls, states = iter([0.5, 0.9, 0.1, 0.2]), []
 
     def recall(network: networks.Network) -> Recall:
@@ -140,9 +140,10 @@ def test_the_best_epoch_is_kept_across_runs(store: SampleStore, tmp_path: Path) 
     assert [row.recall for row in rows] == [0.5, 0.9, 0.1, 0.2]
     # A run that is over does nothing more.
     again, _ = fit(store, tmp_path, training(), recall=recall)
-    for result in (network, again):
+    last, _ = fit(store, tmp_path, training(keep="last"), recall=recall)
+    for result, state in ((network, states[1]), (again, states[1]), (last, states[-1])):
         for key, value in result.state_dict().items():
-            assert torch.equal(value, states[1][key])
+            assert torch.equal(value, state[key])
 
 
 def epochs(*recalls: float) -> list[Epoch]:

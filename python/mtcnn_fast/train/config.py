@@ -139,6 +139,8 @@ class Training(_Table):
     """Epochs in which the learning rate rises from 0."""
     patience: _Count | None = None
     """Stop after so many epochs without a better recall; none: never. Needs validation pictures."""
+    keep: Literal["best", "last"] = "best"
+    """The epoch whose weights are the result: the one of the best recall on the validation pictures, or the last."""
     mixed_precision: Literal["auto", "bf16", "off"] = "auto"
     """Compute in bfloat16; "auto": where a GPU has it. (On a CPU with AMX, O-Net alone gains: 1.4 times.)"""
     held_out: _Fraction = 0.02
@@ -184,7 +186,7 @@ class Config(_Table):
     """What the networks start from: nothing, the embedded networks, or a weight file."""
     sources: tuple[Source, ...]
     validation: tuple[Source, ...] = ()
-    """Whole pictures, on which recall is measured after each epoch; the best epoch is kept. None: the last is."""
+    """Whole pictures, on which recall is measured after each epoch. None: the last epoch is kept."""
     pnet: Training
     rnet: Training
     onet: Training

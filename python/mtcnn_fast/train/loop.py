@@ -58,9 +58,10 @@ def fit(
     recall_settings: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Epoch]:
-    """Trains the network in place, on the device, and leaves it there with the weights of the best epoch by `recall`,
-    or of the last if that is not given. Returns the log, which is also in `folder`: log.csv, and TensorBoard's where
-    that is installed; checkpoint.pt is what a run that was cut off goes on from.
+    """Trains the network in place, on the device, and leaves it there with the weights of the epoch to keep: the best
+    by `recall`, or the last where `training` says so or there is no `recall`. Returns the log, which is also in
+    `folder`: log.csv, and TensorBoard's where that is installed; checkpoint.pt is what a run that was cut off goes on
+    from.
 
     recall_settings: what `recall` depends on beside the network, in JSON's types: recalls of other pictures, or of
     another cascade, cannot be compared.
@@ -70,7 +71,8 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
-        **training.model_dump(mode="json"),
+        # What is kept in the end can be decided again when the run is over.
+        **training.model_dump(mode="json", exclude={"keep"}),
         "seed": seed,
         "samples": len(store),
         "network": network.name,
@@ -111,7 +113,8 @@ def fit(
             write(row)
             say(f"{network.name} {row}")
             checkpoint.save(rows)
-    checkpoint.choose_best()
+    if training.keep == "best":
+        checkpoint.choose_best()
     return rows
 
 
