@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 
 import matplotlib as mpl
+from arguments import named_path
 
 mpl.use("Agg")
 from matplotlib import pyplot
@@ -31,12 +32,12 @@ def rows(folder: Path) -> list[dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER", help="runs of one network, with their log.csv")
+    parser.add_argument(
+        "runs", nargs="+", type=named_path, metavar="NAME=FOLDER", help="runs of one network, with their log.csv"
+    )
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     arguments = parser.parse_args()
-    if not all("=" in run for run in arguments.runs):
-        parser.error(f"runs are {' '.join(arguments.runs)}; wanted NAME=FOLDER of each")
-    runs = {name: rows(Path(folder)) for name, _, folder in (run.partition("=") for run in arguments.runs)}
+    runs = {name: rows(folder) for name, folder in arguments.runs}
     figure, axes = pyplot.subplots(1, len(COLUMNS), figsize=(4 * len(COLUMNS), 3.2), layout="constrained")
     for axis, (column, title) in zip(axes, COLUMNS.items(), strict=True):
         for name, log in runs.items():

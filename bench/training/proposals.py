@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from arguments import named_path
 from prepare import SETS
 
 from mtcnn_fast import MTCNN
 from mtcnn_fast.annotations import Problems, read
-from mtcnn_fast.train.validation import Picture, measure_recall
+from mtcnn_fast.train.validation import Picture, judge
 from mtcnn_fast.weights import embedded_weights, load_weights
 
 FALSE_POSITIVES = (10, 20, 50, 100, 200, 400)
@@ -30,31 +31,28 @@ def recalls(weights: Path | None, known: list[Picture]) -> list[float]:
         device="cpu",
         channel_order="bgr",
         thresholds=(THRESHOLD, 0, 0),
-        weights={**embedded_weights(), **((load_weights(weights) or {}) if weights else {})},
+        weights={**embedded_weights(), **(load_weights(weights) or {})},
     )
     problems = Problems()
-    found = [measure_recall(detector, "pnet", known, count, problems).recall for count in FALSE_POSITIVES]
+    judged = judge(detector, "pnet", known, problems)
     if problems.count:
         raise OSError(f"{problems.count} pictures could not be read, such as {next(iter(problems))}")
-    return found
+    return [judged.recall_at(count).recall for count in FALSE_POSITIVES]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of the photographs")
-    parser.add_argument("networks", nargs="+", metavar="NAME=FILE", help="weight files with a P-Net")
+    parser.add_argument("networks", nargs="+", type=named_path, metavar="NAME=FILE", help="weight files with a P-Net")
     arguments = parser.parse_args()
-    if not all("=" in network for network in arguments.networks):
-        parser.error(f"networks are {' '.join(arguments.networks)}; wanted NAME=FILE of each")
     known = [
         Picture(annotation)
         for name in ("facemask", "wider_val_416")
         for annotation in read(arguments.data / SETS[name]["annotations"], only=arguments.data / name / "test.txt")
     ]
-    files = {name: Path(file) for name, _, file in (network.partition("=") for network in arguments.networks)}
     print("| P-Net |", " | ".join(map(str, FALSE_POSITIVES)), "|")
     print("|---|" + "---:|" * len(FALSE_POSITIVES))
-    for name, file in {"embedded": None, **files}.items():
+    for name, file in [("embedded", None), *arguments.networks]:
         print(f"| {name} |", " | ".join(f"{recall:.4f}" for recall in recalls(file, known)), "|")
 
 

@@ -43,6 +43,29 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What a cascade found in whole pictures, by its scores."""
+
+    of_faces: NDArray[np.float32]
+    """(M,): the best of a window that finds each face; 0 where none does."""
+    of_false: NDArray[np.float32]
+    """(N,): of windows that find none, in pictures that have all their faces labelled; the highest first."""
+    complete: int
+    """How many pictures those are."""
+
+    def recall_at(self, false_positives: float) -> Recall:
+        """The recall at so many false positives a picture and no more."""
+        # Exactly: in floats 0.29 * 100 is 28.999999999999996.
+        allowed = int(Fraction(false_positives).limit_denominator(10**6) * self.complete)
+        threshold = float(self.of_false[allowed]) if allowed < len(self.of_false) else 0.0
+        return Recall(
+            float((self.of_faces > threshold).sum() / len(self.of_faces)) if len(self.of_faces) else np.nan,
+            threshold,
+            float((self.of_false > threshold).sum() / self.complete) if self.complete else np.nan,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
     """An annotated picture."""
 
@@ -71,8 +94,12 @@ def digest(annotated: Iterable[Picture]) -> str:
 def measure_recall(
     detector: MTCNN, stage: str, annotated: Iterable[Picture], false_positives: float, problems: Problems
 ) -> Recall:
-    """The recall at so many false positives a picture of what the cascade hands on after `stage`: its windows after
-    "pnet" and "rnet", its detections after "onet".
+    """The recall at so many false positives a picture of what `judge` finds."""
+    return judge(detector, stage, annotated, problems).recall_at(false_positives)
+
+
+def judge(detector: MTCNN, stage: str, annotated: Iterable[Picture], problems: Problems) -> Judged:
+    """What the cascade hands on after `stage`: its windows after "pnet" and "rnet", its detections after "onet".
 
     A face is found if a window overlaps it by an IoU of 0.5 or more: also a face below the detector's min_face_size. A
     window that so overlaps no face is false, if it is in a picture that has all its faces labelled and is not filled by
@@ -81,7 +108,7 @@ def measure_recall(
     """
     if stage not in _NEXT:
         raise ValueError(f"stage is {stage!r}; wanted one of {', '.join(_NEXT)}")
-    found, false, faces, complete = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)], 0, 0
+    found, false, complete = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)], 0
     for picture in annotated:
         try:
             windows, scores = _windows(detector, stage, pictures.read(picture.annotation.path))
@@ -89,20 +116,11 @@ def measure_recall(
             problems.add(picture.annotation.path, getattr(error, "strerror", None) or str(error))
             continue
         best, wrong = _judge(picture, windows, scores)
-        faces += len(best)
         found.append(best)
         if picture.complete:
             complete += 1
             false.append(scores[wrong])
-    of_faces, of_false = np.concatenate(found), np.sort(np.concatenate(false))[::-1]
-    # Exactly: in floats 0.29 * 100 is 28.999999999999996.
-    allowed = int(Fraction(false_positives).limit_denominator(10**6) * complete)
-    threshold = float(of_false[allowed]) if allowed < len(of_false) else 0.0
-    return Recall(
-        float((of_faces > threshold).sum() / faces) if faces else np.nan,
-        threshold,
-        float((of_false > threshold).sum() / complete) if complete else np.nan,
-    )
+    return Judged(np.concatenate(found), np.sort(np.concatenate(false))[::-1], complete)
 
 
 def _windows(detector: MTCNN, stage: str, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
