@@ -16,6 +16,7 @@ from mtcnn_fast.detections import Detections, Face
 from mtcnn_fast.detector import MTCNN
 from mtcnn_fast.device import DeviceDetections
 from mtcnn_fast.drawing import draw
+from mtcnn_fast.reading import read
 
 __all__ = [
     "MTCNN",
@@ -29,6 +30,7 @@ __all__ = [
     "get_cmake_dir",
     "get_include",
     "ops",
+    "read",
 ]
 
 

@@ -1,0 +1,343 @@
+"""The one reader of pictures, by Pillow: `read` for everybody, `pages` for commands that go through files."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import re
+import stat
+import sys
+import threading
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+import numpy as np
+
+from mtcnn_fast.checks import described, integer
+from mtcnn_fast.extra import require
+from mtcnn_fast.writing import reason
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
+
+STANDARD_INPUT = "-"
+
+# What Pillow opens but does not decode by itself: stubs, and formats that another program or Windows must draw.
+_NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
+
+# Files of these hold one picture: what else is in them is a preview, the other eye's view, a gain map, a layer.
+_SINGLE = frozenset(("ICNS", "ICO", "MPO", "PSD"))
+
+# Of TIFF's NewSubfileType: a reduced version of another page, and a mask.
+_NEW_SUBFILE_TYPE = 254
+_NOT_A_PAGE = 1 | 4
+
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_JPEG = b"\xff\xd8"
+_END_OF_IMAGE = b"\xff\xd9"
+
+# A pipe may never end.
+_MOST_OF_A_PIPE = 2**31
+
+# A pyramid of the engine has at most 2^31 pixels, of which the picture is half.
+_MOST_PIXELS = 2**30
+
+# Bytes too many before the marker of a header are no loss of pixels.
+_HARMLESS = re.compile(r"extraneous bytes before marker 0x(?:c[0-9a-f]|d[b-f]|e[0-9a-f]|fe)")
+
+# Where a thread that reads a picture keeps what Pillow warns of.
+_heard = threading.local()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A picture, or a page of it, as it was read."""
+
+    pixels: NDArray[np.uint8]
+    """(H, W, 3), RGB, upright by the EXIF orientation; read-only."""
+    page: int = 0
+    """Of a file with pages, from 0; else 0."""
+    pages: int = 1
+    """In the file."""
+    damage: str | None = None
+    """What the decoder had to make up for; None: nothing."""
+
+
+def read(source: Source, page: int | None = None) -> NDArray[np.uint8]:
+    """The picture in a file: uint8 (H, W, 3), RGB, upright by its EXIF orientation, as `MTCNN.detect` takes it.
+
+    source: a path, the bytes of a file, or a file object opened for reading bytes, which is read to its end. Formats
+    are Pillow's, and HEIC where pillow-heif is installed. Alpha is left out; 16 bits are scaled to 8; CMYK, LAB and
+    palettes become RGB.
+    page: of a TIFF or an animation, from 0; None: the first, with a UserWarning if there are more.
+
+    A damaged JPEG gives what could be decoded, with a UserWarning (if simplejpeg is installed, which tells); one that
+    only lacks its end is whole.
+
+    Raises OSError that says why there is no picture, IndexError for a page that there is not, TypeError for another
+    source, ImportError without Pillow (extra `cli`).
+    """
+    number = 0 if page is None else integer("page", page)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the picture"
+    try:
+        found = next(_pages(source, number), None)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise OSError(f"{name!r}: {error}") from error
+    if found is None:
+        raise IndexError(f"page is {number}; {name!r} has no such page")
+    if page is None and found.pages > 1:
+        warnings.warn(
+            f"{name!r} has {found.pages} pages; this is the first: mtcnn_fast.read(..., page=0)", stacklevel=2
+        )
+    if found.damage is not None:
+        warnings.warn(f"{name!r} is damaged: {found.damage}", stacklevel=2)
+    return found.pixels.copy()
+
+
+def pages(source: Source, first_only: bool = False) -> Iterator[Picture]:
+    """Every page of a file, decoded as it is asked for. The first comes at once, or OSError says why it does not.
+
+    A later page that cannot be decoded raises OSError too, and is the last. source: as `read` takes it, or
+    STANDARD_INPUT. Decoders raise all sorts of exceptions: here they are OSErrors.
+    """
+    found = _pages(source, 0)
+    for picture in found:
+        yield picture
+        if first_only:
+            found.close()
+            return
+
+
+def first_page(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], str | None]:
+    """The pixels to which labels belong, as `Picture` has them, and what is to be said of them; None: nothing.
+
+    Raises as `pages` does, and ValueError for a name that is none.
+    """
+    picture = next(pages(path, first_only=True))
+    if picture.damage is not None:
+        return picture.pixels, f"damaged: {picture.damage}"
+    return picture.pixels, f"the first of {picture.pages} pages is taken" if picture.pages > 1 else None
+
+
+def suffixes() -> frozenset[str]:
+    """The suffixes of the formats that can be decoded here, in lower case, with the dot."""
+    image, formats = _pillow()
+    return frozenset(suffix for suffix, kind in image.registered_extensions().items() if kind in formats)
+
+
+@contextmanager
+def as_a_command() -> Iterator[None]:
+    """For a process that goes through pictures, and is nobody else's.
+
+    What Pillow warns of while a picture is read is told as that picture's damage, not on stderr. Pictures may have as
+    many pixels as the engine takes, where Pillow refuses large ones to guard servers.
+    """
+    image, _ = _pillow()
+    others, limit = warnings.showwarning, image.MAX_IMAGE_PIXELS
+
+    def keep(message: Warning | str, *where: Any, **how: Any) -> None:
+        kept = getattr(_heard, "warnings", None)
+        if kept is None:
+            others(message, *where, **how)
+        else:
+            kept.append(str(message))
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", module=r"PIL\.")
+        warnings.showwarning = keep
+        image.MAX_IMAGE_PIXELS = _MOST_PIXELS
+        try:
+            yield
+        finally:
+            image.MAX_IMAGE_PIXELS = limit
+
+
+@functools.cache
+def _pillow() -> tuple[Any, tuple[str, ...]]:
+    """PIL.Image, and the names of the formats to try, in Pillow's own order."""
+    image = require("PIL.Image", "reading pictures")
+    image.init()
+    with suppress(ImportError):  # `_open` says so where a HEIC picture comes
+        require("pillow_heif", "reading HEIC").register_heif_opener()
+    return image, tuple(kind for kind in image.ID if kind not in _NOT_DECODED)
+
+
+def _pages(source: Source, first: int) -> Generator[Picture, None, None]:
+    try:
+        with _opened(source) as file:
+            start = file.read(len(_JPEG))
+            file.seek(0)
+            damage = None
+            if start == _JPEG:
+                # Viewers read a JPEG without its last two bytes. Behind its end nothing is read.
+                content = file.read() + _END_OF_IMAGE
+                file, damage = io.BytesIO(content), _damage(content)
+            elif not start:
+                raise OSError("the file is empty")
+            yield from _decoded(file, first, damage)
+    except (OSError, MemoryError):
+        raise
+    except RecursionError as error:
+        raise OSError("the file nests too deep") from error
+    except Exception as error:  # decoders raise what they like
+        raise OSError(f"it cannot be decoded: {reason(error)}") from error
+
+
+def _decoded(file: BinaryIO, first: int, damage: str | None) -> Iterator[Picture]:
+    told = [damage] if damage else []
+    with _listening(told):
+        opened, frames = _open(file, told)
+    with opened:
+        for number in range(first, len(frames)):
+            # Not around the yield: the next page may be asked for by another thread.
+            with _listening(told):
+                if frames[number]:
+                    opened.seek(frames[number])
+                opened.load()
+                pixels = _rgb(_upright(opened, told))
+            picture = Picture(pixels, number, len(frames), "; ".join(dict.fromkeys(told)) or None)
+            told.clear()
+            yield picture
+
+
+def _open(file: BinaryIO, told: list[str]) -> tuple[Any, list[int]]:
+    """The picture, and its frames that are pages."""
+    image, formats = _pillow()
+    try:
+        opened = image.open(file, formats=formats)
+    except image.DecompressionBombError as error:
+        raise OSError(f"{error} PIL.Image.MAX_IMAGE_PIXELS sets the limit.") from error
+    except image.UnidentifiedImageError:
+        file.seek(4)
+        heic = file.read(4) == b"ftyp" and file.read(4) in _HEIC
+        hint = "; HEIC needs pillow-heif: pip install pillow-heif" if heic else ""
+        raise OSError(f"not a picture that Pillow can decode{hint}") from None
+    try:
+        return opened, _frames(opened)
+    except Exception as error:  # decoders raise what they like
+        told.append(f"its pages cannot be counted: {reason(error)}")
+        opened.seek(0)
+        return opened, [0]
+
+
+def _frames(opened: Any) -> list[int]:
+    count = 1 if opened.format in _SINGLE else getattr(opened, "n_frames", 1)
+    if opened.format != "TIFF" or count == 1:
+        return list(range(count))
+    kept = []
+    for frame in range(count):
+        opened.seek(frame)
+        if not opened.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _NOT_A_PAGE:
+            kept.append(frame)
+    opened.seek(0)
+    return kept or [0]
+
+
+def _upright(image: Any, told: list[str]) -> Any:
+    try:
+        return require("PIL.ImageOps", "reading pictures").exif_transpose(image)
+    except Exception as error:  # of damaged EXIF Pillow's parser raises what it likes
+        told.append(f"EXIF cannot be read: {reason(error)}")
+        return image
+
+
+@contextmanager
+def _listening(told: list[str]) -> Iterator[None]:
+    _heard.warnings = told
+    try:
+        yield
+    finally:
+        _heard.warnings = None
+
+
+def _rgb(image: Any) -> NDArray[np.uint8]:
+    """(H, W, 3). Pillow's own conversion of more than 8 bits to RGB clips."""
+    if image.mode.startswith("I;16"):
+        return _from_gray(np.asarray(image) >> 8)
+    if image.mode in ("I", "F"):
+        return _from_gray(_scaled(np.asarray(image)))
+    if image.mode == "LAB":
+        cms = require("PIL.ImageCms", "reading LAB")
+        image = cms.profileToProfile(image, cms.createProfile("LAB"), cms.createProfile("sRGB"), outputMode="RGB")
+    if image.mode in ("P", "PA", "La", "RGBa"):
+        image = image.convert("RGBA")  # a palette's colours may have an alpha each, of which RGB alone would warn
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _scaled(values: NDArray[Any]) -> NDArray[Any]:
+    """Integers of 16 bits, or floats of 0 to 1 as PFM and TIFF have them, scaled to 0 to 255."""
+    least, greatest = values.min(), values.max()
+    if values.dtype.kind == "f" and least >= 0 and greatest <= 1:
+        return np.asarray(np.rint(values * 255))
+    if values.dtype.kind != "f" and least >= 0 and greatest < 2**16:
+        return np.asarray(values >> 8)
+    wanted = "0 to 1" if values.dtype.kind == "f" else "0 to 65535"
+    raise OSError(f"its values run from {least} to {greatest}; wanted {values.dtype.name} of {wanted}")
+
+
+def _from_gray(values: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.repeat(values.astype(np.uint8)[..., np.newaxis], 3, axis=2)
+
+
+def _damage(jpeg: bytes) -> str | None:
+    """What libjpeg warns of, which Pillow keeps to itself. At an eighth of the size all bits are read, few computed."""
+    decoder = _strict_decoder()
+    if decoder is None:
+        return None
+    try:
+        header = decoder.decode_jpeg_header(jpeg, strict=False)
+        color = "CMYK" if header[2] in ("CMYK", "YCCK") else "GRAY"
+        decoder.decode_jpeg(jpeg, color, min_height=1, min_width=1, min_factor=8, strict=True)
+    except ValueError as error:
+        text = str(error)
+        # Other words are about formats that this decoder does not know, and header fields without a meaning for pixels.
+        if text.startswith(("Corrupt JPEG data", "Premature end")) and not _HARMLESS.search(text):
+            return text[0].lower() + text[1:]
+    return None
+
+
+@functools.cache
+def _strict_decoder() -> Any:
+    try:
+        return require("simplejpeg", "telling damaged JPEGs")
+    except ImportError:
+        return None
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[BinaryIO]:
+    """A file to read and to go to and fro in."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield io.BytesIO(source)
+    elif source == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise OSError("stdin is closed")
+        yield _whole(sys.stdin.buffer)
+    elif isinstance(source, str | os.PathLike):
+        # Pillow would wait for ever for what a device or a pipe without a writer does not say.
+        mode = os.stat(source).st_mode  # noqa: PTH116 # a Path would make one slash of two, as a URL has them
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+            raise OSError("it is a device or a socket, not a picture")
+        with open(source, "rb") as file:  # noqa: PTH123
+            yield file if stat.S_ISREG(mode) else _whole(file)
+    elif hasattr(source, "read"):
+        yield _whole(source)
+    else:
+        raise TypeError(f"source is {described(source)}; wanted a path, bytes, or a file opened for reading bytes")
+
+
+def _whole(stream: BinaryIO) -> BinaryIO:
+    content = stream.read(_MOST_OF_A_PIPE + 1)
+    if not isinstance(content, bytes):
+        raise TypeError(f"source gives {type(content).__name__}; wanted a file opened for reading bytes ('rb')")
+    if len(content) > _MOST_OF_A_PIPE:
+        raise OSError(f"it does not end within {_MOST_OF_A_PIPE} bytes")
+    return io.BytesIO(content)

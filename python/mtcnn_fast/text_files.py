@@ -1,0 +1,75 @@
+"""Text files whatever their encoding: what Windows' editors and shells write is read like anything else."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+_MARKS = (
+    # UTF-32 first: its mark begins with UTF-16's.
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
+# Enough to tell UTF-16 without a mark by the zeros in it.
+_HEAD = 64
+
+
+def encoding(head: bytes) -> str:
+    """The encoding of a text that begins with these bytes: by its byte order mark, else by its zeros, else UTF-8."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    # The first characters of a list, of JSON, TOML and XML are ASCII: every other byte of UTF-16 is zero.
+    even, odd = head[:_HEAD:2], head[1:_HEAD:2]
+    if odd and not any(odd) and all(even):
+        return "utf-16-le"
+    if odd and not any(even) and all(odd):
+        return "utf-16-be"
+    return "utf-8"
+
+
+def decode(content: bytes) -> str:
+    """The text of a file's bytes. Bytes that are not UTF-8 are kept as surrogates, as Python keeps those of names.
+
+    Raises ValueError for UTF-16 and UTF-32 that are not whole.
+    """
+    return content.decode(encoding(content[:_HEAD]), errors=_errors(content[:_HEAD]))
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not blank, stripped, and their numbers from 1; decoded as `decode` does.
+
+    Lines end with LF, CR LF or CR. Raises OSError for a file that cannot be read, ValueError for one that cannot be
+    decoded.
+    """
+    with path.open("rb") as file:
+        yield from _numbered(file)
+
+
+def lines_of(content: bytes) -> Iterator[tuple[int, str]]:
+    """The same of a file's bytes."""
+    return _numbered(io.BytesIO(content))
+
+
+def portable(name: str) -> str:
+    """A picture's name with `/` between its folders, also where Windows wrote it."""
+    return name.replace("\\", "/")
+
+
+def _numbered(file: io.BufferedIOBase) -> Iterator[tuple[int, str]]:
+    head = file.read(_HEAD)
+    file.seek(0)
+    with io.TextIOWrapper(file, encoding=encoding(head), errors=_errors(head)) as text:  # type: ignore[type-var]
+        for number, line in enumerate(text, 1):
+            stripped = line.strip()
+            if stripped:
+                yield number, stripped
+
+
+def _errors(head: bytes) -> str:
+    return "surrogateescape" if encoding(head).startswith("utf-8") else "strict"

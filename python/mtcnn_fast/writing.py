@@ -1,0 +1,133 @@
+"""The one way in which files are written: whole or not at all, tried before the work begins, refused by name."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+JSON = (b"[", b"{")
+"""What a JSON file begins with."""
+PNG = (b"\x89PNG\r\n\x1a\n",)
+"""What a PNG file begins with."""
+
+# The most bytes that Linux and macOS allow for a name, less what is put after it.
+_NAME_BYTES = 255 - 20
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write that takes `path`'s place when the `with` block ends without an exception.
+
+    Until then it has the process's number and ".part" after its name, and a process that is killed leaves it behind.
+    A link stays a link, to the new content; a file keeps its permissions. What is no regular file (a pipe, a device)
+    is written as it stands. Raises OSError that names `path`.
+    """
+    with _naming(path):
+        target = Path(os.path.realpath(path))
+        if _is_special(target):
+            with target.open("wb") as file:
+                yield file
+            return
+        # Beside the target, for only within a file system is replacing one step; opened as any file, not by tempfile,
+        # whose files nobody else may read.
+        name = os.fsdecode(os.fsencode(target.name)[:_NAME_BYTES])
+        part = target.with_name(f"{name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                yield file
+                settle(file)
+            if target.exists():
+                part.chmod(stat.S_IMODE(target.stat().st_mode))
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file by `replacing`."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def settle(file: BinaryIO) -> None:
+    """Waits until what was written has reached the disk: a machine that goes down must not leave a name on less."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def check_folder(folder: str | os.PathLike[str]) -> Path:
+    """Makes a folder, with those above it, and tries to write into it. Raises OSError that names it."""
+    with _naming(folder):
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        _try_to_write_into(place)
+    return place
+
+
+def check_destination(
+    path: str | os.PathLike[str], begins: Sequence[bytes] = (), inputs: Sequence[str | os.PathLike[str]] = ()
+) -> Path:
+    """The path of a file that can be written: called before the work begins.
+
+    begins: a file that is there, and begins with none of these, is not of this kind and is not replaced. inputs: files
+    that the work reads, which are not replaced either.
+
+    Raises FileNotFoundError if it has no folder, IsADirectoryError if it is one, FileExistsError for a file that is not
+    to be replaced, and OSError if it cannot be written.
+    """
+    place = Path(path)
+    if not place.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder for {path}")
+    if place.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; wanted the name of a file")
+    if _is_special(place):
+        return place
+    with _naming(path):
+        _try_to_write_into(Path(os.path.realpath(place)).parent)
+        if place.exists():
+            for source in inputs:
+                if Path(source).exists() and place.samefile(source):
+                    raise FileExistsError(f"{path} is what the command reads; it is not replaced")
+            with place.open("rb") as file:
+                head = file.read(64)
+            text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+            if begins and text and not text.startswith(tuple(begins)):
+                raise FileExistsError(f"{path} is there, and is another kind of file; it is not replaced")
+    return place
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line, without the place: that is named by whoever reports it."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+@contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """An OSError of the system names the file that was asked for: not its part, and not nothing at all."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename == os.fspath(path):
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _try_to_write_into(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder):
+        pass
