@@ -122,9 +122,14 @@ def first_page(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], str | N
     Raises as `pages` does, and ValueError for a name that is none.
     """
     picture = next(pages(path, first_only=True))
+    return picture.pixels, remark(picture)
+
+
+def remark(picture: Picture) -> str | None:
+    """What is to be said of the first page of a file whose labels belong to it; None: nothing."""
     if picture.damage is not None:
-        return picture.pixels, f"damaged: {picture.damage}"
-    return picture.pixels, f"the first of {picture.pages} pages is taken" if picture.pages > 1 else None
+        return f"damaged: {picture.damage}"
+    return f"the first of {picture.pages} pages is taken" if picture.pages > 1 else None
 
 
 def suffixes() -> frozenset[str]:

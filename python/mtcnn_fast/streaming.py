@@ -1,0 +1,157 @@
+"""A detector over any number of pictures: read ahead, detected in batches, given in order, in constant memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+from mtcnn_fast import reading
+from mtcnn_fast.detections import Detections
+from mtcnn_fast.reading import Picture
+from mtcnn_fast.writing import reason
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Find: TypeAlias = Callable[[list[NDArray[np.uint8]]], list[Detections]]
+    """The faces of RGB images."""
+
+K = TypeVar("K")
+
+# A few readers keep ahead of the fastest detector; each picture read ahead takes memory.
+READERS = 4
+BATCH_SIZE = 32
+_BATCH_BYTES = 2**28
+
+FAILURES = (MemoryError, OSError, RuntimeError, ValueError)
+"""What one picture may raise, being read or searched, without ending the run: a GPU's driver raises RuntimeError."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome(Generic[K]):
+    """What was found in a picture, or in a page of it, or why nothing could be."""
+
+    key: K
+    """Of the file, as it was given."""
+    picture: Picture | None
+    """None: it could not be read."""
+    faces: Detections | None = None
+    """None: see `error`."""
+    error: str | None = None
+    """Why there are no faces: of the reader or of the detector."""
+    page: int = 0
+    pages: int = 1
+    """As `Picture` has them; of a page that cannot be read too."""
+
+    @property
+    def remark(self) -> str | None:
+        """What is to be said of a picture with labels, which belong to the first page; None: nothing."""
+        return None if self.picture is None else reading.remark(self.picture)
+
+
+_Read: TypeAlias = "tuple[Picture, Iterator[Picture]] | Exception"
+
+
+def detect_each(
+    find: Find,
+    files: Iterable[tuple[K, str | os.PathLike[str]]],
+    *,
+    batch_size: int = BATCH_SIZE,
+    first_page_only: bool = False,
+) -> Iterator[Outcome[K]]:
+    """Detects faces in files, given with a key each; of a file with pages, in every page unless told otherwise.
+
+    find: as `MTCNN.detect_batch` of a detector of channel order "rgb". Where it raises one of `FAILURES`, it is given
+    the pictures of the batch one by one, so that only the one that is at fault goes without.
+    """
+    waiting: list[Outcome[K]] = []
+    size = 0
+    for outcome in _pictures(files, first_page_only):
+        waiting.append(outcome)
+        size += 0 if outcome.picture is None else outcome.picture.pixels.nbytes
+        if len(waiting) >= batch_size or size >= _BATCH_BYTES:
+            yield from _searched(find, waiting)
+            waiting, size = [], 0
+    yield from _searched(find, waiting)
+
+
+def _searched(find: Find, batch: list[Outcome[K]]) -> Iterator[Outcome[K]]:
+    found = iter(_find(find, [outcome.picture.pixels for outcome in batch if outcome.picture is not None]))
+    for outcome in batch:
+        if outcome.picture is None:
+            yield outcome
+            continue
+        faces = next(found)
+        if isinstance(faces, Detections):
+            yield replace(outcome, faces=faces)
+        else:
+            yield replace(outcome, error=reason(faces))
+
+
+def _find(find: Find, images: list[NDArray[np.uint8]]) -> Sequence[Detections | Exception]:
+    if not images:
+        return []
+    try:
+        return list(find(images))
+    except FAILURES as error:
+        return [error] if len(images) == 1 else [outcome for image in images for outcome in _find(find, [image])]
+
+
+def _pictures(files: Iterable[tuple[K, str | os.PathLike[str]]], first_page_only: bool) -> Iterator[Outcome[K]]:
+    """Every page, not searched yet. Pages beyond a file's first are read when it is their turn."""
+    for key, content in _read_ahead(files, first_page_only):
+        if isinstance(content, Exception):
+            yield Outcome(key, None, error=reason(content))
+            continue
+        first, rest = content
+        yield Outcome(key, first, pages=first.pages)
+        reached = 0
+        try:
+            for reached, picture in enumerate(rest, 1):
+                yield Outcome(key, picture, page=picture.page, pages=picture.pages)
+        except FAILURES as error:
+            yield Outcome(key, None, error=reason(error), page=reached + 1, pages=first.pages)
+
+
+def _read_ahead(files: Iterable[tuple[K, str | os.PathLike[str]]], first_page_only: bool) -> Iterator[tuple[K, _Read]]:
+    rest = iter(files)
+    ahead: deque[tuple[K, Future[_Read] | _Read]] = deque()
+    with ThreadPoolExecutor(READERS) as pool:
+        try:
+            while True:
+                for key, path in islice(rest, 2 * READERS - len(ahead)):
+                    # A pipe is waited for here, where Ctrl-C can end it.
+                    asked = (path, first_page_only)
+                    ahead.append((key, _read(*asked) if _is_pipe(path) else pool.submit(_read, *asked)))
+                if not ahead:
+                    return
+                key, content = ahead.popleft()
+                yield key, content.result() if isinstance(content, Future) else content
+        finally:
+            for _, content in ahead:
+                if isinstance(content, Future):
+                    content.cancel()
+
+
+def _read(path: str | os.PathLike[str], first_page_only: bool) -> _Read:
+    try:
+        found = reading.pages(path, first_page_only)
+        return next(found), found
+    except FAILURES as error:
+        return error
+
+
+def _is_pipe(path: str | os.PathLike[str]) -> bool:
+    if path == reading.STANDARD_INPUT:
+        return True
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 # a Path would make one slash of two
+    except (OSError, ValueError):
+        return False
