@@ -10,6 +10,7 @@
 
 #include "backend.h"
 #include "conventions.h"
+#include "cpu_quota.h"
 #include "cpu/dispatch.h"
 #include "cuda/library.h"
 #include "thread_pool.h"
@@ -84,7 +85,7 @@ int resolve_threads(const Options& options) {
   const int processors = available_processors();
   if (options.num_threads) return std::min(*options.num_threads, processors);
   const char* text = std::getenv("MTCNN_FAST_NUM_THREADS");
-  if (!text || !*text) return processors;
+  if (!text || !*text) return threads_within(cpu_quota(), processors);
   char* end = nullptr;
   errno = 0;
   const long value = std::strtol(text, &end, 10);

@@ -24,7 +24,9 @@ struct Options {
   std::string profile = "reference";                         // "reference", "facenet-pytorch", "mtcnn"
   std::string precision = "fp32";    // or "fast": bf16 on a CPU that has tiles for it, fp16 on a GPU
   std::optional<Tensors> weights{};  // none: the embedded networks; names and shapes as in docs/weights.md
-  std::optional<int> num_threads{};  // none: MTCNN_FAST_NUM_THREADS, else the processors this process may use
+  // At most the processors of the affinity mask. None: MTCNN_FAST_NUM_THREADS, else as many as the mask and the CPU
+  // quota of the control group leave, rounded up.
+  std::optional<int> num_threads{};
 };
 
 struct Selection {
