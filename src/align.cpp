@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "align_checks.h"
 #include "pyramid.h"
 
 namespace mtcnn_fast {
@@ -24,7 +26,7 @@ void check(const ImageView& image, int size) {
   if (image.data == nullptr || image.width < 1 || image.height < 1) {
     throw std::invalid_argument("the image has no pixels");
   }
-  if (size < 1) throw std::invalid_argument("size is " + std::to_string(size) + "; it must be at least 1");
+  check_crop_size(size);
 }
 
 // Reads pixels by the strides of a view, whose zeros stand for packed storage.
@@ -48,6 +50,18 @@ class Reader {
 std::uint8_t round_to_byte(double value) { return static_cast<std::uint8_t>(std::lrint(std::clamp(value, 0., 255.))); }
 
 }  // namespace
+
+void check_crop_size(int size) {
+  if (size < 1) throw std::invalid_argument("size is " + std::to_string(size) + "; it must be at least 1");
+}
+
+void check_margin(double margin) {
+  if (margin > -0.5 && margin <= 2) return;
+  std::ostringstream message;
+  message << "margin is " << margin << "; it must be above -0.5 and at most 2: a share of the box's width and height "
+          << "on each side, such as 0.14 for 14 %, not pixels";
+  throw std::invalid_argument(message.str());
+}
 
 void align(const ImageView& image, const std::array<Point, 5>& landmarks, int size, std::uint8_t* out) {
   check(image, size);
@@ -103,6 +117,7 @@ void align(const ImageView& image, const std::array<Point, 5>& landmarks, int si
 
 void crop(const ImageView& image, const Box& box, int size, double margin, std::uint8_t* out) {
   check(image, size);
+  check_margin(margin);
   const double dx = margin * (double(box.x2) - box.x1), dy = margin * (double(box.y2) - box.y1);
   const double x1 = std::nearbyint(box.x1 - dx), x2 = std::nearbyint(box.x2 + dx);
   const double y1 = std::nearbyint(box.y1 - dy), y2 = std::nearbyint(box.y2 + dy);

@@ -17,6 +17,7 @@
 #include <mtcnn_fast/align.h>
 #include <mtcnn_fast/detector.h>
 
+#include "align_checks.h"
 #include "backend.h"
 #include "cuda/library.h"
 #include "device_arrays.h"
@@ -351,7 +352,7 @@ py::array_t<std::int64_t> suppress(const Detector& detector, const py::array_t<d
 // Both kinds of cut fill one size x size x 3 patch a face by `cut(face, out)`.
 template <typename Cut>
 Bytes cut_faces(py::ssize_t n, int size, const Cut& cut) {
-  if (size < 1) throw std::invalid_argument("size is " + std::to_string(size) + "; it must be at least 1");
+  check_crop_size(size);
   const py::ssize_t side = size;
   Bytes out({n, side, side, py::ssize_t{3}});
   std::uint8_t* const data = out.mutable_data();
@@ -381,6 +382,7 @@ Bytes align_faces(const HostImage& image, const Floats& landmarks, int size) {
 
 Bytes crop_faces(const HostImage& image, const Floats& boxes, int size, double margin) {
   check_shape(boxes, {-1, 4}, "boxes");
+  check_margin(margin);
   const ImageView view = to_view(image);
   const float* const data = boxes.data();
   return cut_faces(boxes.shape(0), size, [&](py::ssize_t i, std::uint8_t* out) {

@@ -16,7 +16,8 @@ void align(const ImageView& image, const std::array<Point, 5>& landmarks, int si
 
 // Cuts `box`, widened by `margin` times its width and height on each side and rounded to whole pixels, and resizes it
 // to size x size x 3 (pixel area where both sides shrink, bilinear otherwise), black outside the image. Same order as
-// align; throws std::invalid_argument for size < 1 or for a box that is empty, not finite or beyond 2^22 pixels.
+// align; throws std::invalid_argument for size < 1, for a margin that is not above -0.5 and at most 2, or for a box
+// that is empty, not finite or beyond 2^22 pixels.
 void crop(const ImageView& image, const Box& box, int size, double margin, std::uint8_t* out);
 
 }  // namespace mtcnn_fast
