@@ -19,9 +19,13 @@ class Backend : public std::enable_shared_from_this<Backend> {
  public:
   virtual ~Backend() = default;
 
-  // Fills one vector of faces an image, highest score first, uncut and complete. `inspections`, where not empty, has
-  // one entry an image and is filled in; times are of all images that were worked on together. `stream` as in
-  // Selection.
+  // Throws std::invalid_argument for an image that detect() cannot take: its memory out of reach, its pyramid too
+  // large.
+  virtual void check_image(const ImageView& image) const = 0;
+
+  // Fills one vector of faces an image, highest score first, uncut and complete; the images have passed check_image().
+  // `inspections`, where not empty, has one entry an image and is filled in; times are of all images that were worked
+  // on together. `stream` as in Selection.
   virtual void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
                       std::span<Inspection> inspections, void* stream) const = 0;
 

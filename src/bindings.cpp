@@ -21,6 +21,7 @@
 #include "backend.h"
 #include "cuda/library.h"
 #include "device_arrays.h"
+#include "numbered.h"
 #include "weights.h"
 
 namespace py = pybind11;
@@ -87,6 +88,12 @@ ImageView to_view(const DeviceImage& image) {
 
 ImageView to_view(const Image& image) {
   return std::visit([](const auto& known) { return to_view(known); }, image);
+}
+
+std::vector<ImageView> to_views(const std::vector<Image>& images) {
+  std::vector<ImageView> views;
+  for (std::size_t i = 0; i < images.size(); ++i) numbered("image", i, [&] { views.push_back(to_view(images[i])); });
+  return views;
 }
 
 void check_shape(const py::array& array, std::initializer_list<py::ssize_t> shape, const char* name) {
@@ -157,11 +164,18 @@ std::unique_ptr<Detector> make_detector(double min_face_size, std::optional<doub
 
 std::vector<std::vector<Detection>> find(const Detector& detector, const std::vector<Image>& images, int max_faces,
                                          bool clip, std::uintptr_t stream) {
-  std::vector<ImageView> views;
-  for (const Image& image : images) views.push_back(to_view(image));
+  const Selection selection{.max_faces = max_faces, .clip = clip, .stream = reinterpret_cast<void*>(stream)};
+  if (images.size() == 1) {  // of which an error need not give the number
+    const ImageView view = to_view(images[0]);
+    py::gil_scoped_release release;
+    return {detector.detect(view, selection)};
+  }
+  const std::vector<ImageView> views = to_views(images);
   py::gil_scoped_release release;
-  return detector.detect(views, {.max_faces = max_faces, .clip = clip, .stream = reinterpret_cast<void*>(stream)});
+  return detector.detect(views, selection);
 }
+
+void check(const Detector& detector, const std::vector<Image>& images) { detector.check(to_views(images)); }
 
 py::list detect(const Detector& detector, const std::vector<Image>& images, int max_faces, bool clip,
                 std::uintptr_t stream) {
@@ -358,13 +372,7 @@ Bytes cut_faces(py::ssize_t n, int size, const Cut& cut) {
   std::uint8_t* const data = out.mutable_data();
   {
     py::gil_scoped_release release;
-    for (py::ssize_t i = 0; i < n; ++i) {
-      try {
-        cut(i, data + i * side * side * 3);
-      } catch (const std::invalid_argument& error) {
-        throw std::invalid_argument("face " + std::to_string(i) + ": " + error.what());
-      }
-    }
+    for (py::ssize_t i = 0; i < n; ++i) numbered("face", i, [&] { cut(i, data + i * side * side * 3); });
   }
   return out;
 }
@@ -414,6 +422,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def_property_readonly("isa", &Detector::isa)
       .def_property_readonly("precision", &Detector::precision)
       .def_property_readonly("num_threads", &Detector::num_threads)
+      .def("check", &check, py::arg("images").noconvert())
       .def("detect", &detect, py::arg("images").noconvert(), py::arg("max_faces"), py::arg("clip"), py::arg("stream"))
       .def("detect_on_device", &detect_on_device, py::arg("images").noconvert(), py::arg("max_faces"), py::arg("clip"),
            py::arg("stream"))

@@ -10,9 +10,10 @@
 
 #include "backend.h"
 #include "conventions.h"
-#include "cpu_quota.h"
 #include "cpu/dispatch.h"
+#include "cpu_quota.h"
 #include "cuda/library.h"
+#include "numbered.h"
 #include "thread_pool.h"
 
 namespace mtcnn_fast {
@@ -29,7 +30,7 @@ void check_probability(const char* name, std::size_t index, double value) {
   if (!(value >= 0 && value <= 1)) refuse(name, "[", index, "] is ", value, ", wanted a number in [0, 1]");
 }
 
-void check(const Options& o) {
+void check_options(const Options& o) {
   if (!(o.min_face_size >= 4) || !std::isfinite(o.min_face_size))
     refuse("min_face_size is ", o.min_face_size, ", wanted pixels, at least 4");
   if (o.max_face_size && !(*o.max_face_size >= o.min_face_size))
@@ -96,10 +97,9 @@ int resolve_threads(const Options& options) {
 
 void check_image(const ImageView& image, const Backend& backend) {
   if (!image.data || image.width < 1 || image.height < 1)
-    refuse("image is ", image.width, "x", image.height, image.data ? "" : " without data",
+    refuse("the image is ", image.width, "x", image.height, image.data ? "" : " without data",
            ", wanted at least one pixel");
-  if (image.memory == Memory::device && backend.device == "cpu")
-    refuse("image is in a GPU's memory, and the detector runs on the CPU; use device='cuda'");
+  backend.check_image(image);
 }
 
 void select(std::vector<Detection>& faces, const ImageView& image, const Selection& selection) {
@@ -114,12 +114,13 @@ void select(std::vector<Detection>& faces, const ImageView& image, const Selecti
 }  // namespace
 
 Detector::Detector(const Options& options) {
-  check(options);
+  check_options(options);
   const Conventions& conventions = find_profile(options.profile);
   backend_ = make_backend(options, conventions, resolve_threads(options));
 }
 
 std::vector<Detection> Detector::detect(const ImageView& image, const Selection& selection) const {
+  check_image(image, *backend_);
   std::vector<Detection> faces;
   detect_into(std::span(&image, 1), std::span(&faces, 1), selection);
   return faces;
@@ -127,14 +128,18 @@ std::vector<Detection> Detector::detect(const ImageView& image, const Selection&
 
 std::vector<std::vector<Detection>> Detector::detect(std::span<const ImageView> images,
                                                      const Selection& selection) const {
+  check(images);
   std::vector<std::vector<Detection>> faces(images.size());
   detect_into(images, faces, selection);
   return faces;
 }
 
+void Detector::check(std::span<const ImageView> images) const {
+  for (std::size_t i = 0; i < images.size(); ++i) numbered("image", i, [&] { check_image(images[i], *backend_); });
+}
+
 void Detector::detect_into(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
                            const Selection& selection) const {
-  for (const ImageView& image : images) check_image(image, *backend_);
   if (selection.max_faces < 0) refuse("max_faces is ", selection.max_faces, ", wanted at least 0");
   backend_->detect(images, faces, {}, selection.stream);
   for (std::size_t i = 0; i < images.size(); ++i) select(faces[i], images[i], selection);

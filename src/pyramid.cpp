@@ -20,12 +20,10 @@ int level_side(int side, double scale, LevelSize rounding) {
   return static_cast<int>(std::ceil(exact * (1 - kTolerance)));
 }
 
-}  // namespace
-
-std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Options& options,
-                                               const Conventions& conventions) {
-  std::vector<Backend::LevelSize> levels;
-  if (std::min(height, width) < 12) return levels;  // not even one cell of P-Net at native scale
+// Calls f(scale) for each level, largest first.
+template <class F>
+void for_each_scale(int height, int width, const Options& options, const F& f) {
+  if (std::min(height, width) < 12) return;  // not even one cell of P-Net at native scale
   double pixels = 0;
   double scale = 12.0 / options.min_face_size;
   for (; std::min(height, width) * scale >= 12 * (1 - kTolerance); scale *= options.scale_factor) {
@@ -36,9 +34,23 @@ std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Opti
                                   std::to_string(options.scale_factor) + " give an image of " + std::to_string(width) +
                                   "x" + std::to_string(height) +
                                   " a pyramid of more than 2^31 pixels; a larger min_face_size is wanted");
+    f(scale);
+  }
+}
+
+}  // namespace
+
+void check_pyramid(int height, int width, const Options& options) {
+  for_each_scale(height, width, options, [](double) {});
+}
+
+std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Options& options,
+                                               const Conventions& conventions) {
+  std::vector<Backend::LevelSize> levels;
+  for_each_scale(height, width, options, [&](double scale) {
     levels.push_back({scale, std::max(12, level_side(height, scale, conventions.level_size)),
                       std::max(12, level_side(width, scale, conventions.level_size))});
-  }
+  });
   return levels;
 }
 

@@ -12,8 +12,11 @@
 
 namespace mtcnn_fast {
 
+// Throws std::invalid_argument for an image whose pyramid has more than 2^31 pixels.
+void check_pyramid(int height, int width, const Options& options);
+
 // Levels of the pyramid for an image of height x width, largest first: scale_k = 12 / min_face_size * scale_factor^k
-// while the shorter side is at least 12. Throws std::invalid_argument for a pyramid of more than 2^31 pixels.
+// while the shorter side is at least 12. Throws as check_pyramid() does.
 std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Options& options,
                                                const Conventions& conventions);
 

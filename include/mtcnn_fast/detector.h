@@ -49,11 +49,15 @@ class Detector {
   explicit Detector(const Options& options = {});
 
   // Faces by score, highest first. An image too small for any pyramid level has none. Throws std::invalid_argument
-  // for a view without pixels.
+  // for a view without pixels or in memory that the detector cannot read, and for a pyramid of more than 2^31 pixels.
   std::vector<Detection> detect(const ImageView& image, const Selection& selection = {}) const;
 
-  // The same for each of several images, which may differ in size and format.
+  // The same for each of several images, which may differ in size and format. An error that is one image's names it:
+  // "image 3: ...". It is thrown before any image is worked on.
   std::vector<std::vector<Detection>> detect(std::span<const ImageView> images, const Selection& selection = {}) const;
+
+  // Throws that error, and does nothing else: for programs that detect in their images a part at a time.
+  void check(std::span<const ImageView> images) const;
 
   // Detects, and tells what was done: levels, candidates after each step, milliseconds a stage.
   Inspection inspect(const ImageView& image) const;

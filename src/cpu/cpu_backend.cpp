@@ -5,6 +5,7 @@
 
 #include "../backend.h"
 #include "../nms.h"
+#include "../pyramid.h"
 #include "../weights.h"
 #include "cascade.h"
 #include "dispatch.h"
@@ -32,6 +33,13 @@ class CpuBackend final : public Backend {
     bf16_ = model_.precision[0].arithmetic == Arithmetic::bf16;
     precision = bf16_ ? "bf16" : "fp32";
     num_threads = threads;
+  }
+
+  void check_image(const ImageView& image) const override {
+    if (image.memory == Memory::device)
+      throw std::invalid_argument(
+          "the image is in a GPU's memory, and the detector runs on the CPU; use device='cuda'");
+    check_pyramid(image.height, image.width, model_.options);
   }
 
   void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,

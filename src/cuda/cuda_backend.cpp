@@ -75,12 +75,16 @@ class CudaBackend final : public Backend {
   CudaBackend(const CudaBackend&) = delete;
   CudaBackend& operator=(const CudaBackend&) = delete;
 
+  void check_image(const ImageView& image) const override {
+    if (image.memory == Memory::device) check_device(image);
+    check_pyramid(image.height, image.width, options_);
+  }
+
   void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
               std::span<Inspection> inspections, void* stream) const override {
     std::vector<std::shared_ptr<const CudaPlan>> plans;
     std::vector<cuda::PlannedImage> planned;
     for (const ImageView& image : images) {
-      if (image.memory == Memory::device) check_device(image);
       plans.push_back(plans_.get(image.height, image.width));
       planned.push_back(describe(image, *plans.back()));
     }

@@ -106,6 +106,32 @@ TEST(input, views_without_pixels_are_refused) {
   CHECK_THROWS(std::invalid_argument, "", detector.detect(ImageView{.data = pixel, .width = -1, .height = 1}));
 }
 
+// Of several images the message names the one, and nothing was done with the others.
+TEST(input, the_image_that_is_refused_is_named) {
+  const Picture picture(50, 40, 2);
+  const std::vector<std::uint8_t> pixels(std::size_t{2500} * 2500);
+  const ImageView too_large{.data = pixels.data(), .width = 2500, .height = 2500, .format = PixelFormat::gray};
+  const ImageView nothing{.data = nullptr, .width = 9, .height = 9}, ok = picture.view();
+  const ImageView elsewhere{.data = pixels.data(), .width = 9, .height = 9, .memory = mtcnn_fast::Memory::device};
+  const Detector detector(Options{.min_face_size = 4, .scale_factor = 0.99, .device = "cpu"});
+  const auto refused = [&](std::vector<ImageView> images, const std::string& text) {
+    CHECK_THROWS(std::invalid_argument, text, detector.detect(images));
+    CHECK_THROWS(std::invalid_argument, text, detector.check(images));
+  };
+  refused({ok, too_large}, "image 1: min_face_size 4.0");
+  refused({too_large}, "image 0: min_face_size 4.0");
+  refused({ok, ok, ok, nothing, too_large}, "image 3: the image is 9x9 without data");
+  refused({ok, ok, elsewhere}, "image 2: the image is in a GPU's memory");
+  detector.check(std::vector{ok, ok});
+  // One image alone has no number.
+  CHECK_THROWS(std::invalid_argument, "min_face_size 4.0", detector.detect(too_large));
+  try {
+    detector.detect(too_large);
+  } catch (const std::invalid_argument& error) {
+    CHECK(std::string(error.what()).find("image 0") == std::string::npos);
+  }
+}
+
 TEST(input, options_out_of_range_are_refused) {
   const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
   for (const double value : {nan, infinity, 3.9, 0.0, -1.0})
