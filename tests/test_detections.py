@@ -136,6 +136,23 @@ def test_to_dicts(faces: Detections, none: Detections) -> None:
     assert faces[0].to_dict() == dicts[0]
 
 
+def test_to_dicts_with_digits(none: Detections) -> None:
+    faces = Detections(BOXES + 0.123456, [0.98765432] * 3, LANDMARKS - 0.9876)
+    (first, *_) = faces.to_dicts(digits=2)
+    assert first["box"] == [0.12, 1.12, 2.12, 3.12]
+    assert first["score"] == 0.9877
+    assert first["landmarks"]["left_eye"] == [-0.99, 0.01]
+    assert faces[0].to_dict(2) == faces[0].to_dict(digits=np.int64(2)) == first  # type: ignore[arg-type]
+    assert faces[0].to_dict(0)["box"] == [0, 1, 2, 3]
+    assert all(type(value) is float for value in faces[0].to_dict(0)["box"])
+    assert faces.to_dicts(30) == faces.to_dicts() == faces.to_dicts(None)
+    digits: Any
+    for digits, error in ((-1, ValueError), (1.0, TypeError), ("2", TypeError), (True, TypeError)):
+        for call in (faces.to_dicts, none.to_dicts, faces[0].to_dict):
+            with pytest.raises(error, match="digits is"):
+                call(digits)
+
+
 def test_equality(faces: Detections, none: Detections) -> None:
     assert faces == Detections(BOXES, SCORES, LANDMARKS)
     assert faces != Detections(BOXES + 1, SCORES, LANDMARKS)

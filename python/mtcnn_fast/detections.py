@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from mtcnn_fast.checks import integer
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -25,12 +27,22 @@ class Face:
     landmarks: NDArray[np.float32]
     """(5, 2): x, y of left eye, right eye, nose, left and right mouth corner, as seen in the image."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """{"box": [x1, y1, x2, y2], "score": s, "landmarks": {"left_eye": [x, y], ...}}, in Python's floats."""
+    def to_dict(self, digits: int | None = None) -> dict[str, Any]:
+        """{"box": [x1, y1, x2, y2], "score": s, "landmarks": {"left_eye": [x, y], ...}}, in Python's floats.
+
+        digits: decimals to round coordinates to, at least 0; the score keeps two more. None: all that there are.
+        """
+        _check_digits(digits)
+
+        def short(values: list[float], more: int = 0) -> list[float]:
+            return values if digits is None else [round(value, digits + more) for value in values]
+
+        (score,) = short([self.score], 2)
+        points = [short(point) for point in self.landmarks.tolist()]
         return {
-            "box": self.box.tolist(),
-            "score": self.score,
-            "landmarks": dict(zip(LANDMARKS, self.landmarks.tolist(), strict=True)),
+            "box": short(self.box.tolist()),
+            "score": score,
+            "landmarks": dict(zip(LANDMARKS, points, strict=True)),
         }
 
     def __eq__(self, other: object) -> bool:
@@ -45,7 +57,8 @@ class Detections:
     """The faces found in one image, by score, highest first. Immutable: its arrays are read-only copies.
 
     `len`, iteration and an integer index give `Face`s; a slice, a boolean mask (N,) or an array of indices gives the
-    `Detections` chosen. Raises ValueError for arrays of other shapes than these.
+    `Detections` chosen. Raises ValueError for arrays of other shapes than these. What writes to an array, or
+    wants to be able to as PyTorch does, takes a copy: `faces.boxes.copy()`, `torch.tensor(faces.boxes)`.
     """
 
     __slots__ = ("_boxes", "_landmarks", "_scores")
@@ -78,9 +91,10 @@ class Detections:
         """boxes, scores, landmarks."""
         return self._boxes, self._scores, self._landmarks
 
-    def to_dicts(self) -> list[dict[str, Any]]:
+    def to_dicts(self, digits: int | None = None) -> list[dict[str, Any]]:
         """One dict a face, as `Face.to_dict` gives it: ready for JSON."""
-        return [face.to_dict() for face in self]
+        _check_digits(digits)
+        return [face.to_dict(digits) for face in self]
 
     def __len__(self) -> int:
         return len(self._scores)
@@ -120,6 +134,11 @@ class Detections:
     def __reduce__(self) -> tuple[type[Detections], tuple[Any, ...]]:
         # A pickled array forgets that it is read-only: they go through the constructor again.
         return Detections, self.astuple()
+
+
+def _check_digits(digits: object) -> None:
+    if digits is not None and integer("digits", digits) < 0:
+        raise ValueError(f"digits is {digits}; wanted None or an integer of at least 0")
 
 
 def _frozen(values: ArrayLike) -> NDArray[np.float32]:
