@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import pickle
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import mtcnn_fast
@@ -49,6 +51,7 @@ def test_says_what_it_is() -> None:
     detector = MTCNN(device="cpu", num_threads=1, profile="mtcnn")
     assert detector.device == "cpu"
     assert detector.isa in mtcnn_fast.available_isas()
+    assert detector.device_name == ""
     assert detector.precision == "fp32"
     assert detector.num_threads == 1
     assert "cpu" in repr(detector)
@@ -187,6 +190,34 @@ def test_max_faces_and_clip(backend: str, astronaut: NDArray[np.uint8]) -> None:
     clipped = detector.detect(image, clip=True)
     np.testing.assert_array_equal(clipped.boxes, np.clip(faces.boxes, 0, np.float32([width, height, width, height])))
     np.testing.assert_array_equal(clipped.landmarks, faces.landmarks)
+
+
+def test_options_of_a_call_go_by_keyword(detector: MTCNN, face: NDArray[np.uint8]) -> None:
+    for call, image in ((detector.detect, face), (detector.detect_batch, [face])):
+        with pytest.raises(TypeError, match="positional"):
+            call(image, 1)
+        names = list(inspect.signature(call).parameters)
+        assert set(names) - {"progress"} == {names[0], "max_faces", "clip", "stream", "output"}
+
+
+def test_call(detector: MTCNN, face: NDArray[np.uint8]) -> None:
+    expected = detector.detect(face)
+    assert detector(face) == detector(image=face) == expected
+    assert detector(Image.fromarray(face)) == expected
+    assert detector([face, face]) == detector((face, face)) == detector(np.stack([face, face])) == [expected] * 2
+    assert detector([]) == []
+    assert detector(face, max_faces=0) == expected[:0]
+    assert detector([face], max_faces=0, clip=True, progress=False) == [expected[:0]]
+    with pytest.raises(TypeError, match="progress"):
+        detector(face, progress=True)
+    for bad, words in (
+        (None, "image is None"),
+        (face.astype(np.float32), "image is a float32"),
+        ([None], "image 0 is None"),
+        (np.zeros((1, 3, 40, 40), np.uint8), "image 0 has shape"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=words):
+            detector(bad)
 
 
 @pytest.mark.parametrize(

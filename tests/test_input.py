@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
-from mtcnn_fast import MTCNN
+from mtcnn_fast import MTCNN, Detections, draw, ops
 
 U8 = np.uint8
 
@@ -115,9 +118,14 @@ BAD = [
     (zeros(40, 0, 3), ValueError, ["(40, 0, 3)", "zero"]),
     (zeros(40, 40, 0), ValueError, ["(40, 40, 0)"]),
     (zeros(0, 0), ValueError, ["(0, 0)", "zero"]),
-    (None, TypeError, ["NoneType", "uint8 NumPy array"]),
-    ("photo.jpg", TypeError, ["str", "uint8 NumPy array"]),
-    (b"photo", TypeError, ["bytes"]),
+    (None, TypeError, ["None, which is what cv2.imread gives for a file that it cannot read", "uint8 NumPy array"]),
+    ("photo.jpg", TypeError, ["str", "uint8 NumPy array", "mtcnn_fast.read(path)"]),
+    (Path("photo.jpg"), TypeError, ["Path", "mtcnn_fast.read(path)"]),
+    (b"photo", TypeError, ["bytes", "mtcnn_fast.read(data)"]),
+    (bytearray(b"photo"), TypeError, ["bytearray", "mtcnn_fast.read(data)"]),
+    (io.BytesIO(b"photo"), TypeError, ["BytesIO", "mtcnn_fast.read(file)"]),
+    (np.ma.array(zeros(40, 40, 3), mask=True), TypeError, ["masked array", ".filled(0)"]),
+    (zeros(40, 40, 3, dtype=[("r", U8)]), TypeError, ["[('r', 'u1')]"]),
     (7, TypeError, ["int"]),
     ([[1, 2], [3, 4]], TypeError, ["list", "detect_batch"]),
     (memoryview(b"1234"), TypeError, ["memoryview"]),
@@ -139,6 +147,9 @@ def test_bad_images(detector: MTCNN, image: Any, error: type[Exception], words: 
         detector.inspect,
         lambda image: detector.crop(image, np.zeros((0, 4), np.float32)),
         lambda image: detector.align(image, np.zeros((0, 5, 2), np.float32)),
+        lambda image: draw(image, Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))),
+        lambda image: ops.resize(image, (20, 20)),
+        MTCNN(device="cpu").windows,
     ):
         with pytest.raises(error) as raised:
             call(image)
@@ -163,8 +174,11 @@ def test_bad_images_in_a_batch(
         (zeros(2, 40, 40, 3, dtype=np.float32), TypeError, ["image 0", "float32"]),
         (zeros(2, 0, 40, 3), ValueError, ["image 0", "zero"]),
         (Image.new("RGB", (40, 40)), TypeError, ["Image", "detect takes one image"]),
-        ((zeros(40, 40, 3) for _ in range(2)), TypeError, ["generator", "a list, a tuple or"]),
-        ("ab", TypeError, ["'ab'", "list"]),
+        ((zeros(40, 40, 3) for _ in range(2)), TypeError, ["generator", "a list, a tuple or", "list(images)"]),
+        ("ab", TypeError, ["'ab'", "list", "mtcnn_fast.read(path)"]),
+        (np.ma.zeros((2, 40, 40, 3), U8), TypeError, ["images is a masked array"]),
+        (np.array([None, None]), ValueError, ["object array of shape (2,)", "list(images)"]),
+        (zeros(2, 40, 40), ValueError, ["(2, 40, 40)", "detect takes one image"]),
         (None, TypeError, ["None", "list"]),
         ({}, TypeError, ["dict", "list"]),
         (5, TypeError, ["5", "list"]),
@@ -206,3 +220,146 @@ def test_an_image_beyond_the_limits(detector: MTCNN) -> None:
         detector.detect(image)
     with pytest.raises(ValueError, match="range"):
         detector.detect(np.broadcast_to(np.zeros((1, 1, 3), U8), (2**31, 12, 3)))
+
+
+@pytest.mark.parametrize("kind", [np.matrix, np.memmap], ids=["matrix", "memmap"])
+def test_subclasses_of_arrays(detector: MTCNN, face: NDArray[np.uint8], kind: type, tmp_path: Path) -> None:
+    gray = packed(face[..., 1])
+    if kind is np.memmap:
+        gray.tofile(tmp_path / "gray")
+        image: Any = np.memmap(tmp_path / "gray", mode="r", shape=gray.shape)
+    else:
+        image = gray.view(kind)
+    assert detector.detect(image) == detector.detect_batch([image])[0] == detector.detect(gray)
+    faces = detector.detect(gray)
+    np.testing.assert_array_equal(draw(image, faces), draw(gray, faces))
+
+
+# --- Damaged files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file_format", "share"), [("JPEG", 0.5), ("PNG", 0.5), ("BMP", 0.5), ("TIFF", 0.7), ("GIF", 0.5), ("WEBP", 0.5)]
+)
+def test_cut_off_pictures(
+    detector: MTCNN, face: NDArray[np.uint8], astronaut: NDArray[np.uint8], file_format: str, share: float
+) -> None:
+    whole = io.BytesIO()
+    Image.fromarray(astronaut).convert("L" if file_format == "GIF" else "RGB").save(whole, file_format)
+
+    def cut_off() -> Image.Image:
+        return Image.open(io.BytesIO(whole.getvalue()[: int(len(whole.getvalue()) * share)]))
+
+    try:
+        cut_off()
+    except OSError:
+        pytest.skip("Pillow sees that already when it opens the file")
+    with pytest.raises(OSError, match=r"^image: ."):
+        detector.detect(cut_off())
+    with pytest.raises(OSError, match=r"^image 3: ."):
+        detector.detect_batch([face, face, face, cut_off()])
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "said"),
+    [
+        (SyntaxError("broken file"), OSError, "image 1: broken file"),
+        (KeyError("tile"), OSError, "image 1: KeyError('tile')"),
+        (EOFError(), OSError, "image 1: EOFError()"),
+        (FileNotFoundError(2, "No such file", "a.tif"), OSError, "image 1: [Errno 2] No such file: 'a.tif'"),
+        (ValueError("closed"), ValueError, "image 1: closed"),
+        (MemoryError("too much"), MemoryError, "image 1: too much"),
+        (RecursionError("too deep"), RuntimeError, "image 1: too deep"),
+        (RuntimeError("no decoder"), RuntimeError, "image 1: no decoder"),
+    ],
+    ids=repr,
+)
+def test_what_pillows_readers_raise(
+    detector: MTCNN, face: NDArray[np.uint8], raised: Exception, error: type[Exception], said: str
+) -> None:
+    class Broken(Image.Image):
+        def tobytes(self, *_: Any) -> bytes:
+            raise raised
+
+    picture = Broken()
+    picture._mode, picture._size = "RGB", (40, 40)
+    with pytest.raises(error) as found:
+        detector.detect_batch([face, picture])
+    assert str(found.value) == said
+    assert found.value.__cause__ is raised
+
+
+# --- EXIF -------------------------------------------------------------------------------------------------------------
+
+
+def stored(image: NDArray[np.uint8], orientation: int, file_format: str = "JPEG") -> Image.Image:
+    """A picture of a file that says how to turn it."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, file_format, exif=exif)
+    return Image.open(file)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_exif_orientation(backend: str, astronaut: NDArray[np.uint8], file_format: str) -> None:
+    detector = MTCNN(device=backend, min_face_size=60)
+    turned = stored(np.rot90(astronaut), 6, file_format)
+    with pytest.warns(UserWarning, match=r"^image has EXIF orientation 6 and .*mtcnn_fast\.read\(path\)") as seen:
+        assert len(detector.detect(turned)) == 0
+    assert len(seen) == 1
+    assert "PIL.ImageOps.exif_transpose(image)" in str(seen[0].message)
+    (face,) = detector.detect(ImageOps.exif_transpose(turned))
+    assert face.score > 0.99
+
+
+@pytest.mark.heavy
+def test_exif_warns_once_a_call_at_the_callers_line(detector: MTCNN, face: NDArray[np.uint8]) -> None:
+    turned = stored(face, 3)
+    for call, name in (
+        (lambda: detector.detect(turned), "image has EXIF orientation 3 and"),
+        (lambda: detector(turned), "image has EXIF orientation 3 and"),
+        (lambda: detector.inspect(turned), "image has"),
+        (lambda: MTCNN(device="cpu").windows(turned), "image has"),
+        (lambda: detector.detect_batch([face, turned, face]), "image 1 has EXIF orientation 3 and"),
+        (lambda: detector([turned, turned, stored(face, 8)]), "image 0 has EXIF orientation 3 (and 2 more have one)"),
+    ):
+        with pytest.warns(UserWarning, match="EXIF") as seen:
+            call()
+        (warning,) = seen
+        assert str(warning.message).startswith(name)
+        assert warning.filename == __file__
+        assert warning.lineno == call.__code__.co_firstlineno
+
+
+def test_exif_that_turns_nothing(detector: MTCNN, face: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Warnings are errors here.
+    expected = detector.detect(np.asarray(stored(face, 1)))
+    for orientation in (0, 1, 9, 1000):
+        assert detector.detect(stored(face, orientation)) == expected
+    # A TIFF file is turned by Pillow when it is loaded.
+    detector.detect(stored(face, 6, "TIFF"))
+    turned, faces = stored(face, 6), expected
+    detector.align(turned, faces)
+    detector.crop(turned, faces)
+    draw(turned, faces)
+    ops.resize(turned, (20, 20))
+
+    def damaged(_: Image.Image) -> Image.Exif:
+        raise SyntaxError("not a TIFF file")
+
+    monkeypatch.setattr(Image.Image, "getexif", damaged)
+    assert detector.detect(stored(face, 1)) == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damaged_exif(detector: MTCNN, face: NDArray[np.uint8], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    exif = bytearray(stored(face, 1).info["exif"])
+    for place in random.integers(6, len(exif), 4):
+        exif[place] = random.integers(256)
+    file = io.BytesIO()
+    Image.fromarray(face).save(file, "JPEG", exif=bytes(exif[: random.integers(6, len(exif) + 1)]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of the damage
+        assert len(detector.detect(Image.open(file))) == 1

@@ -1,9 +1,10 @@
-"""Checks of the types of arguments that are not images. Ranges are the C++ core's to check."""
+"""Checks of the types of arguments that are not images, and words for errors. Ranges are the C++ core's to check."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -20,6 +21,28 @@ def described(value: object) -> str:
         return f"a {value.dtype} array of shape {value.shape}"
     text = repr(value)
     return f"{text} ({type(value).__name__})" if len(text) <= 60 else f"a {type(value).__name__}"
+
+
+def article(kind: type) -> str:
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+@contextmanager
+def named(name: str, otherwise: type[Exception]) -> Iterator[None]:
+    """Puts a name in front of what another package raises.
+
+    The error keeps its kind if it is a MemoryError, OSError, RuntimeError, TypeError or ValueError; else it becomes an
+    `otherwise`.
+    """
+    try:
+        yield
+    except Exception as error:
+        kinds = (MemoryError, OSError, RuntimeError, TypeError, ValueError)
+        kind = next((kind for kind in kinds if isinstance(error, kind)), otherwise)
+        # What a KeyError says is the key.
+        said = repr(error) if isinstance(error, LookupError) or not str(error) else str(error)
+        raise kind(f"{name}: {said}") from error
 
 
 def number(name: str, value: object) -> float:
@@ -71,6 +94,8 @@ def floats(
     """`value` if it is a floating-point (or integer) array of that shape, in which None stands for any length."""
     if not isinstance(value, np.ndarray) or value.dtype.kind not in ("fiu" if integers else "f"):
         raise TypeError(f"{name} is {described(value)}; wanted a floating-point NumPy array")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; wanted one without a mask")
     if len(shape) != value.ndim or any(w not in (None, s) for w, s in zip(shape, value.shape, strict=True)):
         wanted = ", ".join("n" if side is None else str(side) for side in shape)
         raise ValueError(f"{name} has shape {value.shape}; wanted ({wanted})")

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from mtcnn_fast import _core
+from mtcnn_fast.advice import file_hint
 from mtcnn_fast.checks import described, each, flag, floats, integer, number, text
 from mtcnn_fast.detections import Detections, Face
-from mtcnn_fast.device import DeviceDetections, exported_pixels, is_exported, stream_address
+from mtcnn_fast.device import DeviceDetections, batch_device_pixels, device_pixels, stream_address
 from mtcnn_fast.extra import require
-from mtcnn_fast.image import checked_channel_order, has_zero_stride, is_pil, pixels, walkable
+from mtcnn_fast.image import (
+    batch_pixels,
+    checked_channel_order,
+    has_zero_stride,
+    is_pil,
+    pixels,
+    walkable,
+    warn_of_turned,
+)
+from mtcnn_fast.protocols import is_exported, is_on_host
 from mtcnn_fast.weights import load_weights
 
 if TYPE_CHECKING:
@@ -46,7 +56,8 @@ class MTCNN:
     * precision: "fp32", or "fast": fp16 on a GPU, bf16 where the processor multiplies tiles of it (AMX), else fp32;
       `precision` says what.
     * weights: None for the embedded networks, the path of a safetensors file, or a mapping of names to float32 arrays.
-    * num_threads: CPU threads; None: MTCNN_FAST_NUM_THREADS, else the processors that this process may use.
+    * num_threads: CPU threads; None: MTCNN_FAST_NUM_THREADS, else the processors that this process may use
+      (affinity mask and control group's quota).
 
     Raises TypeError for an option of a wrong type, ValueError for one out of its range and for a weight file that is
     not whole, RuntimeError for a device that is not there, saying why. A detector on a GPU serves the process that made
@@ -101,6 +112,11 @@ class MTCNN:
         return self._core.isa
 
     @property
+    def device_name(self) -> str:
+        """What the GPU's driver calls it; "" on the CPU."""
+        return self._core.device_name
+
+    @property
     def precision(self) -> str:
         """What it really computes in: "fp32", "bf16" or "fp16"."""
         return self._core.precision
@@ -114,6 +130,7 @@ class MTCNN:
     def detect(
         self,
         image: Any,
+        *,
         max_faces: int | None = None,
         clip: bool = False,
         stream: Any = None,
@@ -123,15 +140,16 @@ class MTCNN:
     def detect(
         self,
         image: Any,
+        *,
         max_faces: int | None = None,
         clip: bool = False,
         stream: Any = None,
-        *,
         output: Literal["device"],
     ) -> DeviceDetections: ...
     def detect(
         self,
         image: Any,
+        *,
         max_faces: int | None = None,
         clip: bool = False,
         stream: Any = None,
@@ -140,26 +158,32 @@ class MTCNN:
         """Finds the faces in one image, highest score first.
 
         image: a uint8 array (H, W, 3), (H, W, 4: alpha is ignored), (H, W) or (H, W, 1), in `channel_order`, with any
-        strides; or a PIL image in mode RGB, RGBA or L. An image too small for a face has none. On a GPU also such an
-        array in its memory, by DLPack or `__cuda_array_interface__` (PyTorch, CuPy, Numba): it is read where it lies.
+        strides, of NumPy or by DLPack in the host's memory (PyTorch, JAX); or a PIL image in mode RGB, RGBA or L, taken
+        as stored, with a UserWarning if EXIF would turn it. Faces have to be upright. An image too small for a face has
+        none. On a GPU also such an array in its memory, by DLPack or `__cuda_array_interface__` (PyTorch, CuPy, Numba).
+        No array is copied.
         max_faces: keep those with the highest scores. clip: cut boxes to the image.
         stream: an array in a GPU's memory is read when this stream has done what is queued on it: a cudaStream_t as an
         integer, a stream of PyTorch, CuPy or cuda.core; None: the legacy default stream. Whatever stream the array
         itself names is waited for as well. When the call returns, the image has been read.
         output: "host", or on a GPU "device": results that stay in its memory.
 
-        Raises TypeError or ValueError for anything else, saying what came and what is wanted.
+        Raises TypeError or ValueError for anything else, saying what came and what is wanted; OSError for a PIL image
+        whose file is damaged.
         """
         selection, queue = _selection(max_faces, clip), self._stream(stream)
         on_device = self._on_device(output)
+        view = self._view(image, stream=queue)
+        warn_of_turned([("image", image)])
         faces: Detections | DeviceDetections
-        (faces,) = self._find([self._view(image, stream=queue)], selection, queue, on_device)
+        (faces,) = self._find([view], selection, queue, on_device)
         return faces
 
     @overload
     def detect_batch(
         self,
-        images: Sequence[Any] | NDArray[np.uint8],
+        images: Any,
+        *,
         max_faces: int | None = None,
         clip: bool = False,
         progress: bool = False,
@@ -169,17 +193,18 @@ class MTCNN:
     @overload
     def detect_batch(
         self,
-        images: Sequence[Any] | NDArray[np.uint8],
+        images: Any,
+        *,
         max_faces: int | None = None,
         clip: bool = False,
         progress: bool = False,
         stream: Any = None,
-        *,
         output: Literal["device"],
     ) -> list[DeviceDetections]: ...
     def detect_batch(
         self,
-        images: Sequence[Any] | NDArray[np.uint8],
+        images: Any,
+        *,
         max_faces: int | None = None,
         clip: bool = False,
         progress: bool = False,
@@ -188,20 +213,16 @@ class MTCNN:
     ) -> list[Detections] | list[DeviceDetections]:
         """Finds the faces in each of several images, which may differ in size: the same as `detect` one by one.
 
-        images: a list or tuple of what `detect` takes, host's and GPU's mixed as they come, or a uint8 NumPy array
-        (N, H, W, 1, 3 or 4).
+        images: a list or tuple of what `detect` takes, host's and GPU's mixed as they come, or a uint8 array
+        (N, H, W, 1, 3 or 4) of one of the kinds that `detect` takes.
         progress: show a bar on stderr (needs tqdm, extra `cli`). The others: as in `detect`.
 
         Raises as `detect` does, with the image's index.
         """
-        if isinstance(images, np.ndarray):
-            if images.ndim != 4:
-                raise ValueError(f"images is {described(images)}; wanted (N, H, W, channels); detect takes one image")
-        elif not isinstance(images, list | tuple):
-            hint = "; detect takes one image" if is_pil(images) else ""
-            raise TypeError(f"images is {described(images)}; wanted a list, a tuple or a 4-D uint8 array{hint}")
         selection, queue, on_device = _selection(max_faces, clip), self._stream(stream), self._on_device(output)
-        views = [self._view(image, f"image {i}", queue) for i, image in enumerate(images)]
+        views = self._views(images, queue)
+        if isinstance(images, list | tuple):
+            warn_of_turned((f"image {i}", image) for i, image in enumerate(images))
         bar = _progress_bar(len(views)) if flag("progress", progress) else nullcontext()
         found: list[Any] = []
         with bar as shown:
@@ -212,6 +233,11 @@ class MTCNN:
                     shown.update(len(found) - shown.n)
         return found
 
+    def __call__(self, image: Any, **options: Any) -> Any:
+        """`detect_batch` of a list, a tuple or a 4-D array, `detect` of anything else, with the same options."""
+        several = isinstance(image, list | tuple) or _dimensions(image) == 4
+        return self.detect_batch(image, **options) if several else self.detect(image, **options)
+
     def inspect(self, image: Any) -> dict[str, Any]:
         """Detects in one image and tells what was done.
 
@@ -221,7 +247,9 @@ class MTCNN:
         screen in bf16 left, or, where `precision` is not "fp32", nothing; "milliseconds": {"pnet", "nms", "rnet",
         "onet", "total"}}
         """
-        return self._core.inspect(self._view(image))
+        view = self._view(image)
+        warn_of_turned([("image", image)])
+        return self._core.inspect(view)
 
     def windows(self, image: Any, network: str = "onet") -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What R-Net ("rnet") or O-Net ("onet") would look at in one image, on the CPU: hard samples to train it with.
@@ -230,7 +258,9 @@ class MTCNN:
         cut them there); (N,): the probability that the network before gave, highest first but across pyramid levels.
         Raises as `detect` does, and RuntimeError on a GPU.
         """
-        return self._core.windows(self._view(image), text("network", network))
+        view = self._view(image)
+        warn_of_turned([("image", image)])
+        return self._core.windows(view, text("network", network))
 
     def align(self, image: Any, faces: Detections | Face | NDArray[np.float32], size: int = 112) -> NDArray[np.uint8]:
         """Cuts the faces out upright, for a recognition network: uint8 (N, size, size, 3), channels as in the image.
@@ -246,8 +276,8 @@ class MTCNN:
     ) -> NDArray[np.uint8]:
         """Cuts the boxes out, stretched to squares: uint8 (N, size, size, 3), channels as in the image.
 
-        margin: share of a box's width and height added on each side. Pixel area where both sides shrink, else
-        bilinear; black outside the image. faces: detections, one face, or boxes (N, 4).
+        margin: share of a box's width and height added on each side, in (-0.5, 2]. Pixel area where both sides shrink,
+        else bilinear; black outside the image. faces: detections, one face, or boxes (N, 4).
         """
         boxes = _rows(faces, "boxes", (4,))
         size, margin = integer("size", size), number("margin", margin)
@@ -266,9 +296,22 @@ class MTCNN:
         return _restored, (type(self), self.options)
 
     def _view(self, image: Any, name: str = "image", stream: int = 0) -> _core.HostImage | _core.DeviceImage:
-        if is_exported(image):
-            return exported_pixels(self._core, image, self._channel_order, name, stream)
-        array, pixel_format = pixels(image, self._channel_order, name)
+        if is_exported(image) and not is_on_host(image, name):
+            return device_pixels(self._core, image, self._channel_order, name, stream)
+        return self._host_view(*pixels(image, self._channel_order, name))
+
+    def _views(self, images: Any, stream: int) -> list[Any]:  # of HostImage and DeviceImage
+        if isinstance(images, list | tuple):
+            return [self._view(image, f"image {i}", stream) for i, image in enumerate(images)]
+        if not is_exported(images) and not isinstance(images, np.ndarray):
+            hint = "; detect takes one image" if is_pil(images) else file_hint(images)
+            hint = "; try list(images)" if isinstance(images, Iterator) and not hint else hint
+            raise TypeError(f"images is {described(images)}; wanted a list, a tuple or a 4-D uint8 array{hint}")
+        if is_exported(images) and not is_on_host(images, "images"):
+            return batch_device_pixels(self._core, images, self._channel_order, stream)
+        return [self._host_view(*view) for view in batch_pixels(images, self._channel_order)]
+
+    def _host_view(self, array: NDArray[np.uint8], pixel_format: str) -> _core.HostImage:
         if has_zero_stride(array):
             # A few bytes can stand for an image of any size: refuse one beyond the limits before it is copied.
             self._core.levels(*array.shape[:2])
@@ -306,6 +349,14 @@ def _selection(max_faces: object, clip: object) -> tuple[int, bool]:
     if limit < 0:
         raise ValueError(f"max_faces is {limit}; wanted None or an integer of at least 0")
     return limit, flag("clip", clip)
+
+
+def _dimensions(image: object) -> int:
+    shape = getattr(image, "shape", None)
+    if shape is None:
+        interface = getattr(image, "__cuda_array_interface__", None)
+        shape = interface.get("shape") if isinstance(interface, dict) else None
+    return len(shape) if isinstance(shape, tuple) else 0
 
 
 def _progress_bar(total: int) -> Any:

@@ -27,8 +27,8 @@ _FAR = 30_000
 def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
     """A copy of the image, uint8 of the same shape and channel order, with boxes, scores and landmarks drawn on it.
 
-    image: what `MTCNN.detect` takes; a PIL image gives an array. Raises ImportError without OpenCV, and as `detect`
-    does.
+    image: what `MTCNN.detect` takes of the host's memory; a PIL image gives an array. Raises ImportError without
+    OpenCV, and as `detect` does.
     """
     if not isinstance(faces, Detections):
         raise TypeError(f"faces is {described(faces)}; wanted Detections")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtcnn_fast.checks import described, text
+from mtcnn_fast.advice import Found, is_image_shape, is_torch, pil_hint, refusal, refusal_of_object
+from mtcnn_fast.checks import article, described, named, text
+from mtcnn_fast.protocols import Exported, copy_hint, is_exported, is_on_host, read_on_host
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,6 +19,9 @@ if TYPE_CHECKING:
 _WANTED = "wanted a uint8 NumPy array (height, width, 3), (height, width, 4) or (height, width), or a PIL image"
 _PIL_FORMATS = {"RGB": "rgb", "RGBA": "rgba", "L": "gray"}
 _CHANNEL_ORDERS = ("rgb", "bgr")
+
+_EXIF_ORIENTATION = 274
+_TURNED = range(2, 9)  # 1 is upright; other values mean nothing
 
 
 def checked_channel_order(order: object) -> str:
@@ -30,25 +38,104 @@ def is_pil(image: object) -> bool:
 def pixels(image: object, channel_order: str = "rgb", name: str = "image") -> tuple[NDArray[np.uint8], str]:
     """The pixels of an image, not copied, and their format: "rgb", "bgr", "rgba", "bgra" or "gray".
 
-    Raises TypeError or ValueError, under `name`, for anything that is not an image.
+    Raises TypeError or ValueError, under `name`, for anything that is not an image; what a package raises that was to
+    give the pixels, OSError above all for a damaged file, with `name` in front.
     """
+    if isinstance(image, np.ndarray):
+        refuse_mask(image, name)
+        if image.dtype != np.uint8 or not is_image_shape(image.shape):
+            raise refusal(Found(described(image), image.shape, image.dtype.name, image), name, _WANTED)
+        return image, pixel_format(image.shape, channel_order)
     if is_pil(image):
-        mode = image.mode  # type: ignore[attr-defined]
-        if mode not in _PIL_FORMATS:
-            raise ValueError(f'{name} is a PIL image in mode {mode!r}; wanted RGB, RGBA or L: image.convert("RGB")')
+        return _pil_pixels(image, name)
+    if not is_exported(image):
+        raise refusal_of_object(image, name, _WANTED)
+    if not is_on_host(image, name):
+        raise ValueError(
+            f"{name} is {article(type(image))} in a GPU's memory; wanted one in the host's{copy_hint(image)}"
+        )
+    exported = read_on_host(image, name)
+    array = exported.array()
+    if array is None or array.dtype != np.uint8 or not is_image_shape(array.shape):
+        what = described_export(image, exported, exported.shape)
+        raise refusal(Found(what, exported.shape, exported.dtype, array, is_torch(image)), name, _WANTED)
+    return array, pixel_format(array.shape, channel_order)
+
+
+def batch_pixels(images: Any, channel_order: str) -> list[tuple[NDArray[np.uint8], str]]:
+    """The pixels of each image in an array (N, H, W, channels) in the host's memory; errors as of `pixels`."""
+    torch = False
+    if isinstance(images, np.ndarray):
+        refuse_mask(images, "images")
+        shape, dtype = images.shape, images.dtype.name
+        array: NDArray[Any] | None = images
+        what = f"a {images.dtype} array of shape {shape[1:]}"
+    else:
+        exported, torch = read_on_host(images, "images"), is_torch(images)
+        array, shape, dtype = exported.array(), exported.shape, exported.dtype
+        what = described_export(images, exported, shape[1:])
+    check_batch_shape(shape, dtype)
+    if shape[0] == 0:
+        return []
+    if array is None or dtype != "uint8" or not is_image_shape(shape[1:]):
+        raise refusal(Found(what, shape, dtype, array, torch, batch=True), "image 0", _WANTED)
+    return [(image, pixel_format(shape[1:], channel_order)) for image in array]
+
+
+def check_batch_shape(shape: tuple[int, ...], dtype: str) -> None:
+    if len(shape) != 4:
+        hint = "list(images)" if dtype == "object" else "detect takes one image"
+        raise ValueError(f"images is a {dtype} array of shape {shape}; wanted (N, H, W, channels); {hint}")
+
+
+def described_export(image: object, exported: Exported, shape: tuple[int, ...]) -> str:
+    kind = article(type(image)).partition(" ")[2]
+    return f"a {exported.dtype} {kind} of shape {tuple(shape)}"
+
+
+def refuse_mask(image: NDArray[Any], name: str) -> None:
+    if isinstance(image, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; wanted one without a mask: {name.split()[0]}.filled(0)")
+
+
+def warn_of_turned(images: Iterable[tuple[str, object]]) -> None:
+    """One UserWarning, at the line outside this package that led here, if EXIF would turn any of the images."""
+    turned = [(name, found) for name, image in images if (found := _orientation(image)) in _TURNED]
+    if not turned:
+        return
+    (name, orientation), others = turned[0], len(turned) - 1
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "mtcnn_fast":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(
+        f"{name} has EXIF orientation {orientation}{f' (and {others} more have one)' * bool(others)} and is taken as "
+        "stored: turned faces are not found; upright it comes from mtcnn_fast.read(path), and from "
+        "PIL.ImageOps.exif_transpose(image)",
+        UserWarning,
+        stacklevel=level,
+    )
+
+
+def _orientation(image: object) -> int:
+    if not is_pil(image):
+        return 1
+    try:
+        found = image.getexif().get(_EXIF_ORIENTATION, 1)  # type: ignore[attr-defined]
+    except Exception:  # damaged EXIF says nothing of how a picture is held
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _pil_pixels(image: Any, name: str) -> tuple[NDArray[np.uint8], str]:
+    if image.mode not in _PIL_FORMATS:
+        wanted = "wanted RGB, RGBA or L"
+        raise ValueError(f"{name} is a PIL image in mode {image.mode!r}; {wanted}{pil_hint(image)}")
+    # Pillow's readers of single formats raise whatever comes up in a damaged file: SyntaxError, struct.error, ...
+    with named(name, OSError):
         array = np.asarray(image)
-        check_shape(array.shape, name)
-        return array, _PIL_FORMATS[mode]
-    if not isinstance(image, np.ndarray):
-        hint = "; detect_batch takes several images" if isinstance(image, list | tuple) else ""
-        raise TypeError(f"{name} is {article(type(image))}; {_WANTED}{hint}")
-    if image.dtype != np.uint8:
-        hint = layout_hint(image.shape)
-        if np.issubdtype(image.dtype, np.floating):
-            hint += "; pixels in 0..1 become so by (image * 255).round().astype(numpy.uint8)"
-        raise TypeError(f"{name} is {described(image)}; {_WANTED}{hint}")
-    check_shape(image.shape, name)
-    return image, pixel_format(image.shape, channel_order)
+    if not is_image_shape(array.shape):
+        raise refusal(Found("a PIL image", array.shape, "uint8"), name, _WANTED)
+    return array, _PIL_FORMATS[image.mode]
 
 
 def pixel_format(shape: tuple[int, ...], channel_order: str) -> str:
@@ -64,23 +151,3 @@ def has_zero_stride(image: NDArray[Any]) -> bool:
 def walkable(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The same pixels in a layout that the core can walk: the array itself, save for repeated rows or columns."""
     return np.ascontiguousarray(image) if has_zero_stride(image) else image
-
-
-def check_shape(shape: tuple[int, ...], name: str, wanted: str = _WANTED) -> None:
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
-        raise ValueError(f"{name} has shape {shape}; {wanted}{layout_hint(shape)}")
-    if 0 in shape:
-        raise ValueError(f"{name} has shape {shape}: a side is zero; {wanted}")
-
-
-def layout_hint(shape: tuple[int, ...]) -> str:
-    if len(shape) == 4:
-        return "; several images in one array are for detect_batch"
-    if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4):
-        return "; channels come last: image.transpose(1, 2, 0)"
-    return ""
-
-
-def article(kind: type) -> str:
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return f"a {module}{kind.__qualname__}"

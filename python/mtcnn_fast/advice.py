@@ -1,0 +1,135 @@
+"""What an error message says of something that is no image, and the Python that makes one of it.
+
+Every expression here is evaluated by tests/test_advice.py, which looks for a face in what it gives.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtcnn_fast.checks import article
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_CHANNELS = (1, 3, 4)
+
+# Cameras and scanners that give more than 8 bits give 10, 12, 14 or 16: greatest value, and what 255 times is that.
+_DEPTHS = ((1023, 4), (4095, 16), (16383, 64), (65535, 257))
+
+
+@dataclass(frozen=True)
+class Found:
+    """An array that is no image."""
+
+    what: str
+    """In words, of one image."""
+    shape: tuple[int, ...]
+    dtype: str
+    values: NDArray[Any] | None = None
+    """To look at their range; None where they are on a GPU, or of a type that NumPy lacks."""
+    torch: bool = False
+    """Whether its methods are PyTorch's."""
+    batch: bool = False
+    """Whether it holds several images, and may."""
+
+
+def is_torch(image: object) -> bool:
+    # By a method, so that subclasses of tensors in other packages count.
+    return hasattr(image, "permute")
+
+
+def is_image_shape(shape: tuple[int, ...]) -> bool:
+    return (len(shape) == 2 or (len(shape) == 3 and shape[2] in _CHANNELS)) and 0 not in shape
+
+
+def refusal(found: Found, name: str, wanted: str) -> TypeError | ValueError:
+    """The error for an array that is not of type uint8 or not of an image's shape."""
+    if found.dtype != "uint8":
+        return TypeError(f"{name} is {found.what}; {wanted}{_array_hint(found)}")
+    shape = found.shape[1:] if found.batch else found.shape
+    if len(shape) in (2, 3) and 0 in shape:
+        return ValueError(f"{name} has shape {shape}: a side is zero; {wanted}")
+    return ValueError(f"{name} has shape {shape}; {wanted}{_array_hint(found)}")
+
+
+def refusal_of_object(image: object, name: str, wanted: str) -> TypeError:
+    """The error for what is no array."""
+    if image is None:
+        return TypeError(f"{name} is None, which is what cv2.imread gives for a file that it cannot read; {wanted}")
+    if isinstance(image, list | tuple):
+        hint = "; detect_batch takes several images"
+    elif hasattr(image, "__array__") or hasattr(image, "__array_interface__"):
+        hint = "; try numpy.asarray(image)"
+    else:
+        hint = file_hint(image)
+    return TypeError(f"{name} is {article(type(image))}; {wanted}{hint}")
+
+
+def file_hint(source: object) -> str:
+    """What reads an image, if this is a file or a file's path or content."""
+    if isinstance(source, str | os.PathLike):
+        return "; a file is read by mtcnn_fast.read(path)"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "; a file's content is read by mtcnn_fast.read(data)"
+    return "; an open file is read by mtcnn_fast.read(file)" if hasattr(source, "read") else ""
+
+
+def pil_hint(image: Any) -> str:
+    """What makes an image of a PIL image whose mode `detect` does not take."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        try:
+            values = np.asarray(image)
+        except Exception:  # a file that is cut off has no range, and its mode is wrong all the same
+            values = None
+        dtype = "float32" if image.mode == "F" else "int32"
+        return _value_hint(dtype, values, "numpy.asarray(image)", torch=False, plain='image.convert("L")')
+    if image.mode == "La":
+        return '; image.convert("LA").convert("RGB") makes one of it'
+    # Pillow warns where a palette with an alpha for each color is converted to RGB.
+    to = "RGBA" if isinstance(image.info.get("transparency"), bytes) else "RGB"
+    return f'; image.convert("{to}") makes one of it'
+
+
+def _array_hint(found: Found) -> str:
+    expression, hint = "images" if found.batch else "image", ""
+    if len(found.shape) == 4 and not found.batch:
+        hint += "; several images in one array are for detect_batch"
+    if len(found.shape) in (3, 4) and found.shape[-3] in _CHANNELS and found.shape[-1] not in _CHANNELS:
+        axes = "(1, 2, 0)" if len(found.shape) == 3 else "(0, 2, 3, 1)"
+        expression += f".{'permute' if found.torch else 'transpose'}{axes}"
+        hint += f"; channels come last: {expression}"
+    if found.dtype == "uint8":
+        return hint
+    return hint + _value_hint(found.dtype, found.values, expression, found.torch)
+
+
+def _value_hint(dtype: str, values: NDArray[Any] | None, expression: str, torch: bool, plain: str | None = None) -> str:
+    """What makes uint8 pixels of the expression's values; `plain`: if they are from 0 to 255 already."""
+    cast = ".to(torch.uint8)" if torch else ".astype(numpy.uint8)"
+    if dtype == "bool":
+        return f"; {expression}{cast} * 255 makes pixels of it"
+    is_float = dtype.startswith(("float", "bfloat"))
+    if not is_float and not dtype.startswith(("int", "uint")):
+        return ""
+    plain = plain or (f"{expression}.round(){cast}" if is_float else f"{expression}{cast}")
+    # PyTorch does not divide its unsigned types of more than 8 bits.
+    whole = f"{expression}.int()" if torch else expression
+    by_unit = f"({expression} * 255).round(){cast}"
+    by_depth = {most: f"({whole} // {divisor}){cast}" for most, divisor in _DEPTHS}
+    if values is None or values.size == 0:
+        other = f"0 to 1 by {by_unit}" if is_float else f"0 to 65535 by {by_depth[65535]}"
+        return f"; values from 0 to 255 become pixels by {plain}, from {other}"
+    low, high = float(values.min()), float(values.max())
+    found = f"; its values are from {low:g} to {high:g}"
+    if low >= 0 and high <= (1 if is_float else 255):
+        return f"{found}: {by_unit if is_float else plain}"
+    if is_float:
+        return f"{found}: {plain}" if low >= 0 and high <= 255 else f"{found}, wanted 0 to 255"
+    if low >= 0 and high <= 65535:
+        return f"{found}: {next(by for most, by in by_depth.items() if high <= most)}"
+    return f"{found}, wanted 0 to 255"
