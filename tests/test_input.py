@@ -239,7 +239,7 @@ def test_subclasses_of_arrays(detector: MTCNN, face: NDArray[np.uint8], kind: ty
 
 
 @pytest.mark.parametrize(
-    ("file_format", "share"), [("JPEG", 0.5), ("PNG", 0.5), ("BMP", 0.5), ("TIFF", 0.7), ("GIF", 0.5), ("WEBP", 0.5)]
+    ("file_format", "share"), [("JPEG", 0.5), ("PNG", 0.5), ("BMP", 0.5), ("TIFF", 0.7), ("GIF", 0.5)]
 )
 def test_cut_off_pictures(
     detector: MTCNN, face: NDArray[np.uint8], astronaut: NDArray[np.uint8], file_format: str, share: float
@@ -250,10 +250,6 @@ def test_cut_off_pictures(
     def cut_off() -> Image.Image:
         return Image.open(io.BytesIO(whole.getvalue()[: int(len(whole.getvalue()) * share)]))
 
-    try:
-        cut_off()
-    except OSError:
-        pytest.skip("Pillow sees that already when it opens the file")
     with pytest.raises(OSError, match=r"^image: ."):
         detector.detect(cut_off())
     with pytest.raises(OSError, match=r"^image 3: ."):

@@ -140,6 +140,7 @@ def test_network_inputs_of_other_layouts_and_types() -> None:
         (ops.rnet, np.zeros((24, 24, 3), np.float32), ValueError),
         (ops.rnet, np.zeros((2, 3, 24, 24), np.float32), ValueError),
         (ops.rnet, None, TypeError),
+        (ops.rnet, np.ma.zeros((2, 24, 24, 3), np.float32), TypeError),
         (ops.onet, np.zeros((2, 24, 24, 3), np.float32), ValueError),
         (ops.onet, np.zeros((2, 48, 48, 3), np.complex64), TypeError),
     ],

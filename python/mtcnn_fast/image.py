@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtcnn_fast.advice import Found, is_image_shape, is_torch, pil_hint, refusal, refusal_of_object
-from mtcnn_fast.checks import article, described, named, text
+from mtcnn_fast.checks import article, described, is_masked, named, text
 from mtcnn_fast.protocols import Exported, copy_hint, is_exported, is_on_host, read_on_host
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def described_export(image: object, exported: Exported, shape: tuple[int, ...]) 
 
 
 def refuse_mask(image: NDArray[Any], name: str) -> None:
-    if isinstance(image, np.ma.MaskedArray):
+    if is_masked(image):
         raise TypeError(f"{name} is a masked array; wanted one without a mask: {name.split()[0]}.filled(0)")
 
 
