@@ -47,9 +47,11 @@ class Torch:
 
 
 class Offered:
-    """Of NumPy's own DLPack, which exports what is read-only to those alone who ask for version 1."""
+    """Of NumPy's own DLPack, which exports what is read-only from 2.1 on, to those who ask for version 1."""
 
     def __init__(self, array: NDArray[Any]) -> None:
+        if np.lib.NumpyVersion(np.__version__) < "2.1.0":
+            array = array.copy()
         self.__dlpack__, self.__dlpack_device__ = array.__dlpack__, array.__dlpack_device__
 
 
