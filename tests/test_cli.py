@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from PIL import Image
 
 import mtcnn_fast
 from conftest import leave_early
-from mtcnn_fast import MTCNN
+from mtcnn_fast import MTCNN, reading
 from mtcnn_fast.cli import main
 
 pytest.importorskip("cv2")
@@ -51,20 +52,21 @@ def test_one_line_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) ->
         f"{folder}/b/face.jpg: 1 face (512x512)",
         f"{folder}/a/face.jpg: 1 face (512x512)",
     ]
-    assert err == ""
+    closing, passed_over = err.splitlines()
+    assert re.fullmatch(r"4 pictures, 3 faces, \d+\.\d s", closing)
+    assert passed_over == "passed over: 1 .txt"
 
 
 def test_json(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert detect(folder / "a", folder / "c.png", "--json", "-") == 0
     out, err = capsys.readouterr()
     document = json.loads(out)
-    assert len(err.splitlines()) == 2
+    assert len(err.splitlines()) == 3
     assert [list(entry) for entry in document] == [["path", "width", "height", "faces"]] * 2
     assert document[0]["path"] == f"{folder}/a/face.jpg"
     assert (document[1]["width"], document[1]["height"], document[1]["faces"]) == (60, 40, [])
-    cv2: Any = pytest.importorskip("cv2")
-    image = cv2.imread(str(folder / "a" / "face.jpg"))
-    assert document[0]["faces"] == MTCNN(device="cpu", channel_order="bgr").detect(image).to_dicts()
+    image = mtcnn_fast.read(folder / "a" / "face.jpg")
+    assert document[0]["faces"] == MTCNN(device="cpu").detect(image).to_dicts()
 
     assert detect(folder / "a", folder / "c.png", "--json", tmp_path / "faces.json") == 0
     assert json.loads((tmp_path / "faces.json").read_text()) == document
@@ -77,7 +79,9 @@ def test_unreadable_files_are_named_and_survived(folder: Path, capsys: pytest.Ca
     missing = folder / "missing.jpg"
     assert detect(missing, folder, folder / "notes.txt", "--json", "-") == 1
     out, err = capsys.readouterr()
-    assert [Path(entry["path"]).name for entry in json.loads(out)] == ["c.png", "face.jpg", "face.jpg"]
+    records = json.loads(out)
+    assert [Path(entry["path"]).name for entry in records if "error" not in entry] == ["c.png", "face.jpg", "face.jpg"]
+    assert [list(entry) for entry in records if "error" in entry] == [["path", "error", "faces"]] * 4
     for path in (missing, folder / "a" / "broken.jpg", folder / "a" / "empty.png", folder / "notes.txt"):
         assert f"{path}: " in err
 
@@ -222,7 +226,7 @@ def test_a_bar_on_a_terminal(folder: Path, capsys: pytest.CaptureFixture[str], m
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert detect(folder, "--json", "/dev/full") == 1
-    assert capsys.readouterr().err == "/dev/full: No space left on device\n"
+    assert capsys.readouterr().err.splitlines()[0] == "/dev/full: No space left on device"
 
 
 def test_a_terminal_without_tqdm(
@@ -237,8 +241,21 @@ def test_a_terminal_without_tqdm(
 
 def test_without_opencv(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
+    assert detect(folder) == 0
     with pytest.raises(SystemExit):
-        detect(folder)
+        detect(folder, "--draw", folder / "drawn")
+    assert 'pip install "mtcnn_fast[cli]"' in capsys.readouterr().err
+
+
+def test_without_pillow(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    reading._pillow.cache_clear()
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    try:
+        with pytest.raises(SystemExit):
+            detect(folder)
+        assert main(["info"]) == 0
+    finally:
+        reading._pillow.cache_clear()
     assert 'pip install "mtcnn_fast[cli]"' in capsys.readouterr().err
 
 

@@ -9,6 +9,11 @@ from typing import TextIO
 from mtcnn_fast.writing import reason
 
 
+def shown(name: object) -> str:
+    """A name as a line can have it: what controls a terminal or ends a line is escaped."""
+    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in str(name))
+
+
 class Console:
     """Lines to stdout and stderr. A stream that refuses a line is given no more; the first refusal is told once.
 
@@ -57,6 +62,10 @@ class Console:
             _silence(sys.stdout)
             if not self.reader_has_left:
                 self.complain(f"stdout: {reason(error)}")
+
+    def end(self) -> None:
+        """To be called when the command has ended: what others have printed on stdout is written out."""
+        self.write("")
 
     def complain(self, line: str) -> None:
         """Prints a line on stderr."""

@@ -6,12 +6,16 @@ import argparse
 import inspect
 from typing import Any
 
+from mtcnn_fast.arguments import path
 from mtcnn_fast.detector import MTCNN
 
-# MTCNN's signature has the defaults.
+# MTCNN's signature has the defaults. Of None the text says what it stands for.
 _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("min_face_size", {"type": float, "metavar": "PX", "help": "shorter side of the smallest face looked for"}),
-    ("max_face_size", {"type": float, "metavar": "PX", "help": "of the largest; None: as large as the picture"}),
+    (
+        "max_face_size",
+        {"type": float, "metavar": "PX", "help": "of the largest face looked for (default: as large as the picture)"},
+    ),
     ("scale_factor", {"type": float, "metavar": "F", "help": "between pyramid levels"}),
     (
         "thresholds",
@@ -26,14 +30,24 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
             "help": "greatest overlap left per level, across levels, after R-Net, after O-Net",
         },
     ),
-    ("device", {"help": "auto, cpu, cuda or cuda:N"}),
-    ("profile", {"help": "whose numbers to give: reference, facenet-pytorch or mtcnn"}),
+    ("device", {"metavar": "DEVICE", "help": "auto (a GPU if there is one), cpu, cuda or cuda:N"}),
+    ("profile", {"choices": ("reference", "facenet-pytorch", "mtcnn"), "help": "whose numbers to give"}),
     (
         "precision",
-        {"help": "what to compute in: fp32, or fast (fp16 on a GPU, bf16 where the processor has tiles for it)"},
+        {
+            "choices": ("fp32", "fast"),
+            "help": "what to compute in; fast is fp16 on a GPU, bf16 where the processor has tiles for it, else fp32",
+        },
     ),
-    ("weights", {"metavar": "FILE", "help": "safetensors file; None: the embedded networks"}),
-    ("num_threads", {"type": int, "metavar": "N", "help": "None: the processors that this process may use"}),
+    ("weights", {"type": path, "metavar": "FILE", "help": "safetensors file (default: the embedded networks)"}),
+    (
+        "num_threads",
+        {
+            "type": int,
+            "metavar": "N",
+            "help": "CPU threads (default: as many as the affinity mask and the control group's CPU quota allow)",
+        },
+    ),
 )
 
 
@@ -47,7 +61,7 @@ def add_to(parser: argparse.ArgumentParser, *leave_out: str) -> None:
 
 def add_max_faces(parser: argparse.ArgumentParser) -> None:
     """Adds what `detect` takes beside the image."""
-    parser.add_argument("--max-faces", type=int, metavar="N", help="keep the N best of each picture; None: all")
+    parser.add_argument("--max-faces", type=int, metavar="N", help="keep the N best of each picture (default: all)")
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:

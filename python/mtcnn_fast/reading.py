@@ -145,7 +145,11 @@ def as_a_command() -> Iterator[None]:
     What Pillow warns of while a picture is read is told as that picture's damage, not on stderr. Pictures may have as
     many pixels as the engine takes, where Pillow refuses large ones to guard servers.
     """
-    image, _ = _pillow()
+    try:
+        image, _ = _pillow()
+    except ImportError:  # said where a picture is to be read
+        yield
+        return
     others, limit = warnings.showwarning, image.MAX_IMAGE_PIXELS
 
     def keep(message: Warning | str, *where: Any, **how: Any) -> None:
@@ -327,8 +331,11 @@ def _opened(source: Source) -> Iterator[BinaryIO]:
             raise OSError("stdin is closed")
         yield _whole(sys.stdin.buffer)
     elif isinstance(source, str | os.PathLike):
-        # Pillow would wait for ever for what a device or a pipe without a writer does not say.
-        mode = os.stat(source).st_mode  # noqa: PTH116 # a Path would make one slash of two, as a URL has them
+        try:
+            mode = os.stat(source).st_mode  # noqa: PTH116 # a Path would make one slash of two, as a URL has them
+        except ValueError as error:  # a NUL
+            raise OSError(f"no file can have this name: {error}") from error
+        # Some devices never end.
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
             raise OSError("it is a device or a socket, not a picture")
         with open(source, "rb") as file:  # noqa: PTH123

@@ -112,12 +112,12 @@ def _pictures(files: Iterable[tuple[K, str | os.PathLike[str]]], first_page_only
             continue
         first, rest = content
         yield Outcome(key, first, pages=first.pages)
-        reached = 0
+        last = first
         try:
-            for reached, picture in enumerate(rest, 1):
-                yield Outcome(key, picture, page=picture.page, pages=picture.pages)
+            for last in rest:
+                yield Outcome(key, last, page=last.page, pages=last.pages)
         except FAILURES as error:
-            yield Outcome(key, None, error=reason(error), page=reached + 1, pages=first.pages)
+            yield Outcome(key, None, error=reason(error), page=last.page + 1, pages=last.pages)
 
 
 def _read_ahead(files: Iterable[tuple[K, str | os.PathLike[str]]], first_page_only: bool) -> Iterator[tuple[K, _Read]]:

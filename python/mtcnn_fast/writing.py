@@ -27,9 +27,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     A link stays a link, to the new content; a file keeps its permissions. What is no regular file (a pipe, a device)
     is written as it stands. Raises OSError that names `path`.
     """
-    with _naming(path):
+    with naming(path):
         target = Path(os.path.realpath(path))
-        if _is_special(target):
+        if is_special(target):
             with target.open("wb") as file:
                 yield file
             return
@@ -62,7 +62,7 @@ def settle(file: BinaryIO) -> None:
 
 def check_folder(folder: str | os.PathLike[str]) -> Path:
     """Makes a folder, with those above it, and tries to write into it. Raises OSError that names it."""
-    with _naming(folder):
+    with naming(folder):
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         _try_to_write_into(place)
@@ -85,9 +85,9 @@ def check_destination(
         raise FileNotFoundError(f"there is no folder for {path}")
     if place.is_dir():
         raise IsADirectoryError(f"{path} is a folder; wanted the name of a file")
-    if _is_special(place):
+    if is_special(place):
         return place
-    with _naming(path):
+    with naming(path):
         _try_to_write_into(Path(os.path.realpath(place)).parent)
         if place.exists():
             for source in inputs:
@@ -109,9 +109,15 @@ def reason(error: BaseException) -> str:
     return " ".join(text.split())
 
 
+def line_of(error: BaseException) -> str:
+    """What an exception says, in one line, with the file that it is about."""
+    place = getattr(error, "filename", None)
+    return reason(error) if place is None else f"{os.fsdecode(place)}: {reason(error)}"
+
+
 @contextmanager
-def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """An OSError of the system names the file that was asked for: not its part, and not nothing at all."""
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Within it, an OSError of the system names the file that was asked for: not its part, and not nothing at all."""
     try:
         yield
     except OSError as error:
@@ -120,7 +126,8 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
+    """Whether a path is a pipe or a device: written as it stands, not replaced."""
     try:
         mode = path.stat().st_mode
     except OSError:

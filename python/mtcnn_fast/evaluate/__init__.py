@@ -9,6 +9,7 @@ Whatever is measured comes from `read_detections`, in the formats of any detecto
 
 from __future__ import annotations
 
+from mtcnn_fast.detecting import detect_to_file
 from mtcnn_fast.evaluate.coverage import Coverage
 from mtcnn_fast.evaluate.detection_files import PictureDetections, read_detections
 from mtcnn_fast.evaluate.fddb import (
@@ -25,7 +26,6 @@ from mtcnn_fast.evaluate.precision_recall import (
     average_precision,
     precision_recall,
 )
-from mtcnn_fast.evaluate.run import detect_to_file
 from mtcnn_fast.evaluate.wider import (
     PublishedCurve,
     WiderCurve,

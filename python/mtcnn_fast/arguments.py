@@ -1,0 +1,53 @@
+"""How every command reads its arguments and shows its help."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, NoReturn, TypeAlias
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows defaults as they are typed, and a wrong argument as one line."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"formatter_class": Formatter, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (options: {self.prog} --help)\n")
+
+
+class Formatter(argparse.HelpFormatter):
+    """Adds to the help of each option its default, unless the text has it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text, value = action.help, action.default
+        if not text or not action.option_strings or "(default:" in text or value in (None, argparse.SUPPRESS):
+            return text
+        if isinstance(value, list | tuple):
+            shown = " ".join(map(str, value))
+        else:
+            shown = {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+        return f"{text} (default: {shown.replace('%', '%%')})" if shown else text
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+"""To which a command is added."""
+
+
+def path(text: str) -> str:
+    """An argument that is a path: not empty, which elsewhere would be the folder that one is in, or nothing."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; wanted a path")
+    return text
+
+
+def lists_commands(parser: argparse.ArgumentParser) -> None:
+    """Without a command, the parser's help is printed on stderr, and the status is 2."""
+
+    def run(_: argparse.Namespace) -> int:
+        parser.print_help(sys.stderr)
+        return 2
+
+    parser.set_defaults(run=run)

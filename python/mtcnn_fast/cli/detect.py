@@ -1,0 +1,97 @@
+"""`mtcnn-fast detect`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from mtcnn_fast import reading
+from mtcnn_fast.arguments import Commands, path
+from mtcnn_fast.cli import searching
+from mtcnn_fast.detecting import Item
+from mtcnn_fast.finding import PassedOver, find
+from mtcnn_fast.results import FORMATS, format_of
+from mtcnn_fast.writing import reason
+
+
+def add_command(commands: Commands) -> None:
+    """Adds `detect`."""
+    parser = commands.add_parser(
+        "detect",
+        help="find faces in pictures and folders of pictures",
+        description="Finds faces in pictures and in folders of pictures, and prints one line a picture. A picture is "
+        "turned upright by its EXIF orientation first: all coordinates are pixels of the upright picture.",
+        epilog="Exit status: 0; 1 if a picture failed, is damaged or was not drawn, or if output was refused; 2 for "
+        "wrong arguments; 130 after Ctrl-C.",
+    )
+    parser.add_argument(
+        "paths", nargs="+", type=path, metavar="PATH", help="picture, folder to search to any depth, or - for stdin"
+    )
+    parser.add_argument(
+        "--draw",
+        type=path,
+        metavar="DIR",
+        help="write a copy of each picture, upright and with its faces drawn, to this folder (default: none)",
+    )
+    parser.add_argument(
+        "--json",
+        type=path,
+        metavar="FILE",
+        help="write the faces, in pixels of the upright pictures, to this file: one JSON document, or with the suffix "
+        ".jsonl a line a picture; - for stdout, and the lines on stderr (default: none)",
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, help="of --json: a document or lines (default: by the suffix, else json)"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with what an earlier run with this --json FILE has written; pictures that failed are tried again",
+    )
+    parser.add_argument(
+        "--pages",
+        choices=searching.PAGES,
+        default=searching.ALL,
+        help="which to search, of TIFFs with pages and of animations",
+    )
+    parser.add_argument("--clip", action="store_true", help="clip boxes to the picture")
+    searching.add_arguments(parser)
+    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
+
+
+def items_of(paths: list[str], leave_out: str | None = None) -> searching.Items:
+    """The pictures that paths name."""
+
+    def items(report: Callable[[str, str], object], passed_over: PassedOver) -> Iterator[Item]:
+        found = find(
+            paths,
+            reading.suffixes(),
+            leave_out=leave_out,
+            report=lambda error: report(str(error.filename), reason(error)),
+            passed_over=passed_over,
+        )
+        return (Item(each.path, each.path, "stdin" if each.below == "-" else each.below) for each in found)
+
+    return items
+
+
+def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    if arguments.paths.count(reading.STANDARD_INPUT) > 1:
+        error("argument PATH: - is given twice; stdin can be read once")
+    # For paths that lead nowhere no file and no folder is made.
+    nowhere = not any(name == reading.STANDARD_INPUT or os.path.lexists(name) for name in arguments.paths)
+    to_stdout = arguments.json == searching.STANDARD_OUTPUT
+    job = searching.Job(
+        items=items_of(arguments.paths, arguments.draw),
+        inputs=arguments.paths,
+        output=None if nowhere and not to_stdout else arguments.json,
+        kind=format_of(arguments.json or "", arguments.format),
+        resume=arguments.resume and not nowhere,
+        draw=None if nowhere else arguments.draw,
+        pages=arguments.pages,
+        lines=True,
+        counted=True,
+    )
+    return searching.run(arguments, job, error)

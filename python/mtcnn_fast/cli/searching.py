@@ -1,0 +1,202 @@
+"""What `detect` and `evaluate detect` do: open what is written, search, report, and keep what was done."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+from mtcnn_fast import MTCNN, detector_options
+from mtcnn_fast.cli import interrupts
+from mtcnn_fast.console import console, shown
+from mtcnn_fast.detecting import Item, Tally, detect_files, finder, settings_of, to_do_again
+from mtcnn_fast.drawings import Drawings
+from mtcnn_fast.extra import require
+from mtcnn_fast.finding import PassedOver
+from mtcnn_fast.results import File, Record, Stream
+from mtcnn_fast.streaming import BATCH_SIZE
+from mtcnn_fast.writing import JSON, check_destination, is_special, line_of, naming
+
+STANDARD_OUTPUT = "-"
+ALL, FIRST = PAGES = ("all", "first")
+
+_NEEDS = dict.fromkeys((".heic", ".heif", ".hif"), "pip install pillow-heif")
+
+
+class Items(Protocol):
+    """Gives the files to search, each time it is called."""
+
+    def __call__(self, report: Callable[[str, str], object], passed_over: PassedOver) -> Iterator[Item]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to search, and what to write."""
+
+    items: Items
+    """Told where to report, by name and reason, rows and folders that cannot be used."""
+    inputs: list[str]
+    """Files that are read, which no output replaces, and folders."""
+    output: str | None
+    """File of results, or STANDARD_OUTPUT."""
+    kind: str = "jsonl"
+    """Of results: one of `results.FORMATS`."""
+    resume: bool = True
+    draw: str | None = None
+    pages: str = FIRST
+    lines: bool = False
+    """Whether to print a line a picture."""
+    counted: bool = False
+    """Whether items can be counted first, for a bar that knows its end."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command that searches takes."""
+    parser.add_argument("--batch", type=int, default=BATCH_SIZE, metavar="N", help="pictures searched at a time")
+    detector_options.add_max_faces(parser)
+    detector_options.add_to(parser)
+
+
+def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn]) -> int:
+    """Does a job with the detector that the arguments describe; the exit status."""
+    began = time.monotonic()
+    with ExitStack() as stack:
+        try:
+            if arguments.batch < 1:
+                raise ValueError(f"batch is {arguments.batch}; wanted 1 or more")
+            detector = MTCNN(**detector_options.given(arguments))
+            clip = getattr(arguments, "clip", False)
+            find = finder(detector, arguments.max_faces, clip)
+            require("PIL.Image", "reading pictures")
+            drawings = None if job.draw is None else Drawings(job.draw, job.inputs)
+            settings = settings_of(detector, max_faces=arguments.max_faces, clip=clip, pages=job.pages)
+            results = _results(job, settings, drawings, stack)
+            bar = _bar(job, stack)
+        except (ImportError, OSError, RuntimeError, TypeError, ValueError) as reason:
+            error(line_of(reason))
+        report = _Report(bar, job)
+        tally, passed_over = Tally(), PassedOver()
+        steps = detect_files(
+            find,
+            job.items(report.not_searched, passed_over),
+            tally,
+            results=results,
+            drawings=drawings,
+            say=report.say,
+            complain=report.complain,
+            batch_size=arguments.batch,
+            first_page_only=job.pages == FIRST,
+            progress=report.progress,
+        )
+        ended: BaseException | None = None
+        try:
+            for _ in steps:
+                interrupts.check()
+                if report.nobody_reads and drawings is None:
+                    return 1
+        except (KeyboardInterrupt, OSError, ValueError) as reason:
+            ended = reason
+            steps.close()
+        well = tally.all_well and not report.failures
+        kept = None
+        try:
+            if isinstance(results, File):
+                kept = results.close(ended is None, well)
+            elif results is not None and not isinstance(ended, OSError):
+                results.close()
+        except OSError as reason:
+            ended = ended or reason
+    if isinstance(ended, ValueError):
+        error(str(ended))
+    if isinstance(ended, OSError):
+        console.complain(line_of(ended))
+    _sum_up(tally, passed_over, time.monotonic() - began)
+    if kept is not None and str(kept) != job.output:
+        console.complain(
+            f"{job.output} is an earlier run's; this one's results are in {kept}: --resume goes on with it"
+        )
+    if isinstance(ended, KeyboardInterrupt):
+        raise ended
+    return int(not well or tally.damaged > 0 or ended is not None or (not tally.pictures and bool(str(passed_over))))
+
+
+class _Report:
+    """Says what happens, beside a bar if there is one."""
+
+    def __init__(self, bar: Any, job: Job) -> None:
+        self._bar, self._job = bar, job
+        self._to_stdout = job.output == STANDARD_OUTPUT
+        self.failures = 0
+        """Rows and folders that could not be used."""
+
+    @property
+    def nobody_reads(self) -> bool:
+        """Whether all that is written goes to a stdout that takes no more."""
+        return console.refused and (self._to_stdout or self._job.output is None)
+
+    def say(self, line: str) -> None:
+        if self._job.lines:
+            self._print(console.complain if self._to_stdout else console.say, line)
+
+    def complain(self, name: str, reason: str) -> None:
+        self._print(console.complain, f"{shown(name)}: {reason}")
+
+    def not_searched(self, name: str, reason: str) -> None:
+        self.failures += 1
+        self.complain(name, reason)
+
+    def progress(self, count: int) -> None:
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def _print(self, to: Callable[[str], object], line: str) -> None:
+        if self._bar is None:
+            to(line)
+        else:
+            with self._bar.external_write_mode():
+                to(line)
+
+
+def _bar(job: Job, stack: ExitStack) -> Any:
+    if sys.stderr is None or not sys.stderr.isatty():
+        return None
+    tqdm = require("tqdm", "a progress bar").tqdm
+    total = sum(1 for _ in job.items(lambda name, reason: None, PassedOver())) if job.counted else None
+    return stack.enter_context(tqdm(total=total, unit="picture"))
+
+
+def _results(job: Job, settings: Record, drawings: Drawings | None, stack: ExitStack) -> File[Item] | Stream | None:
+    if job.output is None:
+        if job.resume:
+            raise ValueError("--resume goes on with a file of results; wanted --json FILE with it")
+        return None
+    if job.output == STANDARD_OUTPUT:
+        if sys.stdout is None:
+            raise OSError("stdout is closed; wanted it open, or a file for --json")
+        return Stream(console.write, job.kind)
+    path = check_destination(job.output, JSON, [name for name in job.inputs if name != STANDARD_OUTPUT])
+    if is_special(path):
+        with naming(path):
+            # Unbuffered: what was refused once must not be tried again on closing.
+            file = stack.enter_context(path.open("wb", buffering=0))
+
+        def write(text: str) -> None:
+            with naming(path):
+                file.write(text.encode())
+
+        return Stream(write, job.kind)
+    return File(path, job.kind, settings, resume=job.resume, to_do_again=to_do_again(drawings))
+
+
+def _sum_up(tally: Tally, passed_over: PassedOver, seconds: float) -> None:
+    if tally.pictures:
+        console.complain(f"{tally}, {seconds:.1f} s")
+    else:
+        console.complain("no pictures found")
+    if str(passed_over):
+        remedies = {_NEEDS[suffix] for suffix in passed_over.suffixes if suffix in _NEEDS}
+        console.complain("; ".join([str(passed_over), *(f"HEIC: {remedy}" for remedy in remedies)]))

@@ -1,0 +1,72 @@
+"""Files of pictures with their faces drawn: where each goes, and writing it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mtcnn_fast.drawing import draw
+from mtcnn_fast.extra import require
+from mtcnn_fast.writing import check_folder, replacing
+
+if TYPE_CHECKING:
+    from mtcnn_fast.detections import Detections
+    from mtcnn_fast.reading import Picture
+
+# Formats that keep colours and one picture as they are; a drawing of any other picture is a PNG.
+_KEPT = frozenset((".avif", ".bmp", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+_QUALITY = 95
+
+
+class Drawings:
+    """Writes a drawing of each picture: no two at one place, and none over a picture that is read.
+
+    folder: is made, and tried. arguments: the files and folders that pictures are read from. Raises ImportError
+    without OpenCV, OSError for a folder that cannot be written into.
+    """
+
+    def __init__(self, folder: str, arguments: Iterable[str]) -> None:
+        require("cv2", "drawing faces")
+        self.folder = check_folder(folder)
+        place = os.path.realpath(folder)
+        read = [Path(os.path.realpath(argument)) for argument in arguments]
+        self._files = {str(path) for path in read if not path.is_dir()}
+        # A folder for drawings below one that is searched is left out of the search.
+        self._searched = [path for path in read if path.is_dir() and path not in Path(place).parents]
+        # Hashes, a fifth of the paths' memory.
+        self._taken: set[int] = set()
+
+    def write(self, picture: Picture, faces: Detections, below: str) -> str:
+        """Writes the drawing of a picture at `below` under its argument; the path. Raises OSError that names it."""
+        path = self._choose(Path(below), picture.page if picture.pages > 1 else None)
+        image = require("PIL.Image", "writing pictures")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        kind = image.registered_extensions()[path.suffix.lower()]
+        with replacing(path) as file:
+            image.fromarray(draw(picture.pixels, faces)).save(file, format=kind, quality=_QUALITY)
+        self.keep(str(path))
+        return str(path)
+
+    def keep(self, drawing: str) -> None:
+        """Notes a drawing that is not to be replaced, such as one of the run that this one goes on with."""
+        self._taken.add(hash(os.path.realpath(drawing)))
+
+    def _choose(self, below: Path, page: int | None) -> Path:
+        suffix = below.suffix if below.suffix.lower() in _KEPT else ".png"
+        stem = below.stem if page is None else f"{below.stem}-page{page}"
+        path, count = self.folder / below.with_name(f"{stem}{suffix}"), 1
+        while not self._is_free(path):
+            count += 1
+            path = self.folder / below.with_name(f"{stem}-{count}{suffix}")
+        return path
+
+    def _is_free(self, path: Path) -> bool:
+        real = os.path.realpath(path)
+        if hash(real) in self._taken or real in self._files:
+            return False
+        return not (path.exists() and any(folder in Path(real).parents for folder in self._searched))

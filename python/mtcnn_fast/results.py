@@ -1,0 +1,362 @@
+"""Files of results: a record a picture, written as it comes, and gone on with by a later run.
+
+A record is `{"path", "width", "height", "faces"}`, with `"page"` and `"pages"` where a file has several, `"damaged"`
+where the decoder had to make something up, `"drawing"` where a drawing was written; a picture that failed is `{"path",
+"error", "faces": []}`. A file is one JSON document, a list of records, or JSON lines.
+
+While a run lasts, records go to a file of lines: FILE itself for JSON lines, unless an earlier FILE is there, else
+FILE.part. What failed and is tried again goes to that file's `.retried`, which is merged in at the end or by the next
+run. The settings of the run are beside the lines, in `.settings`. Whatever ends the run, each record is in one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, TypeVar
+
+from mtcnn_fast.streaming import Outcome
+from mtcnn_fast.writing import naming, replacing, settle, write_whole
+
+T = TypeVar("T")
+
+Record = dict[str, Any]
+
+FORMATS = ("json", "jsonl")
+
+# Where a record that was tried again has the number of its picture, until it is merged.
+_NUMBER = " number"
+
+# A process that is killed loses nothing that was written; a machine that goes down, at most what came since.
+_SECONDS_BETWEEN_SETTLING = 5.0
+
+
+def record_of(outcome: Outcome[Any], path: str, drawing: str | None = None) -> Record:
+    """The record of a picture or of a page, in JSON's types. drawing: the path of the one that was written."""
+    record: Record = {"path": path}
+    if outcome.pages > 1 or outcome.page:
+        record |= {"page": outcome.page, "pages": outcome.pages}
+    if outcome.picture is not None:
+        height, width = outcome.picture.pixels.shape[:2]
+        record |= {"width": width, "height": height}
+    if outcome.error is not None:
+        record["error"] = outcome.error
+    record["faces"] = [] if outcome.faces is None else outcome.faces.to_dicts()
+    if outcome.picture is not None and outcome.picture.damage is not None:
+        record["damaged"] = outcome.picture.damage
+    if drawing is not None:
+        record["drawing"] = drawing
+    return record
+
+
+def format_of(file: str, given: str | None) -> str:
+    """One of FORMATS: as given, or by the file's suffix; a document for any other."""
+    return given or ("jsonl" if file.lower().endswith((".jsonl", ".ndjson")) else "json")
+
+
+class Stream:
+    """Results on stdout, or into a pipe or a device: written as they come, and never read."""
+
+    def __init__(self, write: Callable[[str], object], kind: str) -> None:
+        self._write = write
+        self._document = kind == "json"
+        self._count = 0
+
+    def add(self, record: Record) -> None:
+        """Writes a record."""
+        before = ("," if self._count else "[") + "\n" if self._document else ""
+        self._write(before + json.dumps(record) + ("" if self._document else "\n"))
+        self._count += 1
+
+    def close(self) -> None:
+        """Ends the document."""
+        if self._document:
+            self._write("\n]\n" if self._count else "[]\n")
+
+
+class File(Generic[T]):
+    """Results in a regular file.
+
+    settings: all that results depend on, in JSON's types. resume: go on with what an earlier run has written, if there
+    is any. to_do_again: of the records of a picture, whether it is searched again.
+
+    Raises OSError that names the file, ValueError for an earlier run of other settings or a damaged file, and
+    FileExistsError for lines of a run that was cut off, without resume.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        kind: str,
+        settings: Record,
+        *,
+        resume: bool = False,
+        to_do_again: Callable[[list[Record]], bool],
+    ) -> None:
+        self.file = file
+        self._document = kind == "json"
+        self._to_do_again = to_do_again
+        part = file.with_name(file.name + ".part")
+        self._keeps_earlier = _has_content(file)
+        self._begun = False
+        if resume:
+            self._lines = self._left_by_an_earlier_run(part)
+        elif _has_content(part):
+            raise FileExistsError(
+                f"{part} is there, of a run that was cut off: --resume goes on with it; remove it to start anew"
+            )
+        else:
+            self._lines = part if self._document or self._keeps_earlier else file
+        self._retried = _beside(self._lines, ".retried")
+        # As they will be read back: tuples become lists.
+        settings = json.loads(json.dumps(settings))
+        if self._begun:
+            _merge(self._lines, self._retried)
+            _cut(self._lines, _parsed)
+            # A finished document keeps no settings, and needs none if nothing is to be added.
+            self._without_settings = not _beside(self._lines, ".settings").exists()
+            if not self._without_settings:
+                self._check_settings(settings)
+        else:
+            self._without_settings = False
+            for old in (self._lines, self._retried):
+                old.unlink(missing_ok=True)
+            write_whole(_beside(self._lines, ".settings"), json.dumps(settings, indent=1).encode() + b"\n")
+        self._out = self._lines.open("ab")
+        self._again: BinaryIO | None = None
+        self._settled = time.monotonic()
+
+    def remaining(
+        self, files: Iterable[tuple[str, T]], done: Callable[[list[Record]], object]
+    ) -> Iterator[tuple[str, T, int | None]]:
+        """The files that are still to be searched, with their names, and for `add`, if it failed before, the number.
+
+        done: is told of the records of each that needs nothing more. Raises ValueError where the file has others.
+        """
+        earlier = _groups(self._lines, _parsed) if self._begun else iter(())
+        number = 0
+        for number, (name, file) in enumerate(files, 1):
+            records = next(earlier, None)
+            if records is None:
+                yield name, file, None
+            elif _name(records[0]) != name:
+                raise self._other_pictures(records, number, repr(name))
+            elif self._to_do_again(records):
+                yield name, file, number
+            else:
+                done(records)
+        further = next(earlier, None)
+        if further is not None:
+            raise self._other_pictures(further, number + 1, "no more")
+
+    def add(self, record: Record, again: int | None = None) -> None:
+        """Writes a record. again: as `remaining` said of the file."""
+        if self._without_settings:
+            raise ValueError(
+                f"{self.file} is there, but not the settings that it was begun with "
+                f"({_beside(self._lines, '.settings')}); remove it, or name another file"
+            )
+        if again is not None and self._again is None:
+            self._again = self._retried.open("ab")
+        out = self._out if again is None or self._again is None else self._again
+        with naming(self.file):
+            out.write(json.dumps(record if again is None else [again, record]).encode() + b"\n")
+            out.flush()
+            if time.monotonic() - self._settled > _SECONDS_BETWEEN_SETTLING:
+                os.fsync(out.fileno())
+                self._settled = time.monotonic()
+
+    def close(self, complete: bool, all_well: bool) -> Path:
+        """Ends the run: complete, if it went through all pictures; all_well, if none is to be searched again.
+
+        Returns where the results are: not in `file`, if the run was cut off and an earlier one's are there.
+        """
+        for out in filter(None, (self._out, self._again)):
+            with naming(self.file), out:
+                settle(out)
+        _merge(self._lines, self._retried)
+        if self._lines == self.file or (self._keeps_earlier and not complete):
+            return self._lines
+        if self._document:
+            _write_document(self._lines, self.file)
+            self._lines.unlink()
+        else:
+            self._lines.replace(self.file)
+        settings, kept = _beside(self._lines, ".settings"), _beside(self.file, ".settings")
+        if settings.exists():
+            settings.replace(kept)
+        if self._document and complete and all_well:
+            kept.unlink(missing_ok=True)
+        return self.file
+
+    def _left_by_an_earlier_run(self, part: Path) -> Path:
+        self._begun = True
+        if part.exists():
+            return part
+        if not self._keeps_earlier:
+            self._begun = False
+            return part if self._document else self.file
+        if not self._document:
+            return self.file
+        _write_lines(self.file, part)
+        settings = _beside(self.file, ".settings")
+        if settings.exists():
+            write_whole(_beside(part, ".settings"), settings.read_bytes())
+        # The lines begin with all that the file has.
+        self._keeps_earlier = False
+        return part
+
+    def _check_settings(self, settings: Record) -> None:
+        path = _beside(self._lines, ".settings")
+        try:
+            earlier = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        differing = [key for key in settings if not isinstance(earlier, dict) or earlier.get(key) != settings[key]]
+        if differing:
+            raise ValueError(
+                f"{self.file} was begun with other settings: {', '.join(differing)}; remove it, or name another file"
+            )
+
+    def _other_pictures(self, records: list[Record], number: int, wanted: str) -> ValueError:
+        return ValueError(
+            f"{self.file} is of other pictures: picture {number} is {_name(records[0])!r} there, and {wanted} here; "
+            "name another file"
+        )
+
+
+def failed(records: list[Record]) -> bool:
+    """Whether a picture, or a page of it, could not be searched."""
+    return any("error" in record for record in records)
+
+
+def _name(record: Record) -> str:
+    name = record.get("path", record.get("name"))
+    if not isinstance(name, str):
+        raise ValueError(f"a record has no path: {json.dumps(record)[:80]}")
+    return name
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _ends(record: Record) -> bool:
+    """Whether a record is the last of its picture's."""
+    return "error" in record or record.get("page", 0) == record.get("pages", 1) - 1
+
+
+Parse = Callable[[bytes, Path, int], Record]
+
+
+def _parsed(line: bytes, file: Path, number: int) -> Record:
+    """The record in a line of a file."""
+    with suppress(RecursionError, ValueError):
+        record = json.loads(line)
+        if isinstance(record, dict) and isinstance(record.get("faces"), list):
+            _name(record)
+            return record
+    raise ValueError(f"{file}:{number}: not a line that this command has written")
+
+
+def _parsed_retried(line: bytes, file: Path, number: int) -> Record:
+    """The record in a line of what was tried again, with the number of its picture."""
+    with suppress(TypeError, ValueError):
+        picture, record = json.loads(line)
+        return {**record, _NUMBER: picture}
+    raise ValueError(f"{file}:{number}: not a line that this command has written")
+
+
+def _groups(lines: Path, parse: Parse) -> Iterator[list[Record]]:
+    """The records of each picture."""
+    group: list[Record] = []
+    with lines.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            record = parse(line, lines, number)
+            if record.get("page", 0) == 0 and group:
+                yield group
+                group = []
+            group.append(record)
+    if group:
+        yield group
+
+
+def _cut(lines: Path, parse: Parse) -> None:
+    """Cuts off a line that was not written to its end, and a picture whose last page is not there."""
+    whole = reached = 0
+    with lines.open("r+b") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                break
+            reached += len(line)
+            if _ends(parse(line, lines, number)):
+                whole = reached
+        file.truncate(whole)
+
+
+def _merge(lines: Path, retried: Path) -> None:
+    """Puts what was tried again into the place of what had failed."""
+    if not retried.exists():
+        return
+    _cut(lines, _parsed)
+    _cut(retried, _parsed_retried)
+    later = _groups(retried, _parsed_retried)
+    following = next(later, None)
+    with replacing(lines) as file:
+        for number, records in enumerate(_groups(lines, _parsed), 1):
+            if following is not None and following[0][_NUMBER] == number:
+                records, following = following, next(later, None)
+            for record in records:
+                record.pop(_NUMBER, None)
+                file.write(json.dumps(record).encode() + b"\n")
+    retried.unlink()
+
+
+def _write_document(lines: Path, document: Path) -> None:
+    with replacing(document) as file, lines.open("rb") as records:
+        before = b"["
+        for line in records:
+            file.write(before + b"\n" + line.rstrip(b"\n"))
+            before = b","
+        file.write(b"[]\n" if before == b"[" else b"\n]\n")
+
+
+def _write_lines(document: Path, lines: Path) -> None:
+    """Makes lines of a document: one by one, as this module writes it, or else of the whole in memory."""
+    try:
+        with replacing(lines) as file:
+            for record in _records_by_line(document):
+                file.write(json.dumps(record).encode() + b"\n")
+    except ValueError:
+        with replacing(lines) as file:
+            for record in _records(document):
+                file.write(json.dumps(record).encode() + b"\n")
+
+
+def _records_by_line(document: Path) -> Iterator[Record]:
+    with document.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            text = line.strip().removesuffix(b",")
+            if text not in (b"[", b"]", b"[]", b""):
+                yield _parsed(text, document, number)
+
+
+def _records(document: Path) -> list[Record]:
+    try:
+        records = json.loads(document.read_bytes())
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{document} is not a JSON document to go on with: {error}") from error
+    if not isinstance(records, list):
+        raise ValueError(f"{document} is not a list of records to go on with")
+    return [_parsed(json.dumps(record).encode(), document, number) for number, record in enumerate(records, 1)]
