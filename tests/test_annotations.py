@@ -180,12 +180,19 @@ def test_voc_survives_what_is_bad(write: Write, tmp_path: Path) -> None:
     broken = write("b.xml", "<annotation>\n<object>\n</annotation>")
     write("c.xml", voc("", ""))
     write("d.xml", '<?xml version="1.0" encoding="no-such"?><annotation/>')
+    write("e.xml", "<html><object/></html>")
     found, problems = listed(tmp_path)
-    assert [picture(annotation) for annotation in found] == [("a.jpg", [[4, 4, 9, 9]], [False])]
-    assert len(problems) == 5
+    assert [picture(annotation) for annotation in found] == [
+        ("a.jpg", [[4, 4, 9, 9]], [False]),
+        ("c", [], []),
+        ("d", [], []),
+    ]
+    assert [annotation.complete for annotation in found] == [False, True, True]
+    assert len(problems) == 4
     assert "object 1: 'x' is not a number" in problems[0]
+    assert "object 2: 0 <bndbox>" in problems[1]
     assert problems[2].startswith(f"{broken}:3: ")
-    assert "<filename>" in problems[3]
+    assert "its root is <html>" in problems[3]
 
 
 CELEBA_BOXES = """\
@@ -212,10 +219,17 @@ def test_celeba(write: Write, tmp_path: Path) -> None:
     (tmp_path / "Img" / "img_celeba").mkdir(parents=True)
     for source in (path, path.parent):
         found, problems = listed(source)
-        assert [annotation.name for annotation in found] == ["000001.jpg", "000003.jpg", "000004.jpg"]
+        assert [annotation.name for annotation in found] == [f"00000{number}.jpg" for number in (1, 2, 3, 4)]
+        # The box without an area is lost.
+        assert [(len(annotation.boxes), annotation.complete) for annotation in found] == [
+            (1, True),
+            (0, False),
+            (1, True),
+            (1, True),
+        ]
         assert found[0].boxes.tolist() == [[95, 71, 321, 384]]
         assert found[0].landmarks.tolist() == [[[165, 184], [244, 176], [196, 249], [194, 271], [266, 260]]]
-        assert found[2].landmarks[0, 0].tolist() == [796, 539]
+        assert found[3].landmarks[0, 0].tolist() == [796, 539]
         assert found[0].path == tmp_path / "Img" / "img_celeba" / "000001.jpg"
         assert len(problems) == 1
         assert problems[0].startswith(f"{path}:4: ")
@@ -224,10 +238,14 @@ def test_celeba(write: Write, tmp_path: Path) -> None:
 def test_celeba_lists_that_differ(write: Write) -> None:
     path = write("list_bbox_celeba.txt", CELEBA_BOXES)
     rows = CELEBA_LANDMARKS.splitlines()
+    path.write_text(CELEBA_BOXES.replace("72  94   0   0", "72  94  10  10"))
     write("list_landmarks_celeba.txt", "\n".join([*rows[:2], rows[5], "000003.jpg 1 2 3", rows[2]]))
     found, problems = listed(path)
-    assert [annotation.landmarks[0, 0].tolist() for annotation in found] == [[165, 184], [796, 539]]
-    assert ["000002.jpg" in problems[0], "3 numbers" in problems[1]] == [True, True]
+    assert [annotation.landmarks[0, 0].tolist() for annotation in found[::3]] == [[165, 184], [796, 539]]
+    assert ["000002.jpg" in problems[0], "3 numbers" in problems[1], len(problems)] == [True, True, 2]
+    assert [(len(annotation.boxes), annotation.complete) for annotation in found] == [(1, True)] * 4
+    assert np.isnan(found[1].landmarks).all()
+    assert np.isnan(found[2].landmarks).all()
     path.write_text("image 1 2 3 4\n")
     with pytest.raises(ValueError, match="wanted the number of rows"):
         listed(path, "celeba")
@@ -249,7 +267,25 @@ def test_facepoint(write: Write) -> None:
     )
     path = write("train.txt", "\n".join(rows))
     found, problems = listed(path)
-    assert [annotation.name for annotation in found] == ["lfw_5590/Aaron.jpg", "some folder/b.jpg", "f.jpg"]
+    assert [annotation.name for annotation in found] == [
+        "lfw_5590/Aaron.jpg",
+        "some folder/b.jpg",
+        "c.jpg",
+        "d.jpg",
+        "e.jpg",
+        "f.jpg",
+    ]
+    # What costs the landmarks does not cost the box.
+    assert [len(annotation.boxes) for annotation in found] == [1, 1, 1, 1, 0, 1]
+    assert [annotation.complete for annotation in found] == [True, True, True, True, False, True]
+    assert [bool(np.isnan(annotation.landmarks).any()) for annotation in found] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
     assert found[0].boxes.tolist() == [[84, 92, 161, 169]]
     assert found[0].landmarks[0].tolist() == [
         [106.25, 107.75],
@@ -296,7 +332,6 @@ def test_coco(write: Write) -> None:
         ({"image_id": 7, "bbox": [1, 2, 3, None]}, "bbox"),
         ({"image_id": 7, "bbox": [1, 2, 0, 4]}, "no area"),
         ({"image_id": 7, "bbox": [1, 2, 3, 10**400]}, "bbox"),
-        ({"image_id": 7, "bbox": [1, 2, 3, 4], "keypoints": [1, 2, 3]}, "keypoints"),
     ],
 )
 def test_coco_survives_what_is_bad(write: Write, label: object, words: str) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from posixpath import splitext
 
 from mtcnn_fast.annotations import backgrounds, celeba, coco, facepoint, voc, wider
-from mtcnn_fast.annotations.base import Annotation, Problems, lines, numbers
+from mtcnn_fast.annotations.base import Annotation, Problems, Reading, Wanted
+from mtcnn_fast.annotations.selection import Listed, gathered, names
 from mtcnn_fast.checks import described
+from mtcnn_fast.finding import PassedOver, find
+from mtcnn_fast.text_files import lines
 
 __all__ = ["FORMATS", "Annotation", "Problems", "read"]
 
@@ -33,6 +37,7 @@ def read(
     images: str | os.PathLike[str] | None = None,
     only: str | os.PathLike[str] | None = None,
     problems: Problems | None = None,
+    passed_over: PassedOver | None = None,
 ) -> Iterator[Annotation]:
     """The labelled pictures of a data set, in its order, read as they are asked for.
 
@@ -40,57 +45,80 @@ def read(
     * format: one of FORMATS; None: told from the path, and from the first lines of a text file. "backgrounds" must be
       named: any folder of pictures looks like one.
     * images: the folder of the pictures; None: where the data set keeps it.
-    * only: a text file that lists the pictures to take: names or stems, one a line, with their folders or without.
-    * problems: is told of every row and file that cannot be used, and of every picture in `only` that did not come;
-      None: a warning says how many there were.
+    * only: a text file that lists the pictures to take: names or stems, one a line, with their folders or without. A
+      line that is a whole name means that picture alone.
+    * problems: is told of every row, file and attribute that cannot be used, and of every picture in `only` that did
+      not come; None: a warning says how many there were.
+    * passed_over: of "backgrounds", counts the files that are no pictures.
 
-    Raises ValueError for a format that is not known or does not fit the file, OSError for a file that cannot be read.
+    A label that cannot be used leaves its picture incomplete; a mark or landmarks that cannot be used do not cost the
+    box. A picture that comes twice is one: the faces of all its places are taken, once if they are the same, and where
+    they differ it is told, and incomplete. Only "facepoint" has a row for each face. For this all names are read first,
+    and are in memory.
+
+    Raises ValueError for a format that is not known or does not fit the file, and for a line of `only` that selects
+    several pictures; OSError for a file that cannot be read.
     """
     source = Path(path)
     if not source.exists():
         raise FileNotFoundError(f"there are no annotations at {source}")
+    if not source.is_file() and not source.is_dir():
+        raise ValueError(f"{source} is a pipe or a device; wanted a file, which is read twice, or a folder")
     if format is None:
         format = _told(source)
     elif format not in _READERS:
         raise ValueError(f"format is {described(format)}; wanted one of {', '.join(FORMATS)}")
     return _read(
-        source, format, None if images is None else Path(images), None if only is None else Path(only), problems
+        source,
+        format,
+        None if images is None else Path(images),
+        None if only is None else Path(only),
+        problems,
+        PassedOver() if passed_over is None else passed_over,
     )
 
 
 def _read(
-    path: Path, format: str, images: Path | None, only: Path | None, problems: Problems | None
+    path: Path,
+    format: str,
+    images: Path | None,
+    only: Path | None,
+    problems: Problems | None,
+    passed_over: PassedOver,
 ) -> Iterator[Annotation]:
     noted = Problems(limit=1) if problems is None else problems
-    listed = _Listed(only) if only is not None else None
-    yield from _READERS[format](path, images, noted, listed.take if listed else lambda _: True)
-    if listed is not None:
-        listed.report(noted)
+    with _naming(path):
+        parts = _READERS[format](path, images)
+        # Of what a folder holds the names are distinct.
+        known = Counter() if format == "backgrounds" and only is None else names(parts)
+    wanted: Wanted = _all
+    if only is not None:
+        with _naming(only):
+            listed = Listed(only, known, noted)
+        wanted = listed.chosen.__contains__
+    times = {name: count for name, count in known.items() if count > 1}
+    del known
+    with _naming(path):
+        # A face a row is CNN_FacePoint's way.
+        told = None if format == "facepoint" else noted
+        yield from gathered(parts(Reading(noted, wanted, passed_over)), times, told)
+    if only is not None:
+        listed.tell_missing(noted)
     if problems is None and noted.count:
         first = next(iter(noted))
         warnings.warn(f"{noted.count} rows or files of {path} could not be used; the first: {first}", stacklevel=2)
 
 
-class _Listed:
-    """The pictures that a text file lists."""
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} cannot be decoded: {error}") from error
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lines = {line.replace("\\", "/"): number for number, line in lines(path)}
-        self._seen: set[str] = set()
 
-    def take(self, name: str) -> bool:
-        own = name.rpartition("/")[2]
-        for key in (name, splitext(name)[0], own, splitext(own)[0]):
-            if key in self._lines:
-                self._seen.add(key)
-                return True
-        return False
-
-    def report(self, problems: Problems) -> None:
-        for name, line in self._lines.items():
-            if name not in self._seen:
-                problems.add(self._path, f"there are no annotations of {name}", line)
+def _all(_: str) -> bool:
+    return True
 
 
 def _told(path: Path) -> str:
@@ -98,23 +126,18 @@ def _told(path: Path) -> str:
     if path.is_dir():
         if (path / celeba.BOXES).is_file():
             return "celeba"
-        if any(file.suffix.lower() == ".xml" for file in path.iterdir()):
+        found = find([str(path)], (voc.SUFFIX,), report=lambda _: None, passed_over=PassedOver())
+        if next(found, None) is not None:
             return "voc"
-    elif path.suffix.lower() in (".mat", ".json", ".xml"):
-        return {".mat": "wider", ".json": "coco", ".xml": "voc"}[path.suffix.lower()]
+    elif path.suffix.lower() in (".mat", ".json", voc.SUFFIX):
+        return {".mat": "wider", ".json": "coco", voc.SUFFIX: "voc"}[path.suffix.lower()]
     else:
-        first, second = ([line for _, line in islice(lines(path), 2)] + ["", ""])[:2]
+        with _naming(path):
+            first, second = ([line for _, line in islice(lines(path), 2)] + ["", ""])[:2]
         if second.isdecimal():
             return "wider"
         if first.isdecimal() and second.startswith("image_id"):
             return "celeba"
-        if _is_row(first):
+        if facepoint.is_row(first):
             return "facepoint"
     raise ValueError(f"nothing tells the format of {path}; format can be {', '.join(FORMATS)}")
-
-
-def _is_row(line: str) -> bool:
-    try:
-        return len(numbers(line.rsplit(None, facepoint.NUMBERS)[1:])) == facepoint.NUMBERS
-    except ValueError:
-        return False

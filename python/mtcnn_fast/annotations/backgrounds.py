@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtcnn_fast import pictures
-from mtcnn_fast.annotations.base import Annotation, Faces, Problems, Wanted
+from mtcnn_fast.annotations.base import Faces, Part, Parts, Reading
+from mtcnn_fast.finding import find
+from mtcnn_fast.reading import suffixes
+from mtcnn_fast.writing import reason
 
 
-def read(path: Path, images: Path | None, problems: Problems, wanted: Wanted) -> Iterator[Annotation]:
+def read(path: Path, images: Path | None) -> Parts:
     """Every picture at any depth, in the order of the names; each is named by its path below the folder."""
     if images is not None:
         raise ValueError("the folder of backgrounds is the folder of their pictures: there is no other to give")
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is not a folder of pictures")
-    for picture, below in pictures.find([str(path)], None, lambda error: problems.add(error.filename, str(error))):
-        name = below.as_posix()
-        if wanted(name):
-            yield Faces().annotation(name, picture)
+    return lambda reading: _parts(path, reading)
+
+
+def _parts(folder: Path, reading: Reading) -> Iterator[Part]:
+    def report(error: OSError) -> None:
+        reading.problems.add(error.filename, reason(error))
+
+    for found in find([str(folder)], suffixes(), report=report, passed_over=reading.passed_over):
+        if reading.wanted(found.below):
+            path = Path(found.path)
+            yield Part(found.below, path, Faces(), path)

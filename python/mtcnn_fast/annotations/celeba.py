@@ -3,70 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from mtcnn_fast.annotations.base import (
-    Annotation,
     Faces,
+    Part,
+    Parts,
     Points,
-    Problems,
-    Wanted,
-    lines,
+    Reading,
     numbers,
     picture_folder,
+    picture_name,
     points,
+    shown,
 )
+from mtcnn_fast.text_files import lines
 
 BOXES = "list_bbox_celeba.txt"
 LANDMARKS = "list_landmarks_celeba.txt"
 
 
-def read(path: Path, images: Path | None, problems: Problems, wanted: Wanted) -> Iterator[Annotation]:
+def read(path: Path, images: Path | None) -> Parts:
     """list_bbox_celeba.txt, or its folder, with list_landmarks_celeba.txt beside it: one face a picture."""
     boxes = path / BOXES if path.is_dir() else path
     inside = boxes.parent
     # Anno/ lies beside Img/img_celeba.
     usual = [inside / "img_celeba", inside.parent / "Img" / "img_celeba", inside.parent / "img_celeba"]
     folder = picture_folder(images, *usual, inside / "images", inside)
-    landmarks = _Landmarks(inside / LANDMARKS)
+    known = _Landmarks(inside / LANDMARKS)
+    return lambda reading: _parts(boxes, known, folder, reading)
+
+
+def _parts(boxes: Path, known: _Landmarks, folder: Path, reading: Reading) -> Iterator[Part]:
     for number, line in _rows(boxes):
-        name, *fields = line.split()
-        if not wanted(name):
-            continue
-        faces = Faces()
+        text, *fields = line.split()
         try:
-            values = numbers(fields)
-            if len(values) != 4:
-                raise ValueError(f"{len(values)} numbers after the name; wanted x y width height")
-            x, y, w, h = values
-            faces.add(x, y, x + w, y + h, landmarks.find(name))
+            name = picture_name(text)
         except ValueError as error:
-            # A picture whose only label is bad is no picture without faces.
-            problems.add(boxes, str(error), number)
+            reading.problems.add(boxes, str(error), number)
             continue
-        yield faces.annotation(name, folder / name)
+        if not reading.wanted(name):
+            continue
+        faces, landmarks, lost = Faces(), None, None
+        try:
+            landmarks = known.find(name)
+        except ValueError as error:
+            lost = f"{error}; the box is kept"
+        try:
+            if len(fields) != 4:
+                raise ValueError(f"{len(fields)} numbers after the name; wanted x y width height")
+            x, y, w, h = numbers(fields)
+            faces.add(x, y, x + w, y + h, landmarks)
+        except ValueError as error:
+            faces.lose()
+            lost = str(error)
+        if lost is not None:
+            reading.problems.add(boxes, lost, number)
+        yield Part(name, folder / name, faces, boxes, number)
 
 
 class _Landmarks:
-    """The landmarks of pictures asked for about in the order of the list, of which what was passed over is kept."""
+    """A list of landmarks, in memory: the two lists need not have the same order."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._rows = _rows(path)
-        self._passed: dict[str, tuple[int, str]] = {}
+        self._rows: dict[str, tuple[int, str] | None] = {}
+        for number, line in _rows(path):
+            text, rest = [*line.split(None, 1), ""][:2]
+            # A row without the name of a file is nobody's.
+            with suppress(ValueError):
+                name = picture_name(text)
+                known = self._rows.setdefault(name, (number, rest))
+                if known is None or known[1].split() != rest.split():
+                    self._rows[name] = None
 
     def find(self, name: str) -> Points:
-        """Five points. Raises ValueError if the list has none, or not five, for the picture."""
-        row = self._passed.pop(name, None)
-        while row is None:
-            number, line = next(self._rows, (0, ""))
-            if not line:
-                raise ValueError(f"{self._path} has no landmarks of {name}")
-            key, rest = [*line.split(None, 1), ""][:2]
-            if key == name:
-                row = number, rest
-            else:
-                self._passed[key] = number, rest
+        """Five points. Raises ValueError if the list has none, not five, or others in another row, for the picture."""
+        if name not in self._rows:
+            raise ValueError(f"{self._path} has no landmarks of {name}")
+        row = self._rows[name]
+        if row is None:
+            raise ValueError(f"{self._path} has several rows of {name}, which differ")
         number, rest = row
         try:
             values = numbers(rest.split())
@@ -82,6 +100,6 @@ def _rows(path: Path) -> Iterator[tuple[int, str]]:
     rows = lines(path)
     head = next(rows, (0, ""))[1]
     if not head.isdecimal():
-        raise ValueError(f"{path} begins with {head[:80]!r}; wanted the number of rows, as CelebA's lists have it")
+        raise ValueError(f"{path} begins with {shown(head)}; wanted the number of rows, as CelebA's lists have it")
     next(rows, None)
     yield from rows

@@ -4,69 +4,151 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Hashable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mtcnn_fast.annotations.base import Annotation, Faces, Points, Problems, Wanted, picture_folder
+from mtcnn_fast.annotations.base import (
+    IGNORING,
+    Faces,
+    Part,
+    Parts,
+    Reading,
+    is_set,
+    picture_folder,
+    picture_name,
+    shown,
+)
+from mtcnn_fast.annotations.keypoints import Schemes
 from mtcnn_fast.checks import each, number
+from mtcnn_fast.text_files import decode
+from mtcnn_fast.writing import reason
+
+_LISTS = ("images", "annotations")
 
 
-def read(path: Path, images: Path | None, problems: Problems, wanted: Wanted) -> Iterator[Annotation]:
-    """`images` (id, file_name) and `annotations` (image_id, bbox `[x, y, w, h]`, iscrowd, keypoints `[x, y, v] * 5`).
+def read(path: Path, images: Path | None) -> Parts:
+    """`images` (id, file_name) and `annotations` (image_id, bbox `[x, y, w, h]`, iscrowd, keypoints `[x, y, v] * n`).
 
-    Every annotation is a face, of whatever category. A keypoint with v = 0 is unknown. The document is read whole.
+    Every annotation is a face, of whatever category, whose `keypoints` name its landmarks. The document is read whole.
+    An id that several pictures have leaves them without labels, for nothing tells whose those are: they are told, and
+    the pictures are incomplete. A label without an id is told alone: it would cost every picture.
     """
     folder = picture_folder(images, path.parent / "images", path.parent.parent / "images", path.parent)
-    try:
-        document = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    pictures, labels = (document.get(key) if isinstance(document, dict) else None for key in ("images", "annotations"))
-    if not isinstance(pictures, list) or not isinstance(labels, list):
+    document = _document(path)
+    if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in _LISTS):
         raise ValueError(f"{path} has no lists `images` and `annotations`, as COCO's documents have them")
-    by_picture: defaultdict[Any, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
-    for position, label in enumerate(labels):
+    return lambda reading: _Document(path, document, reading).parts(folder)
+
+
+def _document(path: Path) -> Any:
+    try:
+        return json.loads(decode(path.read_bytes()))
+    except RecursionError as error:
+        raise ValueError(f"{path} is not JSON that can be read: it nests too deep") from error
+    except (ValueError, MemoryError) as error:
+        raise ValueError(f"{path} is not JSON: {reason(error)}") from error
+
+
+class _Document:
+    """The lists of a document, and what is told of them in one reading."""
+
+    def __init__(self, path: Path, document: dict[str, Any], reading: Reading) -> None:
+        self._path = path
+        self._reading = reading
+        self._pictures, self._labels = (document[key] for key in _LISTS)
+        self._schemes = Schemes(document.get("categories"))
+
+    def parts(self, folder: Path) -> Iterator[Part]:
+        names = [self._name(position) for position in range(len(self._pictures))]
+        by_id: defaultdict[Hashable, dict[str, None]] = defaultdict(dict)
+        for picture, name in zip(self._pictures, names, strict=True):
+            with suppress(KeyError, TypeError):
+                by_id[_key(picture, "id")][name or ""] = None
+        labels = self._by_id(by_id)
+        for position, (picture, name) in enumerate(zip(self._pictures, names, strict=True)):
+            if name is None or not self._reading.wanted(name):
+                continue
+            faces = Faces()
+            try:
+                key = _key(picture, "id")
+                others = [other for other in by_id[key] if other != name]
+                if others:
+                    raise ValueError(f"{shown(others[0])} has the id {key!r} too, of {len(labels[key])} labels")
+                self._add(faces, labels[key])
+            except (KeyError, TypeError):
+                faces.lose()
+                self._tell(f"images[{position}]", "no id, so that its labels are not known")
+            except ValueError as error:
+                faces.lose()
+                self._tell(f"images[{position}]", str(error))
+            yield Part(name, folder / name, faces, self._path)
+
+    def _name(self, position: int) -> str | None:
         try:
-            by_picture[label["image_id"]].append((position, label))
-        except (KeyError, TypeError):
-            problems.add(path, f"annotations[{position}] has no image_id")
-    known = set()
-    for position, picture in enumerate(pictures):
-        try:
-            name, key = picture["file_name"], picture["id"]
-            known.add(key)
+            name = self._pictures[position]["file_name"]
             if not isinstance(name, str):
                 raise TypeError
+            return picture_name(name)
         except (KeyError, TypeError):
-            problems.add(path, f"images[{position}] has no id or no file_name")
-            continue
-        if not wanted(name):
-            continue
-        faces = Faces()
-        for index, label in by_picture.get(key, ()):
+            self._tell(f"images[{position}]", "no file_name")
+        except ValueError as error:
+            self._tell(f"images[{position}]", str(error))
+        return None
+
+    def _by_id(self, known: Container[Hashable]) -> defaultdict[Hashable, list[int]]:
+        """Of each picture's id: where its labels are."""
+        found: defaultdict[Hashable, list[int]] = defaultdict(list)
+        for position, label in enumerate(self._labels):
+            place = f"annotations[{position}]"
             try:
-                x, y, w, h = _numbers(label, "bbox", 4)
-                landmarks = _landmarks(label) if label.get("keypoints") else None
-                faces.add(x, y, x + w, y + h, landmarks, bool(label.get("iscrowd")))
+                key = _key(label, "image_id")
+                if key in known:
+                    found[key].append(position)
+                else:
+                    self._tell(place, f"there is no image with the id {key!r}")
+            except (KeyError, TypeError):
+                self._tell(place, "no image_id: the picture to which it belongs is taken as complete without it")
+        return found
+
+    def _add(self, faces: Faces, positions: list[int]) -> None:
+        for position in positions:
+            label = self._labels[position]
+            landmarks, ignored, told = None, False, []
+            for mark in IGNORING:
+                try:
+                    ignored |= is_set(mark, label.get(mark))
+                except ValueError as error:
+                    told.append(f"{error}; the box is kept")
+            try:
+                landmarks, unknown = self._schemes.landmarks(label)
+                told += [] if unknown is None else [unknown]
             except ValueError as error:
-                problems.add(path, f"annotations[{index}]: {error}")
-        yield faces.annotation(name, folder / name)
-    for key in by_picture.keys() - known:
-        for index, _ in by_picture[key]:
-            problems.add(path, f"annotations[{index}]: there is no image with the id {key!r}")
+                told.append(f"{error}; the box is kept")
+            try:
+                x, y, w, h = _box(label)
+                faces.add(x, y, x + w, y + h, landmarks, ignored)
+            except ValueError as error:
+                faces.lose()
+                told.append(str(error))
+            for what in told:
+                self._tell(f"annotations[{position}]", what)
+
+    def _tell(self, place: str, what: str) -> None:
+        self._reading.problems.add(self._path, f"{place}: {what}")
 
 
-def _numbers(label: dict[str, Any], key: str, count: int) -> tuple[float, ...]:
+def _key(record: Any, name: str) -> Hashable:
+    """An id. Raises KeyError or TypeError if there is none."""
+    key = record[name]
+    if key is None or not isinstance(key, Hashable):
+        raise TypeError
+    return key
+
+
+def _box(label: dict[str, Any]) -> tuple[float, ...]:
     try:
-        return each(key, label.get(key), count, number)
+        return each("bbox", label.get("bbox"), 4, number)
     except TypeError as error:
         raise ValueError(str(error)) from None
-
-
-def _landmarks(label: dict[str, Any]) -> Points:
-    values = _numbers(label, "keypoints", 15)
-    triples = zip(values[::3], values[1::3], values[2::3], strict=True)
-    return [(x, y) if visible else (np.nan, np.nan) for x, y, visible in triples]

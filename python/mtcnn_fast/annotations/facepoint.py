@@ -2,32 +2,90 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtcnn_fast.annotations.base import Annotation, Faces, Problems, Wanted, lines, numbers, picture_folder, points
+from mtcnn_fast.annotations.base import (
+    Faces,
+    Part,
+    Parts,
+    Problems,
+    Reading,
+    numbers,
+    picture_folder,
+    picture_name,
+    points,
+    shown,
+)
+from mtcnn_fast.text_files import lines
 
-# Four numbers of a box, and two of each of five points.
-NUMBERS = 14
+_BOX = 4
+# Of a box, and two of each of five points.
+_NUMBERS = 14
+
+# A path may have spaces, but ends with a suffix.
+_PATH = re.compile(r".*?\.[A-Za-z]\w*(?=\s|$)")
 
 
-def read(path: Path, images: Path | None, problems: Problems, wanted: Wanted) -> Iterator[Annotation]:
-    """One face a row: the picture's path, `x1 x2 y1 y2`, and left eye, right eye, nose, mouth corners as `x y`."""
+def read(path: Path, images: Path | None) -> Parts:
+    """One face a row: the picture's path, `x1 x2 y1 y2`, and left eye, right eye, nose, mouth corners as `x y`.
+
+    A picture with several faces has several rows.
+    """
     folder = picture_folder(images, path.parent)
+    return lambda reading: _parts(path, folder, reading)
+
+
+def is_row(line: str) -> bool:
+    """Whether a line can be a row of such a list."""
+    try:
+        return len(numbers(split(line)[1])) == _NUMBERS
+    except ValueError:
+        return False
+
+
+def split(line: str) -> tuple[str, list[str]]:
+    """The path, and the fields after it. Raises ValueError if nothing tells where the path ends."""
+    path, *fields = line.rsplit(None, _NUMBERS)
+    if len(fields) == _NUMBERS and _PATH.fullmatch(path):
+        return path, fields
+    begins = _PATH.match(line)
+    if begins is not None:
+        return begins[0], line[begins.end() :].split()
+    if len(fields) == _NUMBERS:
+        return path, fields
+    raise ValueError(f"{shown(line)} has no path of a picture, with {_NUMBERS} numbers after it")
+
+
+def _parts(path: Path, folder: Path, reading: Reading) -> Iterator[Part]:
     for number, line in lines(path):
-        # From the right: a path may have spaces.
-        name, *fields = line.rsplit(None, NUMBERS)
-        name = name.replace("\\", "/")
-        if not wanted(name):
-            continue
-        faces = Faces()
         try:
-            values = numbers(fields)
-            if len(values) != NUMBERS:
-                raise ValueError(f"{len(values)} numbers after the path; wanted x1 x2 y1 y2 and five points x y")
-            x1, x2, y1, y2 = values[:4]
-            faces.add(x1, y1, x2, y2, points(values[4:]))
+            text, fields = split(line)
+            name = picture_name(text)
         except ValueError as error:
-            problems.add(path, str(error), number)
+            reading.problems.add(path, str(error), number)
             continue
-        yield faces.annotation(name, folder / name)
+        if reading.wanted(name):
+            yield Part(name, folder / name, _faces(fields, path, number, reading.problems), path, number)
+
+
+def _faces(fields: list[str], path: Path, line: int, problems: Problems) -> Faces:
+    faces, landmarks, lost = Faces(), None, None
+    try:
+        if len(fields) != _NUMBERS:
+            raise ValueError(f"{len(fields)} numbers after the path; wanted x1 x2 y1 y2 and five points x y")
+        landmarks = points(numbers(fields[_BOX:]))
+    except ValueError as error:
+        lost = f"{error}; the box is kept"
+    try:
+        if len(fields) < _BOX:
+            raise ValueError(f"{len(fields)} numbers after the path; wanted x1 x2 y1 y2 and five points x y")
+        x1, x2, y1, y2 = numbers(fields[:_BOX])
+        faces.add(x1, y1, x2, y2, landmarks)
+    except ValueError as error:
+        faces.lose()
+        lost = str(error)
+    if lost is not None:
+        problems.add(path, lost, line)
+    return faces

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from mtcnn_fast.annotations.base import Problems, Wanted, numbers
+from mtcnn_fast.annotations.base import Problems, Wanted, numbers, shown
 
 Line = tuple[int, str]
 """Of a file: its number, from 1, and its text, stripped and not blank."""
@@ -19,44 +20,65 @@ Lines = Iterable[Line]
 _COUNT = re.compile(r"[0-9]{1,9}")
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """What a file says of a picture."""
 
     name: str
     line: int
     """Of the name."""
     rows: list[Line]
+    complete: bool
+    """Whether there are as many rows as the file says."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """The name, its line and the rows."""
+        return iter((self.name, self.line, self.rows))
 
 
 def entries(rows: Lines, file: Path, problems: Problems, wanted: Wanted = lambda _: True) -> Iterator[Entry]:
     """The wanted pictures, as they come.
 
     A row too few or too many is told to `problems`, as lying in `file`, and costs no other picture: a line that a
-    count follows is a name. After a count of 0 there may be a row of zeros, as in WIDER FACE's own lists.
+    count follows is a name. Rows too many make the picture before them incomplete, also if they are another's whose
+    name is lost. After a count of 0 there may be a row of zeros, as in WIDER FACE's own lists.
     """
     ahead = _Ahead(rows)
+    for line in _before_a_name(ahead):
+        _refuse(line, file, problems)
     while ahead.peek() is not None:
         at, name = ahead.take()
-        if not _is_count(ahead.peek()):
-            problems.add(
-                file, f"{shown(name)} is neither the name of a picture, with a count after it, nor one of its rows", at
-            )
-            continue
         count = int(ahead.take()[1])
         if count == 0 and _is_zeros(ahead.peek()) and not _is_count(ahead.peek(1)):
             ahead.take()
         take = wanted(name)
-        left, found = count, []
-        while left and ahead.peek() is not None and not _is_count(ahead.peek(1)):
-            row = ahead.take()
-            left -= 1
-            if take:
-                found.append(row)
+        found, surplus = [], False
+        left = count
+        for line in _before_a_name(ahead):
+            if left:
+                left -= 1
+                if take:
+                    found.append(line)
+            elif take:
+                surplus = True
+                _refuse(line, file, problems)
         if not take:
             continue
         if left:
             problems.add(file, f"{left} of the {count} rows of {shown(name)} are missing", at)
-        yield Entry(name, at, found)
+        yield Entry(name, at, found, not left and not surplus)
+
+
+def _before_a_name(ahead: _Ahead) -> Iterator[Line]:
+    while ahead.peek() is not None and not _is_count(ahead.peek(1)):
+        yield ahead.take()
+
+
+def _refuse(line: Line, file: Path, problems: Problems) -> None:
+    at, text = line
+    problems.add(
+        file, f"{shown(text)} is neither the name of a picture, with a count after it, nor one of its rows", at
+    )
 
 
 def fields(row: str, names: str) -> list[float]:
@@ -65,11 +87,6 @@ def fields(row: str, names: str) -> list[float]:
     if len(values) != len(names.split()):
         raise ValueError(f"the row has {len(values)} numbers; wanted {names}")
     return values
-
-
-def shown(text: str) -> str:
-    """A line, or its beginning, as a message has it."""
-    return repr(text if len(text) <= 80 else f"{text[:80]}...")
 
 
 class _Ahead:

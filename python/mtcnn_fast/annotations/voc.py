@@ -2,41 +2,178 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from posixpath import basename, dirname, isabs, splitext
 from xml.etree import ElementTree
 
-from mtcnn_fast.annotations.base import Annotation, Faces, Problems, Wanted, numbers, picture_folder
+from mtcnn_fast.annotations.base import (
+    IGNORING,
+    Faces,
+    Part,
+    Parts,
+    Problems,
+    Reading,
+    is_set,
+    numbers,
+    picture_folder,
+    picture_name,
+    shown,
+)
+from mtcnn_fast.finding import PassedOver, find
+from mtcnn_fast.reading import suffixes
+from mtcnn_fast.text_files import decode
+from mtcnn_fast.writing import reason
+
+SUFFIX = ".xml"
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
+_DECLARED = re.compile(rb"\s*<\?xml[^>]*\sencoding\s*=\s*[\"']([\w.-]+)[\"']")
 
-def read(path: Path, images: Path | None, problems: Problems, wanted: Wanted) -> Iterator[Annotation]:
-    """A folder of `.xml` files, in the order of their names, or one such file. Every object is a face."""
+
+def read(path: Path, images: Path | None) -> Parts:
+    """The `.xml` files of a folder, at any depth, in the order of their names, or one such file.
+
+    Every object is a face. A picture goes by its <filename>, which need not have a suffix, or by the XML file's name if
+    there is none; that of an XML file in a folder below also by that folder's name.
+    """
     inside = path if path.is_dir() else path.parent
-    folder = picture_folder(images, inside.parent / "images", inside.parent / "JPEGImages", inside / "images", inside)
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".xml") if path.is_dir() else [path]
-    for file in files:
+    folder = picture_folder(images, *_usual(inside))
+    return lambda reading: _parts(path, _Pictures(inside, folder, images is None), reading)
+
+
+def _usual(inside: Path) -> Sequence[Path]:
+    """Where pictures lie, of XML files in a folder."""
+    beside = [place / name for place in (inside.parent, inside) for name in ("images", "JPEGImages")]
+    return [*beside, inside]
+
+
+def _parts(path: Path, pictures: _Pictures, reading: Reading) -> Iterator[Part]:
+    problems = reading.problems
+
+    def report(error: OSError) -> None:
+        problems.add(error.filename, reason(error))
+
+    # Pictures and lists lie among annotations: what is passed over is not worth a word.
+    for found in find([str(path)], (SUFFIX,), report=report, passed_over=PassedOver()):
+        file = Path(found.path)
         try:
-            root = ElementTree.parse(file).getroot()
+            root = _parsed(file.read_bytes())
+            # Other programs keep other XML beside pictures: that is no picture without faces.
+            if root.tag.lower() != "annotation":
+                raise ValueError(f"its root is <{root.tag}>; wanted <annotation>")
+            name, picture = pictures.find(root.findtext("filename") or "", found.below)
         except ElementTree.ParseError as error:
             problems.add(file, f"not XML: {error}", error.position[0])
             continue
-        except (OSError, LookupError, ValueError) as error:  # the latter two for encodings that there are not
-            problems.add(file, str(error))
+        except (OSError, LookupError, ValueError, MemoryError, RecursionError) as error:
+            problems.add(file, reason(error))
             continue
-        name = (root.findtext("filename") or "").strip()
-        if not name:
-            problems.add(file, "no <filename> of the picture")
-            continue
-        if not wanted(name):
-            continue
-        faces = Faces()
-        for position, item in enumerate(root.iter("object"), 1):
+        if reading.wanted(name):
+            yield Part(name, picture, _faces(root, file, problems), file)
+
+
+def _parsed(content: bytes) -> ElementTree.Element:
+    """The root. Raises ParseError, LookupError or ValueError of the file as it stands, if no other encoding fits."""
+    try:
+        return ElementTree.fromstring(content)
+    except (ElementTree.ParseError, LookupError, ValueError):
+        declared = _DECLARED.match(content)
+        # Expat does not know all of Python's encodings, and declarations may be of the file before it was converted.
+        for encoding in (declared[1].decode() if declared else None, None):
+            with suppress(ElementTree.ParseError, LookupError, ValueError):
+                text = decode(content) if encoding is None else content.decode(encoding)
+                return ElementTree.fromstring(text.lstrip("\ufeff"))
+        raise
+
+
+def _faces(root: ElementTree.Element, file: Path, problems: Problems) -> Faces:
+    faces = Faces()
+    for position, item in enumerate(root.iter("object"), 1):
+        ignored, lost = False, []
+        for mark in IGNORING:
             try:
-                x1, y1, x2, y2 = numbers(item.findtext(f"bndbox/{corner}") or "" for corner in _CORNERS)
-                # VOC counts pixels from 1, and a box's last pixel is in it.
-                faces.add(x1 - 1, y1 - 1, x2, y2, ignored=(item.findtext("difficult") or "").strip() == "1")
+                ignored |= is_set(mark, item.findtext(mark))
             except ValueError as error:
-                problems.add(file, f"object {position}: {error}")
-        yield faces.annotation(name, folder / name)
+                lost.append(f"{error}; the box is kept")
+        try:
+            boxes = item.findall("bndbox")
+            if len(boxes) != 1:
+                raise ValueError(f"{len(boxes)} <bndbox>; wanted one")
+            x1, y1, x2, y2 = numbers((boxes[0].findtext(corner) or "").strip() for corner in _CORNERS)
+            # VOC counts pixels from 1, and a box's last pixel is in it.
+            faces.add(x1 - 1, y1 - 1, x2, y2, ignored=ignored)
+        except ValueError as error:
+            faces.lose()
+            lost = [str(error)]
+        for what in lost:
+            problems.add(file, f"object {position}: {what}")
+    return faces
+
+
+class _Pictures:
+    """Finds the picture of an XML file."""
+
+    def __init__(self, inside: Path, folder: Path, usual: bool) -> None:
+        self._inside = inside
+        self._folder = folder
+        self._usual = usual
+        self._listed: dict[Path, dict[str, list[str]]] = {}
+
+    def find(self, filename: str, xml: str) -> tuple[str, Path]:
+        """The name and the path of a picture. Raises ValueError for a name that is none, and if two pictures fit.
+
+        filename: what the XML file says, or nothing. xml: the way to the XML file, below the folder that is read.
+        """
+        below, own = dirname(xml), splitext(basename(xml))[0]
+        given = picture_name(filename.strip() or own)
+        places = self._places(below)
+        for before, place in places:
+            if (place / given).is_file():
+                return _joined(before, given), place / given
+        # A name such as `img.001` has a suffix that is no picture's.
+        for stem in dict.fromkeys((given, _joined(dirname(given), own))):
+            for before, place in places:
+                fitting = self._fitting(place / stem)
+                if not fitting:
+                    continue
+                if splitext(given)[1].lower() in suffixes():
+                    break
+                if len(fitting) > 1:
+                    raise ValueError(f"its picture can be {' or '.join(map(shown, fitting))}")
+                name = _joined(dirname(stem), fitting[0])
+                return _joined(before, name), place / name
+        before, place = ("", self._folder) if given.startswith(f"{below}/") else places[0]
+        return _joined(before, given), place / given
+
+    def _places(self, below: str) -> list[tuple[str, Path]]:
+        """Where the picture of an XML file may lie, and what comes before its name then; likeliest first."""
+        if not below:
+            return [("", self._folder)]
+        places = [(below, self._folder / below), ("", self._folder)]
+        if self._usual:
+            # Such as `train/Annotations` beside `train/JPEGImages`.
+            for place in _usual(self._inside / below):
+                if place.is_relative_to(self._inside):
+                    before = place.relative_to(self._inside).as_posix()
+                    places.append(("" if before == "." else before, place))
+        return places
+
+    def _fitting(self, picture: Path) -> list[str]:
+        """The pictures that have a name, but for the suffix."""
+        folder = picture.parent
+        if folder not in self._listed:
+            listed = self._listed[folder] = defaultdict(list)
+            with suppress(OSError):
+                for file in sorted(folder.iterdir()):
+                    listed[file.stem].append(file.name)
+        names = self._listed[folder].get(picture.name, ())
+        return [name for name in names if splitext(name)[1].lower() in suffixes()]
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder and not isabs(name) else name

@@ -3,75 +3,177 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mtcnn_fast.annotations import listings
-from mtcnn_fast.annotations.base import Annotation, Faces, Problems, Wanted, lines, numbers, picture_folder
+from mtcnn_fast.annotations.base import (
+    Faces,
+    Part,
+    Parts,
+    Problems,
+    Reading,
+    is_set,
+    numbers,
+    picture_folder,
+    picture_name,
+    shown,
+)
+from mtcnn_fast.checks import described
 from mtcnn_fast.extra import require
+from mtcnn_fast.text_files import lines
+from mtcnn_fast.writing import reason
 
 # Rows are `x y w h blur expression illumination invalid occlusion pose`.
-_INVALID = 7
+_BOX = 4
+# Of the attributes.
+_INVALID = 3
 
 # FDDB's lists of ellipses look the same, but for the suffix of the names: their numbers are no boxes.
 _NAME = re.compile(r"\.[A-Za-z]\w*$")
 
+_KEYS = ("event_list", "file_list", "face_bbx_list", "invalid_label_list")
 
-def read(path: Path, images: Path | None, problems: Problems, wanted: Wanted) -> Iterator[Annotation]:
+
+def read(path: Path, images: Path | None) -> Parts:
     """A text list (name, count, rows of `x y w h` and, optionally, six attributes), or a `.mat` file of the same."""
     # wider_face_split/ lies beside WIDER_train/images and WIDER_val/images.
     splits = [f"WIDER_{split}" for split in ("train", "val", "test") if split in path.stem]
     usual = [folder / split / "images" for split in splits for folder in (path.parent, path.parent.parent)]
     folder = picture_folder(images, path.parent / "images", *usual, path.parent)
-    return (_matlab if path.suffix.lower() == ".mat" else _text)(path, folder, problems, wanted)
+    if path.suffix.lower() != ".mat":
+        return lambda reading: _text(path, folder, reading)
+    content = _content(path)
+    return lambda reading: _matlab(path, content, folder, reading)
 
 
-def _text(path: Path, folder: Path, problems: Problems, wanted: Wanted) -> Iterator[Annotation]:
-    for name, line, rows in listings.entries(lines(path), path, problems, wanted):
-        if not _NAME.search(name):
-            problems.add(path, f"{listings.shown(name)} is not the name of a picture", line)
+def _text(path: Path, folder: Path, reading: Reading) -> Iterator[Part]:
+    problems = reading.problems
+
+    def wanted(name: str) -> bool:
+        try:
+            return reading.wanted(_checked(name))
+        except ValueError:
+            return True  # to be told of below
+
+    for entry in listings.entries(lines(path), path, problems, wanted):
+        try:
+            name = _checked(entry.name)
+        except ValueError as error:
+            problems.add(path, str(error), entry.line)
             continue
         faces = Faces()
-        for number, row in rows:
-            try:
-                _add(faces, numbers(row.split()))
-            except ValueError as error:
-                problems.add(path, str(error), number)
-        yield faces.annotation(name, folder / name)
+        if not entry.complete:
+            faces.lose()
+        for number, row in entry.rows:
+            _add(faces, row.split(), path, number, problems)
+        yield Part(name, folder / name, faces, path, entry.line)
 
 
-def _add(faces: Faces, values: list[float]) -> None:
-    if len(values) < 4:
-        raise ValueError(f"{len(values)} numbers; wanted x y w h and, optionally, attributes")
-    x, y, w, h = values[:4]
-    faces.add(x, y, x + w, y + h, ignored=len(values) > _INVALID and values[_INVALID] == 1)
+def _checked(name: str) -> str:
+    found = picture_name(name)
+    if not _NAME.search(found):
+        raise ValueError(f"{shown(name)} is not the name of a picture")
+    return found
 
 
-def _matlab(path: Path, folder: Path, problems: Problems, wanted: Wanted) -> Iterator[Annotation]:
+def _add(faces: Faces, fields: list[str], path: Path, line: int, problems: Problems) -> None:
+    box, attributes = fields[:_BOX], fields[_BOX:]
+    invalid = attributes.pop(_INVALID) if len(attributes) > _INVALID else None
+    ignored, lost = False, None
+    try:
+        ignored = is_set("invalid", invalid)
+        numbers(attributes)
+    except ValueError as error:
+        lost = f"{error}; the box is kept"
+    try:
+        if len(box) < _BOX:
+            raise ValueError(f"{len(box)} numbers; wanted x y w h and, optionally, attributes")
+        x, y, w, h = numbers(box)
+        faces.add(x, y, x + w, y + h, ignored=ignored)
+    except ValueError as error:
+        faces.lose()
+        lost = str(error)
+    if lost is not None:
+        problems.add(path, lost, line)
+
+
+_Cells = tuple[Any, Any, Any, Any]
+"""Of an event: its name, and for each of its pictures the name, the boxes and the marks of those that are invalid."""
+
+
+def _content(path: Path) -> list[_Cells]:
     loadmat = require("scipy.io", "reading MATLAB files", "evaluate").loadmat
     try:
         content: dict[str, Any] = loadmat(path)
-        keys = ("event_list", "file_list", "face_bbx_list", "invalid_label_list")
-        events = list(zip(*(content[key].ravel() for key in keys), strict=True))
+        return list(zip(*(content[key].ravel() for key in _KEYS), strict=True))
+    except (OSError, MemoryError):
+        raise
     except NotImplementedError as error:
         raise ValueError(f"{path} is a MATLAB 7.3 file, which SciPy cannot read; take the text list") from error
     except KeyError as error:
         raise ValueError(f"{path} has no {error}: it is not WIDER FACE's ground truth of all faces") from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a MATLAB file of WIDER FACE: {error}") from error
-    for event, files, boxes, invalid in events:
-        for file, rows, flags in zip(files.ravel(), boxes.ravel(), invalid.ravel(), strict=True):
-            name = f"{event[0]}/{file[0]}.jpg"
-            if not wanted(name):
+    except Exception as error:  # of damaged files SciPy's parser raises what it likes
+        raise ValueError(f"{path} is not a MATLAB file of WIDER FACE: {reason(error)}") from error
+
+
+def _matlab(path: Path, content: list[_Cells], folder: Path, reading: Reading) -> Iterator[Part]:
+    for number, (event, files, boxes, invalid) in enumerate(content):
+        try:
+            pictures = list(zip(files.ravel(), boxes.ravel(), invalid.ravel(), strict=True))
+        except (AttributeError, ValueError):
+            reading.problems.add(path, f"event {number}: its lists of pictures, boxes and marks are not of one length")
+            continue
+        for position, (file, rows, marks) in enumerate(pictures):
+            try:
+                name = picture_name(f"{_text_of(event)}/{_text_of(file)}.jpg")
+            except ValueError as error:
+                reading.problems.add(path, f"event {number}, picture {position}: {error}")
                 continue
-            faces = Faces()
-            for row, flag in zip(rows.astype(np.float64), flags.ravel(), strict=True):
-                x, y, w, h = row.tolist()
-                try:
-                    faces.add(x, y, x + w, y + h, ignored=bool(flag))
-                except ValueError as error:
-                    problems.add(path, f"{name}: {error}")
-            yield faces.annotation(name, folder / name)
+            if reading.wanted(name):
+                yield Part(name, folder / name, _faces(rows, marks, partial(_tell, reading.problems, path, name)), path)
+
+
+def _faces(rows: Any, marks: Any, tell: Callable[[object], None]) -> Faces:
+    faces = Faces()
+    try:
+        rows = np.asarray(rows, np.float64)
+        if rows.size and (rows.ndim != 2 or rows.shape[1] != _BOX):
+            raise ValueError(f"its boxes have shape {rows.shape}; wanted (n, 4)")
+    except (TypeError, ValueError) as error:
+        faces.lose()
+        tell(error)
+        return faces
+    boxes = rows.reshape(-1, _BOX).tolist()
+    flags = np.asarray(marks).ravel().tolist()
+    if len(flags) != len(boxes):
+        tell(f"{len(flags)} marks of invalid faces; wanted one of each of the {len(boxes)} boxes")
+        flags = [0] * len(boxes)
+    for (x, y, w, h), flag in zip(boxes, flags, strict=True):
+        ignored = False
+        try:
+            ignored = is_set("invalid", flag)
+        except ValueError as error:
+            tell(error)
+        try:
+            faces.add(x, y, x + w, y + h, ignored=ignored)
+        except ValueError as error:
+            faces.lose()
+            tell(error)
+    return faces
+
+
+def _tell(problems: Problems, path: Path, name: str, what: object) -> None:
+    problems.add(path, f"{name}: {what}")
+
+
+def _text_of(cell: Any) -> str:
+    """The text of a cell. Raises ValueError if there is none."""
+    values = np.asarray(cell).ravel()
+    if values.size != 1 or not isinstance(values[0], str):
+        raise ValueError(f"{described(cell)} is not a text")
+    return str(values[0])

@@ -1,0 +1,131 @@
+"""COCO's keypoints: which of them are the five landmarks."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from mtcnn_fast.annotations.base import Points, point
+from mtcnn_fast.checks import each, number
+from mtcnn_fast.detections import LANDMARKS
+
+_UNKNOWN = (math.nan, math.nan)
+
+_SIDES = {"left": ("left", "l"), "right": ("right", "r")}
+
+# By the parts of LANDMARKS, what data sets call them, but for the side.
+_PARTS = {
+    "eye": ("eye", "eyecenter", "eyecentre", "pupil"),
+    "nose": ("nose", "nosetip", "tipofnose"),
+    "mouth": ("mouth", "mouthcorner", "cornerofmouth", "lipcorner"),
+}
+
+# Where there are such names, left and right are the person's, as in COCO; of the five landmarks they are the picture's.
+_BODY = ("ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "neck")
+
+_Scheme = tuple[int | None, ...]
+"""Of each landmark, in the order of LANDMARKS, the index of its keypoint."""
+
+
+def scheme(names: Sequence[str]) -> _Scheme:
+    """Which keypoints are the landmarks, by their names, in any order. A body's may lack the corners of the mouth.
+
+    Raises ValueError if the names do not tell.
+    """
+    plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
+    found = [[index for index, name in enumerate(plain) if name in _spellings(landmark)] for landmark in LANDMARKS]
+    for landmark, indices in zip(LANDMARKS, found, strict=True):
+        if len(indices) > 1:
+            raise ValueError(f"several of the names can be {landmark}")
+    chosen = [indices[0] if indices else None for indices in found]
+    if any(_is_of_a_body(name) for name in plain):
+        left_eye, right_eye, nose, mouth_left, mouth_right = chosen
+        chosen = [right_eye, left_eye, nose, mouth_right, mouth_left]
+        if all(index is None for index in chosen):
+            raise ValueError("none of the names is that of a landmark")
+    elif None in chosen:
+        raise ValueError(f"no name is that of {LANDMARKS[chosen.index(None)]}")
+    return tuple(chosen)
+
+
+class Schemes:
+    """The schemes of a document's categories."""
+
+    def __init__(self, categories: object) -> None:
+        self._names: dict[Hashable, object] = {}
+        self._twice: set[Hashable] = set()
+        self._schemes: dict[tuple[Hashable, int], _Scheme | None] = {}
+        for category in categories if isinstance(categories, list) else ():
+            if isinstance(category, dict) and isinstance(key := category.get("id"), Hashable):
+                names = category.get("keypoints") or None
+                if self._names.setdefault(key, names) != names:
+                    self._twice.add(key)
+
+    def landmarks(self, label: dict[str, Any]) -> tuple[Points | None, str | None]:
+        """The landmarks of a label, None where they are unknown, and what is to be told of that, once per scheme.
+
+        Raises ValueError for keypoints that are not as many numbers as they should be, or not finite.
+        """
+        if not label.get("keypoints"):
+            return None, None
+        try:
+            values = each("keypoints", label["keypoints"], len(label["keypoints"]), number)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        category = label.get("category_id", next(iter(self._names)) if len(self._names) == 1 else None)
+        if not isinstance(category, Hashable):
+            raise ValueError("category_id is a list or an object; wanted that of a category")
+        names = self._names.get(category)
+        triples = len(values) // 3
+        count = len(names) if isinstance(names, list) else triples
+        if len(values) != 3 * count:
+            of_each = f"of each of {count} keypoints" if isinstance(names, list) else "of each keypoint"
+            raise ValueError(f"keypoints has {len(values)} numbers; wanted x y v {of_each}")
+        if not any(values[2::3]):
+            return None, None
+        told = None
+        key = (category, triples)
+        if key not in self._schemes:
+            try:
+                self._schemes[key] = self._scheme(category, names, triples)
+            except ValueError as error:
+                self._schemes[key] = None
+                told = (
+                    f"the {triples} keypoints of category {category!r} tell no landmarks, here and elsewhere: {error}"
+                )
+        known = self._schemes[key]
+        if known is None:
+            return None, told
+        chosen = [None if index is None else values[3 * index : 3 * index + 3] for index in known]
+        return [point(*xyv[:2]) if xyv and xyv[2] else _UNKNOWN for xyv in chosen], told
+
+    def _scheme(self, category: Hashable, names: object, triples: int) -> _Scheme:
+        if category in self._twice:
+            raise ValueError("the category comes twice, with other names")
+        if names is None:
+            if triples != len(LANDMARKS):
+                raise ValueError(f"they have no names; wanted {len(LANDMARKS)} then")
+            return tuple(range(triples))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("its `keypoints` are not a list of names")
+        return scheme(names)
+
+
+def _is_of_a_body(name: str) -> bool:
+    sides = [side for spellings in _SIDES.values() for side in spellings]
+    return any(name in (part, f"{side}{part}", f"{part}{side}") for part in _BODY for side in sides)
+
+
+def _spellings(landmark: str) -> frozenset[str]:
+    """Of a landmark's name, in lower case, without what separates its words."""
+    words = landmark.split("_")
+    part = next(word for word in words if word in _PARTS)
+    side = next((word for word in words if word in _SIDES), None)
+    if side is None:
+        return frozenset(_PARTS[part])
+    found = {f"{a}{b}" for name in _PARTS[part] for s in _SIDES[side] for a, b in ((s, name), (name, s))}
+    # mouth_left_corner, eye_left_center
+    found |= {f"{part}{s}{name.removeprefix(part)}" for name in _PARTS[part] for s in _SIDES[side]}
+    return frozenset(found)

@@ -1,0 +1,108 @@
+"""Which pictures of a data set come, and that each comes once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from posixpath import basename, splitext
+
+from mtcnn_fast.annotations.base import Annotation, Part, Parts, Problems, Reading, picture_name, shown
+from mtcnn_fast.text_files import lines
+
+
+def names(parts: Parts) -> Counter[str]:
+    """The pictures of a data set, and how often they come. What is wrong with it is told when it is read."""
+    found: Counter[str] = Counter()
+
+    def note(name: str) -> bool:
+        found[name] += 1
+        return False
+
+    for _ in parts(Reading(Problems(limit=0), note)):
+        raise AssertionError("a reader gives a part that is not wanted")
+    return found
+
+
+def gathered(parts: Iterator[Part], times: Mapping[str, int], problems: Problems | None) -> Iterator[Annotation]:
+    """The pictures, where the last part of each comes.
+
+    times: how often those come that come several times. problems: is told of them; None: they may.
+    """
+    begun: dict[str, Part] = {}
+    left = dict(times)
+    for part in parts:
+        if part.name in left:
+            left[part.name] -= 1
+            first = begun.setdefault(part.name, part)
+            if first is not part:
+                _merge(first, part, problems)
+            if left[part.name]:
+                continue
+            part = begun.pop(part.name)  # which has the faces of all
+        yield part.faces.annotation(part.name, part.path)
+    # Of data that changed since they were counted.
+    for part in begun.values():
+        yield part.faces.annotation(part.name, part.path)
+
+
+def _merge(first: Part, part: Part, problems: Problems | None) -> None:
+    same = first.faces.merge(part.faces)
+    if problems is None:
+        return
+    if same:
+        problems.add(part.file, f"{shown(part.name)} comes again, with the same faces: they are taken once", part.line)
+    else:
+        # Whether these are further faces or others' idea of the same ones, nothing tells.
+        first.faces.lose()
+        problems.add(part.file, f"{shown(part.name)} comes again, with other faces: all are taken", part.line)
+
+
+class Listed:
+    """The pictures that a text file lists."""
+
+    def __init__(self, path: Path, known: Collection[str], problems: Problems) -> None:
+        """Chooses from the names of a data set. Raises ValueError for a line that can be several of them."""
+        self._path = path
+        self._lines: dict[str, int] = {}
+        for number, line in lines(path):
+            try:
+                self._lines.setdefault(picture_name(line), number)
+            except ValueError as error:
+                problems.add(path, str(error), number)
+        self._taken = self._choose(known)
+
+    @property
+    def chosen(self) -> frozenset[str]:
+        """The names of the pictures to take."""
+        return frozenset(self._taken.values())
+
+    def tell_missing(self, problems: Problems) -> None:
+        """Tells of the lines that select nothing."""
+        for line, number in self._lines.items():
+            if line not in self._taken:
+                problems.add(self._path, f"there are no annotations of {line}", number)
+
+    def _choose(self, known: Collection[str]) -> dict[str, str]:
+        """Of each line, the name that it means: the one that fits it best."""
+        taken: dict[str, str] = {}
+        for spelled in _SPELLINGS:
+            found: dict[str, str] = {}
+            for name in known:
+                line = spelled(name)
+                if line in self._lines and line not in taken:
+                    other = found.setdefault(line, name)
+                    if other != name:
+                        raise ValueError(
+                            f"{self._path}:{self._lines[line]}: {shown(line)} can be {shown(other)} or {shown(name)}"
+                        )
+            taken |= found
+        return taken
+
+
+def _stem(name: str) -> str:
+    return splitext(name)[0]
+
+
+_SPELLINGS: tuple[Callable[[str], str], ...] = (str, _stem, basename, lambda name: _stem(basename(name)))
+"""How a list may have a name, from the whole of it."""
