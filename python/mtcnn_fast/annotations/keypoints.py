@@ -74,7 +74,9 @@ class Schemes:
             values = each("keypoints", label["keypoints"], len(label["keypoints"]), number)
         except TypeError as error:
             raise ValueError(str(error)) from None
-        category = label.get("category_id", next(iter(self._names)) if len(self._names) == 1 else None)
+        category = label.get("category_id")
+        if category is None and len(self._names) == 1:
+            category = next(iter(self._names))
         if not isinstance(category, Hashable):
             raise ValueError("category_id is a list or an object; wanted that of a category")
         names = self._names.get(category)
