@@ -131,7 +131,7 @@ def test_a_lost_label_makes_the_picture_incomplete(tmp_path: Path, box: object) 
 def test_labels_that_are_nobodys_are_told(tmp_path: Path) -> None:
     found = coco(tmp_path, [{"bbox": BOX}, {"image_id": None, "bbox": BOX}, {"image_id": 9, "bbox": BOX}])
     assert summary(found) == [("a.jpg", 0, True)]
-    assert ["taken as complete" in problem for problem in found[1]] == [True, True, False]
+    assert ["may be incomplete" in problem for problem in found[1]] == [True, True, False]
     found = coco(tmp_path, [{"image_id": 7, "bbox": BOX}], [{"file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}])
     assert summary(found) == [("a.jpg", 0, False), ("b.jpg", 1, True)]
     assert len(found[1]) == 1
@@ -147,6 +147,27 @@ def test_a_picture_whose_only_label_is_lost_comes_without_faces(tmp_path: Path) 
     found = matlab(tmp_path, [[[1, 2, np.nan, 4]], [[1, 2, 3, 4]]], [[0], [0]], ["a", "b"])
     assert summary(found) == [("event/a.jpg", 0, False), ("event/b.jpg", 1, True)]
     assert len(found[1]) == 1
+
+
+def test_matlab_cells_of_other_shapes(tmp_path: Path) -> None:
+    io = pytest.importorskip("scipy.io")
+    found = matlab(tmp_path, [[[1, 2, 3, 4]], [[1, 2, 3, 4]]], [[0], [1]], ["a", "b"])
+    assert [annotation.ignored.tolist() for annotation in found[0]] == [[False], [True]]
+    read_back = io.loadmat(tmp_path / "wider_face_val.mat")
+    content = {key: value for key, value in read_back.items() if not key.startswith("_")}
+    content["face_bbx_list"][0, 0][0, 0] = np.ones((2, 5))
+    content["file_list"][0, 0][1, 0] = np.ones(3)
+    io.savemat(tmp_path / "wider_face_val.mat", content)
+    found = all_of(tmp_path / "wider_face_val.mat")
+    assert summary(found) == [("event/a.jpg", 0, False)]
+    assert ["is not a text" in problem or "wanted (n, 4)" in problem for problem in found[1]] == [True, True]
+    content["file_list"][0, 0] = content["file_list"][0, 0][:1]
+    io.savemat(tmp_path / "wider_face_val.mat", content)
+    found = all_of(tmp_path / "wider_face_val.mat")
+    assert (found[0], len(found[1])) == ([], 1)
+    (tmp_path / "wider_face_val.mat").write_bytes(b"MATLAB 5.0 MAT-file".ljust(200))
+    with pytest.raises(ValueError, match="is not a MATLAB file of WIDER FACE"):
+        all_of(tmp_path / "wider_face_val.mat")
 
 
 def test_a_lost_attribute_keeps_the_box(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class _Document:
                 else:
                     self._tell(place, f"there is no image with the id {key!r}")
             except (KeyError, TypeError):
-                self._tell(place, "no image_id: the picture to which it belongs is taken as complete without it")
+                self._tell(place, "no image_id: the picture to which it belongs is not known, and may be incomplete")
         return found
 
     def _add(self, faces: Faces, positions: list[int]) -> None:
