@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -216,7 +217,7 @@ def test_bad_rows_are_told_and_cost_no_other(tmp_path: Path) -> None:
         f"{path}:14: '1 2 3 4 .25' is neither the name of a picture, with a count after it, nor one of its rows",
         f"{path}:18: score is inf; wanted a finite number",
     ]
-    with pytest.warns(UserWarning, match=r"^7 rows of .*fddb\.txt could not be used; the first: .*:4: box"):
+    with pytest.warns(UserWarning, match=r"^7 entries of .*fddb\.txt could not be used; the first: .*:4: box"):
         list(read_detections(path))
 
 
@@ -248,7 +249,7 @@ def test_bad_lines_of_json(tmp_path: Path) -> None:
         f"{path}:1: a: faces[0]: box has 3 numbers; wanted 4",
         f"{path}:1: a: faces[1]: score is '1' (str); wanted a number",
         f"{path}:1: a: faces[2]: 7 (int); wanted an object",
-        f'{path}:2: not an object with a string "name" and a list "faces"',
+        f'{path}:2: not an object with a string "path" (or "name") and a list "faces"',
         f"{path}:3: c: the detector had no picture: not a picture",
         f"{path}:4: d: faces[0]: nose has 1 numbers; wanted 2",
     ]
@@ -266,9 +267,21 @@ def test_bad_results_of_coco(tmp_path: Path) -> None:
         f"{path}[2]: image_id is 1.5 (float); wanted an integer or a string",
         f"{path}[3]: None (NoneType); wanted an object",
     ]
-    images.write_text('{"images": [{"id": 1}]}')
+    images.write_text('{"images": [{"id": 1}, {"id": true, "file_name": "a"}, 7, {"id": 0, "file_name": "a"}]}')
+    problems = Problems()
+    assert [picture.name for picture in read_detections(path, images=images, problems=problems)] == ["a"]
+    assert list(problems)[:3] == [
+        f"{images}: images[0]: file_name is None (NoneType); wanted a string",
+        f"{images}: images[1]: id is True (bool); wanted an integer or a string",
+        f"{images}: images[2]: 7 (int); wanted an object",
+    ]
+    images.write_text('{"images": {}}')
     with pytest.raises(ValueError, match="has no list `images` of objects with id and file_name"):
         list(read_detections(path, images=images))
+    for names in (("a", "b"), ("b", "a")):
+        images.write_text(json.dumps({"images": [{"id": 1, "file_name": name} for name in names]}))
+        with pytest.raises(ValueError, match=r"has two images with the id 1: '[ab]' and '[ab]'"):
+            list(read_detections(path, images=images))
 
 
 def test_bad_picture_files(tmp_path: Path) -> None:
@@ -284,12 +297,22 @@ def test_bad_picture_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip], ids=["tar.gz", "zip"])
-def test_damaged_archives(write: Callable[[Path], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["wider", None])
+def test_damaged_archives(write: Callable[[Path], Path], format: str | None, tmp_path: Path) -> None:
     path = write(tmp_path / "detections")
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2] if write is write_tar else content.replace(b"jpg", b"JPG", 1))
-    with pytest.raises(ValueError, match="is not a whole archive"):
-        list(read_detections(path, "wider"))
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="detections is not a whole archive"):
+        list(read_detections(path, format))
+
+
+def test_a_damaged_member_costs_no_other(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "detections.zip")
+    path.write_bytes(path.read_bytes().replace(b"jpg", b"JPG", 1))
+    problems = Problems()
+    assert [picture.name for picture in read_detections(path, problems=problems)] == ["a--b/two", "c--d/three"]
+    (told,) = problems
+    assert told.startswith(f"{path}/a--b/one.txt: cannot be read: Bad CRC-32")
 
 
 def test_errors(tmp_path: Path) -> None:
@@ -314,6 +337,158 @@ def test_errors(tmp_path: Path) -> None:
     assert list(read_detections(path)) == []
 
 
+def write_windows_folder(path: Path) -> Path:
+    for name in FACES:
+        file = path / "run" / f"{name}.TXT"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture_file(name).replace("\n", "\r").encode("utf-16"))
+    return path
+
+
+def write_windows_zip(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in FACES:
+            entry = zipfile.ZipInfo("x")
+            entry.filename = f"run/{name}.txt".replace("/", "\\")
+            archive.writestr(entry, picture_file(name).encode("utf-8-sig"))
+    return path
+
+
+def write_windows_tar(path: Path) -> Path:
+    with tarfile.open(path, "w:xz") as archive:
+        for name in FACES:
+            content = picture_file(name).encode("utf-16-le")
+            member = tarfile.TarInfo(f"run\\{name}.txt".replace("/", "\\"))
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("write", [write_windows_folder, write_windows_zip, write_windows_tar])
+def test_folders_and_archives_of_windows(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    path, problems = write(tmp_path / "detections"), Problems()
+    check(list(read_detections(path, problems=problems)))
+    assert list(problems) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("write", [write_fddb, write_jsonl, write_document, write_coco])
+def test_files_of_windows(write: Callable[[Path], Path], encoding: str, end: str, tmp_path: Path) -> None:
+    path, images = write(tmp_path / "detections"), None
+    if write is write_coco:
+        images = coco_images(tmp_path / "images.json")
+    for file in filter(None, (path, images)):
+        text = file.read_text().replace("a--b/", "a--b\\\\" if file.read_text()[0] in "[{" else "a--b\\")
+        file.write_bytes(text.replace("\n", end).encode(encoding))
+    problems = Problems()
+    check(list(read_detections(path, images=images, problems=problems)))
+    assert list(problems) == []
+
+
+def test_what_a_folder_or_an_archive_holds(tmp_path: Path) -> None:
+    """One rule: regular files, links followed; nothing of macOS, no pipe that is waited for."""
+    folder = write_folder(tmp_path / "detections")
+    inner = folder / "run" / "a--b"
+    (inner / "._one.txt").write_bytes(b"\0")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "one.txt").write_bytes(b"\0")
+    (folder / "notes.md").touch()
+    os.mkfifo(inner / "pipe.txt")
+    (inner / "loop").symlink_to(folder)
+    (inner / "two.txt").rename(tmp_path / "elsewhere")
+    (inner / "two.txt").symlink_to(tmp_path / "elsewhere")
+    problems, notes = Problems(), Problems()
+    check(list(read_detections(folder, problems=problems, notes=notes)))
+    assert list(problems) == []
+    (note,) = notes
+    assert note.startswith(f"{folder}: passed over: 2 of macOS")
+    assert "1 .md" in note
+
+    archive = tmp_path / "detections.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(folder, "x")
+    notes = Problems()
+    names = [picture.name for picture in read_detections(archive, notes=notes)]
+    assert names == ["a--b/one", "c--d/three"]
+    (note,) = notes
+    assert "2 of macOS" in note
+    assert "special" in note
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o000])
+def test_an_unreadable_member_costs_no_other(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_folder(tmp_path / "detections")
+    whole = Path.read_bytes
+
+    def refuse(self: Path) -> bytes:
+        if self.name == "one.txt":
+            raise PermissionError(13, "Permission denied", str(self)) if mode else MemoryError
+        return whole(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    problems = Problems()
+    assert [picture.name for picture in read_detections(folder, problems=problems)] == ["a--b/two", "c--d/three"]
+    (told,) = problems
+    assert told.startswith(f"{folder}/run/a--b/one.txt: cannot be read: ")
+
+
+def test_lines_that_no_parser_survives(tmp_path: Path) -> None:
+    path = tmp_path / "faces.jsonl"
+    deep = "[" * 100_000 + "]" * 100_000
+    path.write_text(
+        f'{{"path": "a", "faces": []}}\n{{"path": "b", "faces": {deep}}}\n{{"path": "c\\u0000", "faces": []}}\n'
+        f'{{"path": "d", "faces": [], "x": {"9" * 10_000}}}\n{{"path": "e", "faces": []}}\n'
+    )
+    problems = Problems()
+    found = [picture.name for picture in read_detections(path, problems=problems)]
+    assert [name for name in found if name != "d"] == ["a", "c\0", "e"]
+    assert f"{path}:2: it is JSON that nests too deep" in list(problems)
+    path.write_text(deep)
+    with pytest.raises(ValueError, match=r"faces\.jsonl is JSON that nests too deep"):
+        list(read_detections(path))
+
+
+def test_what_is_neither_a_file_nor_a_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull)):
+        with pytest.raises(OSError, match=f"{path} is a pipe or a device; wanted a file"):
+            read_detections(path)
+    for names in ({"path": ""}, {"path": write_jsonl(tmp_path / "a.jsonl"), "images": ""}):
+        with pytest.raises(ValueError, match="is empty; wanted the path of a file"):
+            read_detections(**names)
+
+
+@pytest.mark.parametrize("key", ["path", "name"])
+@pytest.mark.parametrize("whole", [False, True], ids=["lines", "document"])
+def test_records_of_both_formats(key: str, whole: bool, tmp_path: Path) -> None:
+    face = {"box": [0, 0, 5, 5], "score": 0.5}
+    given = [
+        {key: "a.tif", "page": 0, "pages": 3, "faces": [face], "drawing": "out/a.png"},
+        {key: "a.tif", "page": 1, "pages": 3, "faces": [face, face], "damaged": "premature end"},
+        {key: "a.tif", "page": 2, "pages": 3, "error": "truncated", "faces": []},
+        {key: "b.tif", "page": -1, "faces": []},
+        {key: "c.tif", "page": "1", "faces": []},
+    ]
+    path = tmp_path / "faces"
+    path.write_text(json.dumps(given) if whole else "\n".join(map(json.dumps, given)))
+    problems, notes = Problems(), Problems()
+    found = [(picture.name, len(picture.boxes)) for picture in read_detections(path, problems=problems, notes=notes)]
+    assert found == [("a.tif", 1), ("a.tif#page=1", 2), ("a.tif#page=2", 0)]
+    assert [told.partition(": ")[2] for told in problems] == [
+        "a.tif#page=2: the detector had no picture: truncated",
+        "b.tif: page is -1 (int); wanted 0 or more",
+        "c.tif: page is '1' (str); wanted 0 or more",
+    ]
+    assert [told.partition(": ")[2] for told in notes] == ["a.tif#page=1: the picture is damaged: premature end"]
+    # A further page is no picture that is labelled.
+    matcher = Matcher(["a", "b"])
+    assert [index for index, _ in matcher.match(read_detections(path, problems=Problems()))] == [0]
+    assert matcher.coverage().unknown == ("a.tif#page=1", "a.tif#page=2")
+
+
 def detections(name: str) -> PictureDetections:
     return PictureDetections(name, np.zeros((0, 4), np.float32), np.zeros(0), np.zeros((0, 5, 2), np.float32))
 
@@ -322,7 +497,7 @@ def test_pictures_are_matched_by_name() -> None:
     matcher = Matcher(["a/one", "a/two.jpg", "b/one", "three"])
     given = ["/data/a/one.jpg", "a/two", "b/one", "x/three.png", "c/one", "a/four"]
     found = [(index, picture.name) for index, picture in matcher.match(map(detections, given))]
-    assert found == list(enumerate(given[:4]))
+    assert sorted(found) == list(enumerate(given[:4]))
     coverage = matcher.coverage()
     assert (coverage.pictures, coverage.missing, coverage.unknown) == (4, (), ("c/one", "a/four"))
     assert coverage.complaints() == [
@@ -335,9 +510,17 @@ def test_names_that_match_nothing_or_twice() -> None:
         ValueError, match="no picture of the detections is in the ground truth: not 'x'; such as 'a/b' is"
     ):
         list(Matcher(["a/b"]).match([detections("x")]))
-    with pytest.raises(ValueError, match="the detections have a/b twice"):
-        list(Matcher(["a/b"]).match([detections("a/b"), detections("c/a/b.jpg")]))
-    # Without its suffix, a name that two pictures have is neither.
-    matcher = Matcher(["a.jpg", "a.png"])
-    assert [index for index, _ in matcher.match([detections("a.png"), detections("a")])] == [1]
-    assert matcher.coverage().missing == ("a.jpg",)
+    with pytest.raises(ValueError, match="the detections have 'a/b' more often than it is labelled"):
+        list(Matcher(["a/b"]).match([detections("a/b"), detections("a/b")]))
+    with pytest.raises(ValueError, match="the ground truth has 'a' twice"):
+        Matcher(["a", "b", "a"])
+    # The exact name wins over one with folders before it.
+    matcher = Matcher(["a/b"])
+    assert [found.name for _, found in matcher.match(map(detections, ["c/a/b.jpg", "a/b"]))] == ["a/b"]
+    assert matcher.coverage().unknown == ("c/a/b.jpg",)
+    # Without its suffix, a name that two pictures have could be either.
+    with pytest.raises(ValueError, match=r"'a' of the detections can be each of .* 'a\.jpg', 'a\.png'"):
+        list(Matcher(["a.jpg", "a.png"]).match([detections("a")]))
+    for names in (["c/a", "d/a"], ["d/a", "c/a"]):
+        with pytest.raises(ValueError, match=r"'a' is one labelled picture, to which .* 'c/a', 'd/a' can belong"):
+            list(Matcher(["a"]).match(map(detections, names)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mtcnn_fast.annotations import Problems
 from mtcnn_fast.cli import main
 from mtcnn_fast.evaluate import (
     FddbGroundTruth,
@@ -181,9 +183,34 @@ def test_ground_truth_files(tmp_path: Path) -> None:
     assert read_fddb_ground_truth(tmp_path / "FDDB-fold-01-ellipseList.txt").names == truth.names[:2]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_ground_truth_of_windows(encoding: str, end: str, tmp_path: Path) -> None:
+    folder = tmp_path / "folds" / "in" / "a"
+    folder.mkdir(parents=True)
+    (folder / "fold-ellipseList.TXT").write_bytes(LIST.replace("/", "\\").replace("\n", end).encode(encoding))
+    # What is not of its kind is passed over; a pipe is not waited for.
+    (folder / "._fold-ellipseList.txt").write_bytes(b"of macOS")
+    (folder / "FDDB-fold-01.txt").write_text("2002/08/11/big/img_591\n")
+    os.mkfifo(folder / "pipe-ellipseList.txt")
+    notes = Problems()
+    truth = read_fddb_ground_truth(tmp_path / "folds", notes)
+    assert truth.names == ("2002/08/11/big/img_591", "2002/08/26/big/img_265")
+    (note,) = notes
+    assert note.startswith(f"{tmp_path / 'folds'}: passed over: 1 .txt, 1 of macOS")
+
+
 @pytest.mark.parametrize(
     "content",
-    ["a\n1\n", "a\n1\n1 2 3 4 5\n", "a\n1\n40 30 nan 1 1 1\n", "a\n1\n0 30 1 1 1 1\n", "a\nb\n", "a\n1\n1e9 1 1 1 1 1"],
+    [
+        "a\n0\na\n0\n",
+        "a\n1\n",
+        "a\n1\n1 2 3 4 5\n",
+        "a\n1\n40 30 nan 1 1 1\n",
+        "a\n1\n0 30 1 1 1 1\n",
+        "a\nb\n",
+        "a\n1\n1e9 1 1 1 1 1",
+    ],
 )
 def test_bad_ground_truth_files(content: str, tmp_path: Path) -> None:
     path = tmp_path / "ellipseList.txt"
@@ -199,8 +226,24 @@ def test_sizes(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Image.new("RGB", (30, 20)).save(tmp_path / "a" / "b.jpg")
     assert read_fddb_sizes(tmp_path, ["a/b"]) == {"a/b": (30, 20)}
-    with pytest.raises(OSError, match=r"c\.jpg: No such file"):
+    with pytest.raises(OSError, match=r"a/c: there is no such picture"):
         read_fddb_sizes(tmp_path, ["a/c"])
+    # Any suffix will do, and the size is that of the upright picture.
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "a" / "c.PNG", exif=sideways)
+    (tmp_path / "a" / "._c.jpg").write_bytes(b"of macOS")
+    os.mkfifo(tmp_path / "a" / "d.jpg")
+    assert read_fddb_sizes(tmp_path, ["a/c"]) == {"a/c": (20, 30)}
+    problems = Problems()
+    (tmp_path / "a" / "e.jpg").write_bytes(b"no picture")
+    assert read_fddb_sizes(tmp_path, ["a/b", "a/d", "a/e"], problems) == {"a/b": (30, 20)}
+    assert [told.rpartition("/")[2].partition(":")[0] for told in problems] == ["d", "e.jpg"]
+    Image.new("RGB", (9, 9)).save(tmp_path / "a" / "b.png")
+    with pytest.raises(ValueError, match=r"b\.jpg and .*b\.png are both the picture 'a/b'"):
+        read_fddb_sizes(tmp_path, ["a/b"])
+    with pytest.raises(NotADirectoryError, match="nowhere"):
+        read_fddb_sizes(tmp_path / "nowhere", ["a/b"])
 
 
 def evaluate(*arguments: object) -> int:
@@ -227,9 +270,19 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert document["false_positives"] == [0, 1]
     assert document["at"][0]["discrete"] == pytest.approx(1 / 3)
 
+    # A picture that cannot be read costs no other.
+    (tmp_path / "images" / "2002/08/11/big").mkdir(parents=True)
+    Image.new("RGB", (300, 300)).save(tmp_path / "images" / "2002/08/11/big/img_591.png")
+    assert evaluate(found, "--ground-truth", truth, "--images", tmp_path / "images") == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("2 pictures, 3 faces; 1 false positives in all\n")
+    assert err.splitlines() == [
+        f"{tmp_path}/images/2002/08/26/big/img_265: there is no such picture, of any suffix",
+        "1 pictures, whose regions end at 450 x 450 pixels, could not be used",
+    ]
     with pytest.raises(SystemExit, match="2"):
-        evaluate(found, "--ground-truth", truth, "--images", tmp_path)
-    assert "img_591.jpg: No such file" in capsys.readouterr().err
+        evaluate(found, "--ground-truth", truth, "--images", tmp_path / "images" / "2002")
+    assert "img_591: there is no such picture" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         evaluate(found, "--ground-truth", truth, "--false-positives", "-1")
     assert "wanted 0 or more" in capsys.readouterr().err

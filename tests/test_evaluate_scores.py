@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
+import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+import random
+import re
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +21,15 @@ from numpy.typing import NDArray
 
 from mtcnn_fast.annotations import Annotation
 from mtcnn_fast.boxes import overlaps
+from mtcnn_fast.cli import main
 from mtcnn_fast.detections import LANDMARKS
-from mtcnn_fast.evaluate import landmarks as landmarks_module
+from mtcnn_fast.evaluate import pairing, plots
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.inputs import Pairs
 from mtcnn_fast.evaluate.landmarks import BOX, INTER_OCULAR, LandmarkErrors, landmark_error
 from mtcnn_fast.evaluate.matching import FALSE, NEITHER, match
+from mtcnn_fast.evaluate.outputs import write_json
 from mtcnn_fast.evaluate.precision_recall import PrecisionRecall, average_precision, precision_recall
-from mtcnn_fast.evaluate.precision_recall import add_parser as add_faces_parser
-
-Add = Callable[[Any], None]
 
 
 def labelled(
@@ -193,6 +198,19 @@ def test_equal_scores_stand_or_fall_together() -> None:
         assert result.recall_at(0) == 0
 
 
+def test_a_picture_that_has_lost_a_label() -> None:
+    lost = dataclasses.replace(labelled("a.jpg", [A, C], [False, True]), complete=False)
+    annotations = [lost, labelled("b.jpg", [A])]
+    detections = [detected("a.jpg", [A, FAR, C], [0.9, 0.8, 0.7]), detected("b.jpg", [FAR], [0.6])]
+    result = precision_recall(annotations, detections)
+    # What is found beside the labels of the first may be the face whose label is lost.
+    assert (result.faces, result.recall, result.false_positives, result.precision) == (2, 0.5, 1, 0.5)
+    np.testing.assert_array_equal(result.scores, [0.9, 0.6])
+    pairs = Pairs(annotations, detections)
+    list(pairs)
+    assert pairs.incomplete == 1
+
+
 def test_average_precision_is_under_the_envelope() -> None:
     precisions, recalls = np.array([0.5, 2 / 3, 0.5]), np.array([0.1, 0.4, 0.6])
     assert average_precision(precisions, recalls) == pytest.approx(0.4 * 2 / 3 + 0.2 * 0.5)
@@ -213,20 +231,121 @@ def test_sets_with_nothing() -> None:
             precision_recall([], [], iou)
 
 
+def pairs_of(labels: Sequence[str], names: Sequence[str]) -> Any:
+    """Of names: the pairs and the detections left over, sorted, or the error."""
+    pairs = Pairs([labelled(name, []) for name in labels], [detected(name, [], []) for name in names])
+    try:
+        found = sorted((annotation.name, "" if each is None else each.name) for annotation, each in pairs)
+    except ValueError as error:
+        return str(error)
+    return found, pairs.without_detections, pairs.without_annotations
+
+
 def test_pairs_by_name() -> None:
-    annotations = [labelled(name, []) for name in ("e/a.jpg", "e/b.jpg", "c.jpg", "d.1.jpg", "c.jpg", "missing.jpg")]
-    names = ["c.jpg", "unknown.jpg", "e/a", "/some/e/b.jpg", "d.1", "x/c.jpg", "c.png"]
-    pairs = Pairs(annotations, [detected(name, [], []) for name in names])
-    found = [(annotation.name, None if d is None else d.name) for annotation, d in pairs]
-    assert found == [
-        ("e/a.jpg", "e/a"),
-        ("e/b.jpg", "/some/e/b.jpg"),
-        ("c.jpg", "c.jpg"),
-        ("d.1.jpg", "d.1"),
-        ("c.jpg", "x/c.jpg"),
-        ("missing.jpg", None),
-    ]
-    assert (pairs.pictures, pairs.without_detections, pairs.without_annotations) == (6, 1, 2)
+    labels = ("e/a.jpg", "e/b.jpg", "c.jpg", "d.1.jpg", "c.jpg", "missing.jpg", "x", "f/x")
+    names = ["c.jpg", "unknown.jpg", "e/a", "/some/e/b.jpg", "d.1", "x/c.jpg", "c.png", "c.jpg", "x.png", "f/x.jpg"]
+    assert pairs_of(labels, names) == (
+        [
+            ("c.jpg", "c.jpg"),
+            ("c.jpg", "c.jpg"),
+            ("d.1.jpg", "d.1"),
+            ("e/a.jpg", "e/a"),
+            ("e/b.jpg", "/some/e/b.jpg"),
+            ("f/x", "f/x.jpg"),
+            ("missing.jpg", ""),
+            ("x", "x.png"),
+        ],
+        1,
+        3,
+    )
+
+
+AMBIGUOUS = [
+    (["x.jpg"], ["a/x.jpg", "b/x.jpg"], "'x.jpg' is one labelled picture, .* 'a/x.jpg', 'b/x.jpg' can belong"),
+    (["x.jpg"], ["a/x", "b/x.jpg", "c/x", "d/x"], r"'a/x', 'b/x.jpg', 'c/x', ... \(4 in all\) can belong"),
+    (["x", "y"], ["x.jpg", "x.png"], "'x' is one labelled picture, .* 'x.jpg', 'x.png' can belong"),
+    (["x.jpg", "a/x.jpg"], ["b/../a/x.jpg"], "'b/../a/x.jpg' of the detections can be each of .* 'a/x.jpg', 'x.jpg'"),
+    (["x.jpg", "x.png"], ["x"], "'x' of the detections can be each of .* 'x.jpg', 'x.png'"),
+    (["x.jpg", "y.jpg"], ["y.jpg", "x.jpg", "x.jpg"], "the detections have 'x.jpg' more often than it is labelled"),
+    (["x.jpg", "y.jpg"], ["y.jpg", "a/x.jpg", "a/x.jpg"], "the detections have 'a/x.jpg' more often"),
+]
+
+
+@pytest.mark.parametrize(("labels", "names", "message"), AMBIGUOUS)
+def test_what_can_be_several_is_an_error(labels: list[str], names: list[str], message: str) -> None:
+    for order in itertools.permutations(labels):
+        for other in itertools.permutations(names):
+            assert re.search(message, pairs_of(order, other))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "expected"),
+    [
+        (["x.jpg"], ["a/x.jpg", "x.jpg"], [("x.jpg", "x.jpg")]),
+        (["x.jpg", "a/x.jpg"], ["a/x.jpg", "x.jpg"], [("a/x.jpg", "a/x.jpg"), ("x.jpg", "x.jpg")]),
+        (["x.jpg", "a/x.jpg"], ["a/x.jpg"], [("a/x.jpg", "a/x.jpg"), ("x.jpg", "")]),
+        (["x.jpg"], ["a/x", "b/x", "x"], [("x.jpg", "x")]),
+        (["x.jpg", "y.jpg"], ["a/x.jpg", "y"], [("x.jpg", "a/x.jpg"), ("y.jpg", "y")]),
+        (["x.jpg", "x.jpg"], ["x.jpg", "a/x.jpg"], [("x.jpg", ""), ("x.jpg", "x.jpg")]),
+    ],
+)
+def test_the_order_does_not_matter(labels: list[str], names: list[str], expected: list[tuple[str, str]]) -> None:
+    for order in itertools.permutations(labels):
+        for other in itertools.permutations(names):
+            assert pairs_of(order, other)[0] == expected
+
+
+NAMES = [
+    "x",
+    "x.jpg",
+    "x.png",
+    "a/x",
+    "a/x.jpg",
+    "b/x.jpg",
+    "b/a/x.jpg",
+    "y.jpg",
+    "c/y",
+    "y",
+    "a/y.jpg",
+    "x.jpg#page=1",
+]
+
+
+def test_any_names_in_any_order() -> None:
+    """Against nothing but itself in another order."""
+    generator = random.Random(0)
+    errors = 0
+    for _ in range(600):
+        labels, names = (generator.choices(NAMES, k=generator.randint(1, 4)) for _ in range(2))
+        first = pairs_of(labels, names)
+        # Here the message has any name that is not known.
+        first = first if isinstance(first, str) and "is annotated" not in first else first and None
+        again = pairs_of(generator.sample(labels, len(labels)), generator.sample(names, len(names)))
+        again = again if isinstance(again, str) and "is annotated" not in again else again and None
+        assert first == again
+        errors += first is not None
+    assert errors > 40
+
+
+def test_pairs_that_wait_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairing, "_IN_MEMORY", 2**16)
+    count = 5000
+
+    def labels() -> Iterator[Annotation]:
+        return (labelled(f"{i % 7}/{i}.jpg", [A]) for i in range(count))
+
+    def found() -> Iterator[PictureDetections]:
+        return (detected(f"/data/set/{i % 7}/{i}.jpg", [A], [0.5]) for i in range(count))
+
+    tracemalloc.start()
+    try:
+        result = precision_recall(labels(), found())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (result.faces, result.recall, result.false_positives) == (count, 1, 0)
+    # The pairs alone, as arrays of NumPy, would be 8 MB.
+    assert peak < 2**21 + 200 * count
 
 
 def test_pairs_read_no_further_than_they_must() -> None:
@@ -319,23 +438,19 @@ def test_landmark_error_of_nothing() -> None:
         landmark_error([], [], "pupils")
 
 
-def command(add: Add, *arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    add(parser.add_subparsers())
-    parsed = parser.parse_args(list(map(str, arguments)))
-    status: int = parsed.run(parsed)
-    return status
+def evaluate(name: str, *arguments: object) -> int:
+    return main(["evaluate", name, *map(str, arguments)])
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     """Detections and annotations of two pictures."""
     row = "10 50 10 50 20 20 40 20 30 30 22 40 38 40"
-    (tmp_path / "list.txt").write_text(f"a.jpg {row}\nb.jpg {row}\nc.jpg 1 2 3\n")
+    (tmp_path / "list.txt").write_text(f"a.jpg {row}\nb.jpg {row}\n1 2 3\n")
     points = dict(zip(LANDMARKS, [[20, 21], [40, 21], [30, 31], [22, 41], [38, 41]], strict=True))
     face = {"box": [10, 10, 50, 50], "score": 0.9, "landmarks": points}
     false = {"box": [70, 70, 90, 90], "score": 0.95, "landmarks": points}
-    lines = [{"name": "a.jpg", "faces": [face, false]}, {"name": "b.jpg", "faces": []}]
+    lines = [{"path": "a.jpg", "faces": [face, false]}, {"path": "b.jpg", "faces": []}]
     (tmp_path / "found.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return tmp_path / "found.jsonl", tmp_path / "list.txt"
 
@@ -345,13 +460,14 @@ def test_command_faces(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.
     found, annotations = files
     options = ("--annotations", annotations, "--iou", 0.5, 0.9, "--false-positives", 0, 5)
     outputs = ("--json", tmp_path / "figures.json", "--plot", tmp_path / "curves.png")
-    assert command(add_faces_parser, "faces", found, *options, *outputs) == 0
+    assert evaluate("faces", found, *options, *outputs) == 0
     out, err = capsys.readouterr()
     rows = [line.split() for line in out.splitlines()]
     assert rows[0] == ["2", "pictures"]
     assert rows[1] == ["IoU", "faces", "recall", "precision", "false", "AP", "recall@0", "recall@5"]
     assert rows[2] == ["0.5", "2", "0.5000", "0.5000", "1", "0.2500", "0.0000", "0.5000"]
-    assert "list.txt:3: 3 numbers" in err.replace("wanted", "")
+    assert "list.txt:3: " in err
+    assert "1 entries of the annotations could not be used" in err
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert [entry["iou"] for entry in figures] == [0.5, 0.9]
     assert figures[0]["recall_at_false_positives"] == {"0": 0.0, "5": 0.5}
@@ -362,7 +478,7 @@ def test_command_landmarks(files: tuple[Path, Path], tmp_path: Path, capsys: pyt
     pytest.importorskip("matplotlib")
     found, annotations = files
     outputs = ("--json", tmp_path / "figures.json", "--plot", tmp_path / "errors.png")
-    assert command(landmarks_module.add_parser, "landmarks", found, "--annotations", annotations, *outputs) == 0
+    assert evaluate("landmarks", found, "--annotations", annotations, *outputs) == 0
     out = capsys.readouterr().out
     assert [line.split() for line in out.splitlines()[1:]] == [
         ["faces", "NME", "errors", ">", "0.1", "area"],
@@ -385,14 +501,146 @@ def test_command_landmarks(files: tuple[Path, Path], tmp_path: Path, capsys: pyt
         (["--only", "missing.txt"], "missing.txt"),
         (["--json", "missing/figures.json"], "no folder"),
         (["--plot", "missing/plot.png"], "no folder"),
+        (["--json", ""], "argument --json: it is empty; wanted a path"),
+        (["--plot", ""], "argument --plot: it is empty; wanted a path"),
+        (["--only", ""], "argument --only: it is empty; wanted a path"),
+        (["--images", ""], "argument --images: it is empty; wanted a path"),
+        (["--annotations", ""], "argument --annotations: it is empty; wanted a path"),
+        (["--coco-images", ""], "argument --coco-images: it is empty; wanted a path"),
+        (["--json", "same", "--plot", "same"], "--json and --plot are both same"),
     ],
 )
 def test_bad_options(
-    files: tuple[Path, Path], name: str, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    files: tuple[Path, Path],
+    name: str,
+    options: list[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    add = {"faces": add_faces_parser, "landmarks": landmarks_module.add_parser}[name]
     found, annotations = files
+    monkeypatch.chdir(found.parent)
     with pytest.raises(SystemExit) as exited:
-        command(add, name, found, "--annotations", annotations, *options)
+        evaluate(name, found, "--annotations", annotations, *options)
     assert exited.value.code == 2
-    assert words in capsys.readouterr().err
+    assert words in capsys.readouterr().err.splitlines()[-1]
+    assert sorted(path.name for path in found.parent.iterdir()) == ["found.jsonl", "list.txt"]
+
+
+@pytest.mark.parametrize("name", ["faces", "landmarks"])
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_what_is_read_is_not_replaced(
+    files: tuple[Path, Path], name: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, annotations = files
+    only = tmp_path / "only.txt"
+    only.write_text("a.jpg\nb.jpg\n")
+    (tmp_path / "link").symlink_to(found)
+    before = {path: path.read_bytes() for path in (found, annotations, only)}
+    for target in (found, annotations, only, tmp_path / "link"):
+        with pytest.raises(SystemExit) as exited:
+            evaluate(name, found, "--annotations", annotations, "--only", only, option, target)
+        assert exited.value.code == 2
+        assert "it is not replaced" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("name", ["faces", "landmarks"])
+def test_one_output_that_fails_costs_no_other(
+    files: tuple[Path, Path],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("matplotlib")
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    found, annotations = files
+    figures, plot = tmp_path / "figures.json", tmp_path / "plot.png"
+    arguments = (name, found, "--annotations", annotations)
+    for refused in ("--json", "--plot"):
+        outputs = {"--json": figures, "--plot": plot, refused: Path("/dev/full")}
+        assert evaluate(*arguments, *itertools.chain.from_iterable(outputs.items())) == 1
+        out, err = capsys.readouterr()
+        assert err.splitlines()[-1] == "/dev/full: No space left on device"
+        assert "faces" in out
+    assert json.loads(figures.read_text())
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+    kept = plot.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no font\nat all")
+
+    for drawn in ("precision_recall", "cumulative_errors"):
+        monkeypatch.setattr(plots, drawn, fail)
+    figures.unlink()
+    assert evaluate(*arguments, "--json", figures, "--plot", plot) == 1
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == f"{plot}: no font at all"
+    assert "faces" in out
+    assert json.loads(figures.read_text())
+    assert plot.read_bytes() == kept
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "found.jsonl", "list.txt", "plot.png"]
+
+
+@pytest.mark.parametrize("name", ["faces", "landmarks"])
+def test_a_stdout_that_is_full(files: tuple[Path, Path], name: str, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    found, annotations = files
+    command = [sys.executable, "-m", "mtcnn_fast", "evaluate", name, found, "--annotations", annotations]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*command, "--json", tmp_path / "figures.json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "stdout: No space left on device"
+    assert json.loads((tmp_path / "figures.json").read_text())
+
+
+def test_json_has_no_infinities(tmp_path: Path) -> None:
+    write_json(tmp_path / "figures.json", {"a": [math.nan, math.inf, (-math.inf, 1.5, None, "NaN")], "b": True})
+    assert json.loads((tmp_path / "figures.json").read_text(), parse_constant=pytest.fail) == {
+        "a": [None, None, [None, 1.5, None, "NaN"]],
+        "b": True,
+    }
+
+
+@pytest.mark.parametrize("name", ["faces", "landmarks"])
+def test_names_that_can_be_several(files: tuple[Path, Path], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found, annotations = files
+    lines = found.read_text().splitlines()
+    lines += [line.replace("a.jpg", "x/c.jpg") for line in lines[:1]] + [lines[0].replace("a.jpg", "y/c.jpg")]
+    with annotations.open("a") as file:
+        file.write(f"c.jpg {'10 50 10 50 20 20 40 20 30 30 22 40 38 40'}\n")
+    told = set()
+    for order in itertools.permutations(lines):
+        found.write_text("\n".join(order))
+        with pytest.raises(SystemExit) as exited:
+            evaluate(name, found, "--annotations", annotations)
+        assert exited.value.code == 2
+        told.add(capsys.readouterr().err)
+    (message,) = told
+    assert "'c.jpg' is one labelled picture, to which the detections of each of 'x/c.jpg', 'y/c.jpg'" in message
+
+
+def test_pictures_that_have_lost_a_label(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    found, annotations = files
+    text = annotations.read_text()
+    annotations.write_text(text.replace("a.jpg", "a.jpg 1 2 three 4\na.jpg", 1))
+    assert evaluate("faces", found, "--annotations", annotations, "--format", "facepoint") == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[2].split() == ["0.5", "2", "0.5000", "1.0000", "0", "0.5000"]
+    assert "1 pictures have lost a label" in err
+
+
+def test_help_has_each_default_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("faces", "landmarks", "wider", "fddb", "table"):
+        with pytest.raises(SystemExit):
+            evaluate(name, "--help")
+        text = " ".join(capsys.readouterr().out.split())
+        assert "None" not in text
+        for option in re.split(r" (?=--)", text):
+            assert option.count("(default:") <= 1

@@ -268,7 +268,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ["AP,", "detections", "1.0000", "0.5000", "0.2500"],
         ["AP,", "X", "1.0000", "0.5000", "0.2500"],
     ]
-    assert err == ""
+    assert err == f"{published}: passed over: 3 .mat\n"
     assert plot.read_bytes().startswith(b"\x89PNG")
     document = json.loads(figures.read_text())
     assert (document["pictures"], document["missing"], document["unknown"]) == (3, [], [])
@@ -283,7 +283,7 @@ def test_command_tells_of_what_does_not_fit(tmp_path: Path, capsys: pytest.Captu
     assert evaluate(found, "--ground-truth", truth) == 1
     assert capsys.readouterr().err.splitlines() == [
         f"{found}:4: the row has 4 numbers; wanted x y w h score",
-        "1 rows of the detections could not be used",
+        "1 entries of the detections could not be used",
         "2 of 3 pictures are not among the detections, and count as without any: 0--Parade/p2, 1--Handshaking/h1",
         "1 pictures of the detections are not in the ground truth, and do not count: 0--Parade/p9",
     ]

@@ -6,9 +6,10 @@ import importlib
 from typing import Any
 
 
-def require(module: str, purpose: str, extra: str = "cli") -> Any:
-    """The module, or an ImportError that names the extra to which it belongs."""
+def require(module: str, purpose: str, extra: str = "cli", remedy: str | None = None) -> Any:
+    """The module, or an ImportError that says how to install it: by the extra to which it belongs, or by `remedy`."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f'{purpose} needs {module} ({error}): pip install "mtcnn_fast[{extra}]"') from error
+        remedy = remedy or f'pip install "mtcnn_fast[{extra}]"'
+        raise ImportError(f"{purpose} needs {module} ({error}): {remedy}") from error

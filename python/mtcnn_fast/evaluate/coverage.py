@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from posixpath import splitext
 from typing import Any
 
+from mtcnn_fast.console import console, shown
 from mtcnn_fast.evaluate.detection_files import PictureDetections
+from mtcnn_fast.evaluate.pairing import Pairing
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Coverage:
     def complaints(self) -> list[str]:
         """A sentence for each of the two that is not empty."""
         return [
-            f"{len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+            f"{len(names)} {what}: {', '.join(map(shown, names[:3]))}{', ...' if len(names) > 3 else ''}"
             for names, what in (
                 (self.missing, f"of {self.pictures} pictures are not among the detections, and count as without any"),
                 (self.unknown, "pictures of the detections are not in the ground truth, and do not count"),
@@ -41,52 +41,40 @@ class Coverage:
     def report(self) -> None:
         """Prints them on stderr."""
         for complaint in self.complaints():
-            print(complaint, file=sys.stderr)
+            console.complain(complaint)
 
 
 class Matcher:
-    """Brings detections to the pictures of a ground truth by name.
+    """Brings detections to the pictures of a ground truth, by name, as `Pairing` says.
 
-    Folders above those that the ground truth names, and a picture's suffix, may be there or not.
+    Raises ValueError for a ground truth that has a name twice.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = list(names)
-        stems = [splitext(name)[0] for name in self._names]
-        unique = Counter(stems)
-        self._indices = {stem: index for index, stem in enumerate(stems) if unique[stem] == 1}
-        self._indices |= {name: index for index, name in enumerate(self._names)}
-        self._depths = sorted({name.count("/") + 1 for name in self._names}, reverse=True)
-        self._seen: set[int] = set()
+        twice = [name for name, count in Counter(self._names).items() if count > 1]
+        if twice:
+            raise ValueError(f"the ground truth has {twice[0]!r} twice")
+        self._missing = set(range(len(self._names)))
         self._unknown: list[str] = []
 
     def match(self, detections: Iterable[PictureDetections]) -> Iterator[tuple[int, PictureDetections]]:
         """Index and detections of each picture that the ground truth has.
 
-        Raises ValueError if a picture comes twice, and if pictures come, but none that is known.
+        Raises ValueError as `Pairing` does, and if pictures come, but none that is known.
         """
-        for found in detections:
-            index = self._find(found.name)
-            if index is None:
-                self._unknown.append(found.name)
-                continue
-            if index in self._seen:
-                raise ValueError(f"the detections have {self._names[index]} twice")
-            self._seen.add(index)
-            yield index, found
-        if self._unknown and not self._seen:
+        labelled = ((name, index) for index, name in enumerate(self._names))
+        for index, found in Pairing(labelled, ((found.name, found) for found in detections), self._unknown.append):
+            if found is not None:
+                self._missing.remove(index)
+                yield index, found
+        if self._unknown and len(self._missing) == len(self._names):
             wanted = f"such as {self._names[0]!r}" if self._names else "none"
             raise ValueError(
                 f"no picture of the detections is in the ground truth: not {self._unknown[0]!r}; {wanted} is"
             )
 
     def coverage(self) -> Coverage:
-        """Of what was matched so far."""
-        missing = (name for index, name in enumerate(self._names) if index not in self._seen)
-        return Coverage(len(self._names), tuple(missing), tuple(self._unknown))
-
-    def _find(self, name: str) -> int | None:
-        parts = name.split("/")
-        tails = ("/".join(parts[-depth:]) for depth in self._depths)
-        keys = (key for tail in tails for key in (tail, splitext(tail)[0]))
-        return next((self._indices[key] for key in keys if key in self._indices), None)
+        """Of what was matched."""
+        missing = tuple(self._names[index] for index in sorted(self._missing))
+        return Coverage(len(self._names), missing, tuple(self._unknown))

@@ -10,17 +10,22 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mtcnn_fast.annotations import Problems
-from mtcnn_fast.annotations.base import lines
 from mtcnn_fast.annotations.listings import Lines, entries, fields
+from mtcnn_fast.arguments import path as place
 from mtcnn_fast.checks import described, each, number
+from mtcnn_fast.console import shown
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate.archives import is_collection, members
+from mtcnn_fast.evaluate.documents import check_regular, json_document, lines
+from mtcnn_fast.finding import PassedOver
+from mtcnn_fast.text_files import encoding, lines_of, portable
+from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,53 +59,65 @@ def read_detections(
     *,
     images: str | os.PathLike[str] | None = None,
     problems: Problems | None = None,
+    notes: Problems | None = None,
 ) -> Iterator[PictureDetections]:
     """The detections of each picture of a file, in its order; read as they are asked for, but for JSON documents.
 
     Formats:
     * "wider": a folder, `.tar`, `.tar.gz` or `.zip` of EVENT/PICTURE.txt: a name, a count, rows `x y w h score`.
     * "fddb": one text file, in which each picture has a name, a count and rows `x y w h score`.
-    * "jsonl": a line a picture, `{"name": ..., "faces": [{"box": [x1, y1, x2, y2], "score": s, "landmarks":
-      {"left_eye": [x, y], ...}}, ...]}`, as `mtcnn-fast evaluate detect` writes it. Landmarks are optional.
-    * "document": what `mtcnn-fast detect --json` writes: a list of the same, with "path" for "name".
+    * "jsonl": a line a picture, `{"path": ..., "faces": [{"box": [x1, y1, x2, y2], "score": s, "landmarks":
+      {"left_eye": [x, y], ...}}, ...]}`, as this package's commands write it. "name" will do for "path"; landmarks are
+      optional. A page but the first, `"page": n`, is a picture of its own: PATH#page=n.
+    * "document": a list of the same in one JSON document.
     * "coco": COCO's list of results: image_id, bbox `[x, y, w, h]`, score and, optionally, keypoints `[x, y, v] * 5`.
 
-    * format: None: told from the content.
+    * format: None: detected from the content.
     * images: for "coco" the annotation document whose `images` give each image_id its file_name, and name the
       pictures without detections; None: pictures are named by their image_id.
-    * problems: is told of every row that cannot be used; None: a warning says how many there were.
+    * problems: is told of every row, file and member that cannot be used; None: a warning says how many there were.
+    * notes: is told of pictures that are damaged but have detections, and of files that are of another kind; None:
+      nobody is.
 
-    Raises ValueError for a format that is not known or does not fit the file, OSError for a file that cannot be read.
+    Raises ValueError for a format that is not known or does not fit the file, for an archive or a document that is
+    damaged, and for images of one id; OSError for a file that cannot be read.
     """
+    for what, given in (("path", path), ("images", images)):
+        if given is not None and not os.fspath(given):
+            raise ValueError(f"{what} is empty; wanted the path of a file")
     source = Path(path)
     if not source.exists():
         raise FileNotFoundError(f"there are no detections at {source}")
+    check_regular(source)
     if format is None:
         format = _told(source)
     elif format not in _READERS:
         raise ValueError(f"format is {described(format)}; wanted one of {', '.join(FORMATS)}")
     if images is not None and format != "coco":
         raise ValueError(f"a document of images serves COCO's results; {source} has the format {format}")
-    return _read(source, format, None if images is None else Path(images), problems)
+    return _read(source, format, None if images is None else Path(images), problems, notes or Problems(limit=0))
 
 
-def _read(path: Path, format: str, images: Path | None, problems: Problems | None) -> Iterator[PictureDetections]:
+def _read(
+    path: Path, format: str, images: Path | None, problems: Problems | None, notes: Problems
+) -> Iterator[PictureDetections]:
     noted = Problems(limit=1) if problems is None else problems
-    yield from _coco(path, noted, images) if format == "coco" else _READERS[format](path, noted)
+    yield from _coco(path, noted, notes, images) if format == "coco" else _READERS[format](path, noted, notes)
     if problems is None and noted.count:
         first = next(iter(noted))
-        warnings.warn(f"{noted.count} rows of {path} could not be used; the first: {first}", stacklevel=2)
+        warnings.warn(f"{noted.count} entries of {path} could not be used; the first: {first}", stacklevel=2)
 
 
 def _told(path: Path) -> str:
     if is_collection(path):
         return "wider"
     with path.open("rb") as file:
-        head = file.read(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head.startswith(b"{"):
+        start = file.read(_HEAD)
+    head = start.decode(encoding(start), "ignore").lstrip()
+    if head.startswith("{"):
         return "jsonl"
-    if head.startswith(b"["):
-        return "coco" if b'"image_id"' in head else "document"
+    if head.startswith("["):
+        return "coco" if '"image_id"' in head else "document"
     return "fddb"
 
 
@@ -134,27 +151,36 @@ class _Faces:
     def detections(self, name: str) -> PictureDetections:
         """The faces added so far, as those of a picture."""
         return PictureDetections(
-            name.replace("\\", "/"),
+            portable(name),
             np.array(self._boxes, np.float32).reshape(-1, 4),
             np.array(self._scores, np.float64),
             np.array(self._landmarks, np.float32).reshape(-1, len(LANDMARKS), 2),
         )
 
 
-def _wider(path: Path, problems: Problems) -> Iterator[PictureDetections]:
-    for file, content in members(path):
-        text = content.decode("utf-8-sig", "surrogateescape")
-        stripped = ((at, line.strip()) for at, line in enumerate(text.splitlines(), 1))
-        found = list(_pictures((pair for pair in stripped if pair[1]), path / file, problems))
+def _wider(path: Path, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
+    passed_over = PassedOver()
+
+    def report(name: str, why: str) -> None:
+        problems.add(path / name, why)
+
+    for file, content in members(path, report, passed_over):
+        try:
+            found = list(_pictures(lines_of(content), path / file, problems))
+        except UnicodeError as error:
+            problems.add(path / file, f"is no text: {reason(error)}")
+            continue
         if len(found) != 1:
             problems.add(path / file, f"has {len(found)} pictures; wanted a name, a count and rows of one")
             continue
         # As the official reader does: not by the name inside, which detectors write in different ways.
-        name = "/".join(Path(file).with_suffix("").parts[-2:])
+        name = "/".join(PurePosixPath(file).with_suffix("").parts[-2:])
         yield replace(found[0], name=name)
+    if str(passed_over):
+        notes.add(path, str(passed_over))
 
 
-def _fddb(path: Path, problems: Problems) -> Iterator[PictureDetections]:
+def _fddb(path: Path, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
     return _pictures(lines(path), path, problems)
 
 
@@ -170,39 +196,51 @@ def _pictures(rows: Lines, file: Path, problems: Problems) -> Iterator[PictureDe
         yield faces.detections(name)
 
 
-def _jsonl(path: Path, problems: Problems) -> Iterator[PictureDetections]:
+def _jsonl(path: Path, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
     for at, line in lines(path):
         try:
             entry = json.loads(line)
-        except ValueError as error:
-            problems.add(path, f"not JSON: {error}", at)
+        except RecursionError:
+            problems.add(path, "it is JSON that nests too deep", at)
             continue
-        yield from _entry(entry, "name", partial(problems.add, path, line=at))
+        except (MemoryError, ValueError) as error:
+            problems.add(path, f"not JSON: {reason(error)}", at)
+            continue
+        yield from _entry(entry, partial(problems.add, path, line=at), partial(notes.add, path, line=at))
 
 
-def _document(path: Path) -> list[Any]:
-    try:
-        document = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+def _document(path: Path, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
+    for index, entry in enumerate(_list(path)):
+        place = f"{path}[{index}]"
+        yield from _entry(entry, partial(problems.add, place), partial(notes.add, place))
+
+
+def _list(path: Path) -> list[Any]:
+    document = json_document(path)
     if not isinstance(document, list):
         raise ValueError(f"{path} has {described(document)}; wanted a list of pictures or of COCO's results")
     return document
 
 
-def _detect(path: Path, problems: Problems) -> Iterator[PictureDetections]:
-    for index, entry in enumerate(_document(path)):
-        yield from _entry(entry, "path", partial(problems.add, f"{path}[{index}]"))
-
-
-def _entry(entry: object, key: str, report: Callable[[str], None]) -> Iterator[PictureDetections]:
-    """The picture of an object with a name and faces; none if it has no such."""
-    name, found = (entry.get(k) for k in (key, "faces")) if isinstance(entry, dict) else (None, None)
-    if not isinstance(entry, dict) or not isinstance(name, str) or not isinstance(found, list):
-        report(f'not an object with a string "{key}" and a list "faces"')
+def _entry(entry: object, report: Callable[[str], None], note: Callable[[str], None]) -> Iterator[PictureDetections]:
+    """The picture of an object with a path and faces; none if it has no such."""
+    record = entry if isinstance(entry, dict) else {}
+    name, found, failure = record.get("path", record.get("name")), record.get("faces"), record.get("error")
+    if found is None and failure is not None:
+        found = []
+    if not isinstance(name, str) or not isinstance(found, list):
+        report('not an object with a string "path" (or "name") and a list "faces"')
         return
-    if "error" in entry:
-        report(f"{name}: the detector had no picture: {entry['error']}")
+    page = record.get("page", 0)
+    if not isinstance(page, int) or isinstance(page, bool) or page < 0:
+        report(f"{shown(name)}: page is {described(page)}; wanted 0 or more")
+        return
+    if page:
+        name = f"{name}#page={page}"
+    if failure is not None:
+        report(f"{shown(name)}: the detector had no picture: {failure}")
+    if record.get("damaged") is not None:
+        note(f"{shown(name)}: the picture is damaged: {record['damaged']}")
     faces = _Faces()
     for index, face in enumerate(found):
         try:
@@ -210,7 +248,7 @@ def _entry(entry: object, key: str, report: Callable[[str], None]) -> Iterator[P
             points = face.get("landmarks")
             faces.add(box, number("score", face.get("score")), None if points is None else _named_points(points))
         except (TypeError, ValueError) as error:
-            report(f"{name}: faces[{index}]: {error}")
+            report(f"{shown(name)}: faces[{index}]: {error}")
     yield faces.detections(name)
 
 
@@ -228,14 +266,12 @@ def _named_points(points: object) -> list[Sequence[float]]:
     ]
 
 
-def _coco(path: Path, problems: Problems, images: Path | None = None) -> Iterator[PictureDetections]:
-    names = _coco_names(images) if images is not None else {}
+def _coco(path: Path, problems: Problems, notes: Problems, images: Path | None = None) -> Iterator[PictureDetections]:
+    names = _coco_names(images, problems) if images is not None else {}
     by_picture: dict[object, _Faces] = {key: _Faces() for key in names}
-    for index, entry in enumerate(_document(path)):
+    for index, entry in enumerate(_list(path)):
         try:
-            key = _get(entry, "image_id")
-            if isinstance(key, bool) or not isinstance(key, int | str):
-                raise TypeError(f"image_id is {described(key)}; wanted an integer or a string")
+            key = _image_id(_get(entry, "image_id"))
             if images is not None and key not in names:
                 raise ValueError(f"{images} has no image with the id {key!r}")
             x, y, w, h = each("bbox", entry.get("bbox"), 4, number)
@@ -244,8 +280,14 @@ def _coco(path: Path, problems: Problems, images: Path | None = None) -> Iterato
             by_picture.setdefault(key, _Faces()).add((x, y, x + w, y + h), score, points)
         except (TypeError, ValueError) as error:
             problems.add(f"{path}[{index}]", str(error))
-    for key, faces in by_picture.items():
-        yield faces.detections(names.get(key, str(key)))
+    for picture, faces in by_picture.items():
+        yield faces.detections(names.get(picture, str(picture)))
+
+
+def _image_id(value: object, key: str = "image_id") -> int | str:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(f"{key} is {described(value)}; wanted an integer or a string")
+    return value
 
 
 def _keypoints(values: object) -> list[Sequence[float]]:
@@ -253,19 +295,32 @@ def _keypoints(values: object) -> list[Sequence[float]]:
     return [found[i : i + 2] if found[i + 2] else _UNKNOWN for i in range(0, len(found), 3)]
 
 
-def _coco_names(path: Path) -> dict[object, str]:
-    try:
-        entries = json.loads(path.read_bytes())["images"]
-        return {entry["id"]: str(entry["file_name"]) for entry in entries}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} has no list `images` of objects with id and file_name: {error!r}") from error
+def _coco_names(path: Path, problems: Problems) -> dict[object, str]:
+    """The pictures' names by their ids. Raises ValueError for an id that several have."""
+    document = json_document(path)
+    images = document.get("images") if isinstance(document, dict) else None
+    if not isinstance(images, list):
+        raise ValueError(f"{path} has no list `images` of objects with id and file_name")
+    names: dict[object, str] = {}
+    for index, entry in enumerate(images):
+        try:
+            key, name = _image_id(_get(entry, "id"), "id"), entry.get("file_name")
+            if not isinstance(name, str):
+                raise TypeError(f"file_name is {described(name)}; wanted a string")
+        except TypeError as error:
+            problems.add(path, f"images[{index}]: {error}")
+            continue
+        if key in names:
+            raise ValueError(f"{path} has two images with the id {key!r}: {names[key]!r} and {name!r}")
+        names[key] = name
+    return names
 
 
-_READERS: dict[str, Callable[[Path, Problems], Iterator[PictureDetections]]] = {
+_READERS: dict[str, Callable[[Path, Problems, Problems], Iterator[PictureDetections]]] = {
     "wider": _wider,
     "fddb": _fddb,
     "jsonl": _jsonl,
-    "document": _detect,
+    "document": _document,
     "coco": _coco,
 }
 FORMATS: tuple[str, ...] = tuple(_READERS)
@@ -273,15 +328,24 @@ FORMATS: tuple[str, ...] = tuple(_READERS)
 
 def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
     """DETECTIONS and what tells how to read them."""
-    parser.add_argument("detections", metavar="DETECTIONS", help="file, folder or archive of detections")
-    parser.add_argument("--detections-format", choices=FORMATS, help="None: told from the content")
+    parser.add_argument("detections", type=place, metavar="DETECTIONS", help="file, folder or archive of detections")
     parser.add_argument(
-        "--coco-images", metavar="FILE.json", help="COCO annotations that name the pictures of COCO's results"
+        "--detections-format", choices=FORMATS, help="of DETECTIONS (default: detected from the content)"
+    )
+    parser.add_argument(
+        "--coco-images",
+        type=place,
+        metavar="FILE.json",
+        help="COCO annotations that name the pictures of COCO's results (default: their ids are their names)",
     )
 
 
-def detections_of(arguments: argparse.Namespace, problems: Problems) -> Iterator[PictureDetections]:
+def detections_of(arguments: argparse.Namespace, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
     """What the arguments above name."""
     return read_detections(
-        arguments.detections, arguments.detections_format, images=arguments.coco_images, problems=problems
+        arguments.detections,
+        arguments.detections_format,
+        images=arguments.coco_images,
+        problems=problems,
+        notes=notes,
     )

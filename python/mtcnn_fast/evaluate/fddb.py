@@ -5,20 +5,28 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from posixpath import splitext
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from mtcnn_fast import pictures
+from mtcnn_fast import reading
 from mtcnn_fast.annotations import Problems, listings
-from mtcnn_fast.annotations.base import lines
+from mtcnn_fast.arguments import Commands, path
+from mtcnn_fast.console import console
+from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.coverage import Coverage, Matcher
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
-from mtcnn_fast.evaluate.inputs import aligned, checked_destination, report, write_json
+from mtcnn_fast.evaluate.documents import lines
+from mtcnn_fast.evaluate.inputs import FAILURES, aligned, report, tell
+from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
 from mtcnn_fast.extra import require
+from mtcnn_fast.finding import PassedOver, find
+from mtcnn_fast.text_files import portable
+from mtcnn_fast.writing import line_of, reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +38,8 @@ _LARGEST_SIDE = 450
 _LARGEST = 2**15
 
 _LEAST_IOU = 0.5
+
+_LIST = "ellipseList.txt"
 
 _ELLIPSE = "major_radius minor_radius angle center_x center_y 1"
 
@@ -65,29 +75,49 @@ class FddbResult:
         return float(self.discrete[within].max(initial=0)), float(self.continuous[within].max(initial=0))
 
 
-def read_fddb_ground_truth(path: str | os.PathLike[str]) -> FddbGroundTruth:
-    """The ellipses of a list, or of all `*ellipseList.txt` in a folder: name, count, rows of an ellipse.
+def read_fddb_ground_truth(path: str | os.PathLike[str], notes: Problems | None = None) -> FddbGroundTruth:
+    """The ellipses of a list, or of all `*ellipseList.txt` at any depth of a folder: name, count, rows of an ellipse.
 
-    Raises OSError for a file that cannot be read, ValueError for one with a line that does not belong there.
+    notes: is told of files that were passed over.
+
+    Raises OSError for a file that cannot be read, ValueError for one with a line that does not belong there, and for a
+    picture that comes twice.
     """
     source = Path(path)
-    files = sorted(source.glob("*ellipseList.txt")) if source.is_dir() else [source]
+    files = list(_folds(source, notes)) if source.is_dir() else [source]
     if not files:
-        raise FileNotFoundError(f"there is no *ellipseList.txt in {source}")
-    names, ellipses = [], []
+        raise FileNotFoundError(f"there is no *{_LIST} in {source}")
+    ellipses: dict[str, NDArray[np.float64]] = {}
     problems = Problems(limit=1)
     for file in files:
-        for name, _, rows in listings.entries(lines(file), file, problems):
+        for name, at, rows in listings.entries(lines(file), file, problems):
             try:
                 values = [_ellipse(row) for _, row in rows]
             except ValueError as error:
                 problems.add(file, f"{name}: {error}")
                 continue
-            names.append(name)
-            ellipses.append(np.array(values, np.float64).reshape(-1, 5))
+            key = portable(name)
+            if key in ellipses:
+                problems.add(file, f"{key} is there a second time", at)
+            ellipses[key] = np.array(values, np.float64).reshape(-1, 5)
     if problems.count:
         raise ValueError(f"{source} is no list of FDDB's ellipses: {next(iter(problems))}")
-    return FddbGroundTruth(tuple(names), tuple(ellipses))
+    return FddbGroundTruth(tuple(ellipses), tuple(ellipses.values()))
+
+
+def _folds(folder: Path, notes: Problems | None) -> Iterator[Path]:
+    passed_over = PassedOver()
+
+    def fail(error: OSError) -> NoReturn:
+        raise error
+
+    for file in find([str(folder)], (".txt",), report=fail, passed_over=passed_over):
+        if file.below.lower().endswith(_LIST.lower()):
+            yield Path(file.path)
+        else:
+            passed_over.add_file(file.below)
+    if notes is not None and str(passed_over):
+        notes.add(folder, str(passed_over))
 
 
 def _ellipse(row: str) -> list[float]:
@@ -98,17 +128,56 @@ def _ellipse(row: str) -> list[float]:
     return values
 
 
-def read_fddb_sizes(folder: str | os.PathLike[str], names: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Width and height of the pictures `folder`/name.jpg. Raises OSError for one that cannot be read."""
+def read_fddb_sizes(
+    folder: str | os.PathLike[str],
+    names: Iterable[str],
+    problems: Problems | None = None,
+    notes: Problems | None = None,
+) -> dict[str, tuple[int, int]]:
+    """Width and height, upright, of the pictures `folder`/name, whatever their suffix.
+
+    problems: is told of those that cannot be read, or are not there, which are left out; None: they raise OSError.
+    notes: is told of what there is to be said of the others.
+
+    Raises ValueError for a name that two pictures have, NotADirectoryError for a folder that is none.
+    """
+    if not Path(folder).is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder of pictures")
+    files: dict[str, list[str]] = {name: [] for name in names}
+    noted = Problems(limit=1) if problems is None else problems
+    found = find(
+        [os.fspath(folder)],
+        reading.suffixes(),
+        report=lambda error: noted.add(str(error.filename), reason(error)),
+        passed_over=PassedOver(),
+    )
+    for file in found:
+        name = splitext(portable(file.below))[0]
+        if name in files:
+            files[name].append(file.path)
     sizes = {}
-    for name in names:
-        path = Path(folder) / f"{name}.jpg"
-        try:
-            height, width = pictures.read(path).shape[:2]
-        except OSError as error:
-            raise OSError(f"{path}: {error.strerror or error}") from error
-        sizes[name] = width, height
+    for name, paths in files.items():
+        if len(paths) > 1:
+            raise ValueError(f"{paths[0]} and {paths[1]} are both the picture {name!r}")
+        size = _size(paths[0], noted, notes) if paths else None
+        if size is not None:
+            sizes[name] = size
+        elif not paths:
+            noted.add(Path(folder) / name, "there is no such picture, of any suffix")
+        if problems is None and noted.count:
+            raise OSError(next(iter(noted)))
     return sizes
+
+
+def _size(path: str, problems: Problems, notes: Problems | None) -> tuple[int, int] | None:
+    try:
+        pixels, remark = reading.first_page(path)
+    except (MemoryError, OSError, ValueError) as error:
+        problems.add(path, reason(error))
+        return None
+    if remark is not None and notes is not None:
+        notes.add(path, remark)
+    return pixels.shape[1], pixels.shape[0]
 
 
 def evaluate_fddb(
@@ -125,7 +194,8 @@ def evaluate_fddb(
     * sizes: width and height of each picture, at which regions end; None: 450 x 450, as no side in FDDB is longer.
       On 5,074 detections of MTCNN that moves, at any score, one of the 5,171 faces and .0008 of the continuous rate.
 
-    Raises ValueError if a picture comes twice, if no picture is in the ground truth, or if `sizes` lacks one that is.
+    Raises ValueError if a picture comes twice, if names can be of several pictures, if no picture is in the ground
+    truth, or if `sizes` lacks one that is.
     """
     lacking = [name for name in ground_truth.names if sizes is not None and name not in sizes]
     if lacking:
@@ -199,24 +269,27 @@ def _last(scores: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.flatnonzero(np.diff(scores, append=-np.inf))
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """`mtcnn-fast evaluate fddb`."""
     parser = commands.add_parser(
         "fddb",
         help="ROC curves on FDDB, by its official protocol",
         description="Prints the discrete and continuous true positive rate of detections on FDDB at given numbers of "
         "false positives, over all folds, by the official protocol.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_detection_arguments(parser)
     parser.add_argument(
         "--ground-truth",
         required=True,
+        type=path,
         metavar="PATH",
         help="list of ellipses, or folder of FDDB-fold-*-ellipseList.txt",
     )
     parser.add_argument(
-        "--images", metavar="DIR", help="FDDB's pictures, at whose borders regions end; None: 450 x 450 pixels each"
+        "--images",
+        type=path,
+        metavar="DIR",
+        help="FDDB's pictures, at whose borders regions end (default: 450 x 450 pixels each)",
     )
     parser.add_argument(
         "--false-positives",
@@ -226,38 +299,41 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="N",
         help="print the rates at so many of them; the plot ends at the last",
     )
-    parser.add_argument("--plot", metavar="FILE.png", help="draw the curves to this file")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and the curves to this file")
+    add_output_arguments(parser, "the curves", "the figures and the curves")
     parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
 def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
-    problems = Problems()
+    problems, unread, notes = Problems(), Problems(), Problems()
     counts = sorted(arguments.false_positives)
     try:
         if counts[0] < 0:
             raise ValueError(f"a number of false positives is {counts[0]}; wanted 0 or more")
-        json_file, plot_file = map(checked_destination, (arguments.json, arguments.plot))
-        ground_truth = read_fddb_ground_truth(arguments.ground_truth)
-        sizes = None if arguments.images is None else read_fddb_sizes(arguments.images, ground_truth.names)
-        result = evaluate_fddb(detections_of(arguments, problems), ground_truth, sizes)
-    except (ImportError, OSError, ValueError) as reason:
-        error(str(reason))
-    report(problems, "rows of the detections")
+        outputs = Outputs(arguments, (arguments.detections, arguments.coco_images, arguments.ground_truth))
+        ground_truth = read_fddb_ground_truth(arguments.ground_truth, notes)
+        sizes = None
+        if arguments.images is not None:
+            sizes = read_fddb_sizes(arguments.images, ground_truth.names, unread, notes)
+            if not sizes:
+                raise FileNotFoundError(next(iter(unread), f"{arguments.images} has no pictures"))
+            sizes = dict.fromkeys(ground_truth.names, (_LARGEST_SIDE, _LARGEST_SIDE)) | sizes
+        result = evaluate_fddb(detections_of(arguments, problems, notes), ground_truth, sizes)
+    except FAILURES as why:
+        error(line_of(why))
+    tell(notes)
+    report(unread, f"pictures, whose regions end at {_LARGEST_SIDE} x {_LARGEST_SIDE} pixels,")
+    report(problems, "entries of the detections")
     result.coverage.report()
 
     end = int(result.false_positives.max(initial=0))
-    print(f"{result.coverage.pictures} pictures, {result.faces} faces; {end} false positives in all")
+    console.say(f"{result.coverage.pictures} pictures, {result.faces} faces; {end} false positives in all")
     rates = [result.at(count) for count in counts]
     table = [["false positives", *map(str, counts)]]
     for name, values in zip(("discrete", "continuous"), zip(*rates, strict=True), strict=True):
         table.append([name, *(f"{value:.4f}" for value in values)])
-    print(aligned(table))
-    if json_file is not None:
-        write_json(json_file, _figures(result, counts))
-    if plot_file is not None:
-        from mtcnn_fast.evaluate import plots
+    console.say(aligned(table))
 
+    def draw(file: BinaryIO) -> None:
         x, limit = result.false_positives, min(counts[-1], end)
         panels = {
             name: {"detections": (x, y, value)}
@@ -265,8 +341,10 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
                 ("discrete", "continuous"), (result.discrete, result.continuous), result.at(limit), strict=True
             )
         }
-        plots.roc(panels, limit, plot_file)
-    return 1 if problems.count or result.coverage.complaints() else 0
+        plots.roc(panels, limit, file)
+
+    written = outputs.write(_figures(result, counts), draw)
+    return int(bool(problems.count or unread.count or result.coverage.complaints() or not written))
 
 
 def _figures(result: FddbResult, counts: Sequence[int]) -> dict[str, Any]:

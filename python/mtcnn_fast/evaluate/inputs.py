@@ -3,94 +3,96 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
-from pathlib import Path
-from posixpath import splitext
-from typing import TYPE_CHECKING, overload
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from mtcnn_fast.annotations import FORMATS, Annotation, Problems, read
+from mtcnn_fast.arguments import path
+from mtcnn_fast.console import console, shown
+from mtcnn_fast.evaluate.pairing import Pairing
 
 if TYPE_CHECKING:
     from mtcnn_fast.evaluate.detection_files import PictureDetections
+
+FAILURES = (ImportError, MemoryError, OSError, RuntimeError, ValueError)
+"""What reading and measuring may raise, to be told in a line."""
 
 
 class Pairs:
     """Iterates over annotations and the detections of each picture, or None where there are none.
 
-    A picture goes by its name in the annotations; in the detections its suffix may be left out, and there may be
-    folders before it. Detections in the order of the annotations are read as they are needed; others wait in memory
-    until their picture comes. Where a name comes several times, the detections are taken in turn.
+    They belong together as `Pairing` says, which also says what comes when, and what is refused.
 
     Raises ValueError, at the end, if there were detections but none for an annotated picture.
     """
 
     def __init__(self, annotations: Iterable[Annotation], detections: Iterable[PictureDetections]) -> None:
         self._annotations = annotations
-        self._detections = iter(detections)
-        self._waiting: defaultdict[str, list[PictureDetections]] = defaultdict(list)
+        self._detections = detections
+        self._unknown: str | None = None
         self.pictures = 0
         """Annotated, so far."""
+        self.incomplete = 0
+        """Annotated pictures, so far, of which a label is lost."""
         self.without_detections = 0
         """Annotated pictures, so far, that have none."""
         self.without_annotations = 0
         """Pictures with detections that no annotation named: known at the end."""
 
     def __iter__(self) -> Iterator[tuple[Annotation, PictureDetections | None]]:
+        labelled = ((annotation.name, annotation) for annotation in self._annotations)
+        detected = ((found.name, found) for found in self._detections)
         name = None
-        for annotation in self._annotations:
+        for annotation, found in Pairing(labelled, detected, self._note):
             name = annotation.name
-            found = self._take(name)
             self.pictures += 1
+            self.incomplete += not annotation.complete
             self.without_detections += found is None
             yield annotation, found
-        left = chain(chain.from_iterable(self._waiting.values()), self._detections)
-        unknown = next(left, None)
-        if unknown is None:
-            return
-        self.without_annotations = 1 + sum(1 for _ in left)
-        if name is not None and self.without_detections == self.pictures:
+        if self._unknown is not None and name is not None and self.without_detections == self.pictures:
             raise ValueError(
-                f"none of the pictures with detections is annotated: {unknown.name!r} is not; "
+                f"none of the pictures with detections is annotated: {self._unknown!r} is not; "
                 f"the annotations have names such as {name!r}"
             )
 
-    def _take(self, name: str) -> PictureDetections | None:
-        ends = (f"/{name}", f"/{splitext(name)[0]}")
-        queue = self._waiting.get(_key(name), [])
-        for index, found in enumerate(queue):
-            if f"/{found.name}".endswith(ends):
-                return queue.pop(index)
-        for found in self._detections:
-            if f"/{found.name}".endswith(ends):
-                return found
-            self._waiting[_key(found.name)].append(found)
-        return None
+    def _note(self, unknown: str) -> None:
+        self._unknown = self._unknown or unknown
+        self.without_annotations += 1
 
     def report(self) -> None:
-        """Says on stderr what had no counterpart."""
-        if self.without_detections:
-            print(f"{self.without_detections} annotated pictures have no detections: none found", file=sys.stderr)
-        if self.without_annotations:
-            print(f"{self.without_annotations} pictures with detections have no annotations: left out", file=sys.stderr)
+        """Says on stderr what had no counterpart, and what had not all its labels."""
+        for count, what in (
+            (self.without_detections, "annotated pictures have no detections: none found"),
+            (self.without_annotations, "pictures with detections have no annotations: left out"),
+            (self.incomplete, INCOMPLETE),
+        ):
+            if count:
+                console.complain(f"{count} {what}")
 
 
-def _key(name: str) -> str:
-    """What a name with a suffix and folders, or without, has in common."""
-    return name.rpartition("/")[2].partition(".")[0]
+INCOMPLETE = "pictures have lost a label: what is found there and is no labelled face counts neither way"
+"""What is said of pictures whose annotations are not complete."""
 
 
 def add_annotation_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """--annotations, --format, --images and --only."""
     parser.add_argument(
-        "--annotations", required=required, metavar="PATH", help="annotation file, or folder of annotation files"
+        "--annotations",
+        required=required,
+        type=path,
+        metavar="PATH",
+        help="annotation file, or folder of annotation files",
     )
-    parser.add_argument("--format", choices=FORMATS, help="of the annotations; None: told from the path")
-    parser.add_argument("--images", metavar="DIR", help="folder of the pictures; None: where the data set keeps them")
-    parser.add_argument("--only", metavar="FILE", help="text file that lists the pictures to take; None: all")
+    parser.add_argument("--format", choices=FORMATS, help="of the annotations (default: detected from the path)")
+    parser.add_argument(
+        "--images",
+        type=path,
+        metavar="DIR",
+        help="folder of the pictures (default: where the data set keeps them)",
+    )
+    parser.add_argument(
+        "--only", type=path, metavar="FILE", help="text file that lists the pictures to take (default: all are taken)"
+    )
 
 
 def annotations_of(arguments: argparse.Namespace, problems: Problems) -> Iterator[Annotation]:
@@ -101,40 +103,20 @@ def annotations_of(arguments: argparse.Namespace, problems: Problems) -> Iterato
 
 
 def report(problems: Problems, what: str) -> None:
-    """Lists problems on stderr, of `what`, such as "rows of the annotations"."""
-    for problem in problems:
-        print(problem, file=sys.stderr)
+    """Lists problems on stderr, of `what`, such as "entries of the annotations"."""
+    listed = tell(problems)
     if problems.count:
-        print(f"{problems.count} {what} could not be used", file=sys.stderr)
+        rest = f"; the first {listed} are listed" if listed < problems.count else ""
+        console.complain(f"{problems.count} {what} could not be used{rest}")
 
 
-@overload
-def checked_destination(path: str) -> Path: ...
-@overload
-def checked_destination(path: str | None) -> Path | None: ...
-def checked_destination(path: str | None) -> Path | None:
-    """The path of a file to write.
-
-    Raises FileNotFoundError, before any work is done, if it has no folder, and IsADirectoryError if it is one.
-    """
-    if path is not None and not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder for {path}")
-    if path is not None and Path(path).is_dir():
-        raise IsADirectoryError(f"{path} is a folder; wanted the name of a file")
-    return None if path is None else Path(path)
-
-
-def write_json(path: Path, figures: object) -> None:
-    """Writes numbers, and lists and mappings of them, in a line; null for NaN, which JSON does not have."""
-    path.write_text(json.dumps(_without_nan(figures)) + "\n")
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(each) for each in value]
-    return None if value != value else value
+def tell(notes: Problems) -> int:
+    """Lists them on stderr. Returns how many are listed."""
+    listed = 0
+    for note in notes:
+        console.complain(shown(note))
+        listed += 1
+    return listed
 
 
 def aligned(rows: list[list[str]]) -> str:

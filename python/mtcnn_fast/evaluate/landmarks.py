@@ -6,24 +6,29 @@ import argparse
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import numpy as np
 
 from mtcnn_fast.annotations import Annotation, Problems
+from mtcnn_fast.arguments import Commands
 from mtcnn_fast.checks import described
+from mtcnn_fast.console import console
 from mtcnn_fast.detections import LANDMARKS
+from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
 from mtcnn_fast.evaluate.inputs import (
+    FAILURES,
     Pairs,
     add_annotation_arguments,
     aligned,
     annotations_of,
-    checked_destination,
     report,
-    write_json,
+    tell,
 )
 from mtcnn_fast.evaluate.matching import checked_iou, match
+from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
+from mtcnn_fast.writing import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,14 +146,13 @@ def landmark_error(
     return tally.result()
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """`mtcnn-fast evaluate landmarks`."""
     parser = commands.add_parser(
         "landmarks",
         help="errors of landmarks on an annotated set that has them",
         description="Prints the normalised mean error of landmarks, failures, and the area under the cumulative "
         "distribution of the errors.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_detection_arguments(parser)
     add_annotation_arguments(parser)
@@ -160,26 +164,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--iou", type=float, default=0.4, metavar="T", help="overlap asked of a match")
     parser.add_argument("--limit", type=float, default=0.1, metavar="E", help="an error beyond it is a failure")
-    parser.add_argument("--plot", metavar="FILE.png", help="draw the cumulative distribution to this file")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to this file")
+    add_output_arguments(parser, "the cumulative distribution", "the figures")
     parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
 def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
-    labels, rows = Problems(), Problems()
+    labels, rows, notes = Problems(), Problems(), Problems()
     limit = arguments.limit
+    inputs = (arguments.detections, arguments.coco_images, arguments.annotations, arguments.only)
     try:
         if not 0 < limit < float("inf"):
-            raise ValueError(f"limit is {limit}; wanted more than 0")
-        json_file, plot_file = checked_destination(arguments.json), checked_destination(arguments.plot)
+            raise ValueError(f"limit is {limit}; wanted a finite number of more than 0")
         tally = LandmarkTally(arguments.normalisation, arguments.iou)
-        pairs = Pairs(annotations_of(arguments, labels), detections_of(arguments, rows))
+        outputs = Outputs(arguments, inputs)
+        pairs = Pairs(annotations_of(arguments, labels), detections_of(arguments, rows, notes))
         for annotation, found in pairs:
             tally.add(annotation, found)
-    except (ImportError, OSError, ValueError) as reason:
-        error(str(reason))
-    report(labels, "rows or files of the annotations")
-    report(rows, "rows of the detections")
+    except FAILURES as reason:
+        error(line_of(reason))
+    tell(notes)
+    report(labels, "entries of the annotations")
+    report(rows, "entries of the detections")
     pairs.report()
 
     result = tally.result()
@@ -197,8 +202,8 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         "area": result.area(limit),
         "area_with_missed": result.area(limit, missed=True),
     }
-    print(f"errors divided by: {result.normalisation}; matched at IoU {result.iou:g}")
-    print(
+    console.say(f"errors divided by: {result.normalisation}; matched at IoU {result.iou:g}")
+    console.say(
         aligned(
             [
                 ["", "faces", "NME", f"errors > {limit:g}", "area"],
@@ -209,11 +214,10 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
             ]
         )
     )
-    if json_file is not None:
-        write_json(json_file, figures)
-    if plot_file is not None:
-        from mtcnn_fast.evaluate import plots
 
+    def draw(file: BinaryIO) -> None:
         limits = np.linspace(0, limit, 201)
-        plots.cumulative_errors({"found": (limits, result.cumulative(limits), result.area(limit))}, plot_file)
-    return 1 if rows.count or pairs.without_detections else 0
+        plots.cumulative_errors({"found": (limits, result.cumulative(limits), result.area(limit))}, file)
+
+    written = outputs.write(figures, draw)
+    return int(bool(rows.count or pairs.without_detections or not written))

@@ -6,22 +6,27 @@ import argparse
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol
 
 import numpy as np
 
 from mtcnn_fast.annotations import Annotation, Problems
+from mtcnn_fast.arguments import Commands
+from mtcnn_fast.console import console
+from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
 from mtcnn_fast.evaluate.inputs import (
+    FAILURES,
     Pairs,
     add_annotation_arguments,
     aligned,
     annotations_of,
-    checked_destination,
     report,
-    write_json,
+    tell,
 )
 from mtcnn_fast.evaluate.matching import FALSE, NEITHER, checked_iou, match
+from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
+from mtcnn_fast.writing import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,12 +116,15 @@ class PrecisionRecallTally:
         self._true = bytearray()
 
     def add(self, annotation: Annotation, found: Found | None) -> None:
-        """Adds a picture and what was found in it, in any order; None: nothing."""
+        """Adds a picture and what was found in it, in any order; None: nothing.
+
+        Where a label is lost (`complete` is False), what is no labelled face counts neither way.
+        """
         self._faces += int((~annotation.ignored).sum())
         if found is None or not len(found.boxes):
             return
         taken = match(found.boxes, found.scores, annotation.boxes, annotation.ignored, self._iou)
-        counts = taken != NEITHER
+        counts = (taken != NEITHER) & (annotation.complete | (taken != FALSE))
         self._scores.frombytes(found.scores[counts].astype(np.float64).tobytes())
         self._true += (taken[counts] != FALSE).tobytes()
 
@@ -136,7 +144,7 @@ def precision_recall(
     """Of detections on annotations, one to one at `iou`, highest score first; ignored faces count neither way.
 
     Pictures belong together as `Pairs` says; in one without detections nothing was found, and detections in a picture
-    without annotations are left out. Raises ValueError for an `iou` that is not in (0, 1].
+    without annotations are left out. Raises ValueError for an `iou` that is not in (0, 1], and as `Pairs` does.
     """
     tally = PrecisionRecallTally(iou)
     for annotation, found in Pairs(annotations, detections):
@@ -144,63 +152,69 @@ def precision_recall(
     return tally.result()
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """`mtcnn-fast evaluate faces`."""
     parser = commands.add_parser(
         "faces",
         help="precision and recall on any annotated set",
         description="Prints precision, recall and average precision of detections on an annotated set.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_detection_arguments(parser)
     add_annotation_arguments(parser)
     parser.add_argument("--iou", type=float, nargs="+", default=[0.5], metavar="T", help="overlap asked of a match")
     parser.add_argument(
-        "--false-positives", type=int, nargs="*", default=[], metavar="N", help="print recall at so many of them"
+        "--false-positives",
+        type=int,
+        nargs="*",
+        metavar="N",
+        help="print recall at so many of them (default: no such columns)",
     )
-    parser.add_argument("--plot", metavar="FILE.png", help="draw the curves to this file")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to this file")
+    add_output_arguments(parser, "the curves", "the figures")
     parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
 def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
-    labels, rows = Problems(), Problems()
+    labels, rows, notes = Problems(), Problems(), Problems()
+    limits = arguments.false_positives or []
+    inputs = (arguments.detections, arguments.coco_images, arguments.annotations, arguments.only)
     try:
-        json_file, plot_file = checked_destination(arguments.json), checked_destination(arguments.plot)
+        if min(limits, default=0) < 0:
+            raise ValueError(f"a number of false positives is {min(limits)}; wanted 0 or more")
         tallies = [PrecisionRecallTally(iou) for iou in arguments.iou]
-        pairs = Pairs(annotations_of(arguments, labels), detections_of(arguments, rows))
+        outputs = Outputs(arguments, inputs)
+        pairs = Pairs(annotations_of(arguments, labels), detections_of(arguments, rows, notes))
         for annotation, found in pairs:
             for tally in tallies:
                 tally.add(annotation, found)
-    except (ImportError, OSError, ValueError) as reason:
-        error(str(reason))
-    report(labels, "rows or files of the annotations")
-    report(rows, "rows of the detections")
+    except FAILURES as reason:
+        error(line_of(reason))
+    tell(notes)
+    report(labels, "entries of the annotations")
+    report(rows, "entries of the detections")
     pairs.report()
     if not pairs.pictures:
         error(f"{arguments.annotations} has no pictures")
 
     results = [tally.result() for tally in tallies]
-    print(f"{pairs.pictures} pictures")
+    console.say(f"{pairs.pictures} pictures")
     head = ["IoU", "faces", "recall", "precision", "false", "AP"]
-    table = [head + [f"recall@{n}" for n in arguments.false_positives]]
+    table = [head + [f"recall@{n}" for n in limits]]
     for result in results:
-        shares = [result.recall_at(n) for n in arguments.false_positives]
+        shares = [result.recall_at(n) for n in limits]
         figures = [f"{result.iou:g}", f"{result.faces}", f"{result.recall:.4f}", f"{result.precision:.4f}"]
         table.append(
             [*figures, f"{result.false_positives}", f"{result.average_precision:.4f}", *(f"{s:.4f}" for s in shares)]
         )
-    print(aligned(table))
-    if json_file is not None:
-        write_json(json_file, [_figures(result, arguments.false_positives) for result in results])
-    if plot_file is not None:
-        from mtcnn_fast.evaluate import plots
+    console.say(aligned(table))
 
+    def draw(file: BinaryIO) -> None:
         curves = {
             f"IoU {result.iou:g}": (result.recalls, result.precisions, result.average_precision) for result in results
         }
-        plots.precision_recall(curves, plot_file)
-    return 1 if rows.count or pairs.without_detections else 0
+        plots.precision_recall(curves, file)
+
+    written = outputs.write([_figures(result, limits) for result in results], draw)
+    return int(bool(rows.count or pairs.without_detections or not written))
 
 
 def _figures(result: PrecisionRecall, false_positives: list[int]) -> dict[str, Any]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,19 +17,24 @@ import numpy as np
 
 from mtcnn_fast import MTCNN, Detections, detector_options
 from mtcnn_fast.annotations import FORMATS, Annotation, Problems, read
+from mtcnn_fast.arguments import Commands
+from mtcnn_fast.arguments import path as path_argument
 from mtcnn_fast.checks import described, flag, number, text
-from mtcnn_fast.evaluate.inputs import report
+from mtcnn_fast.console import console, shown
+from mtcnn_fast.evaluate import documents
+from mtcnn_fast.evaluate.inputs import FAILURES, INCOMPLETE, report, tell
 from mtcnn_fast.evaluate.landmarks import INTER_OCULAR, NORMALISATIONS, LandmarkErrors, LandmarkTally
 from mtcnn_fast.evaluate.matching import checked_iou
 from mtcnn_fast.evaluate.precision_recall import PrecisionRecall, PrecisionRecallTally
-from mtcnn_fast.evaluate.run import detect_each
 from mtcnn_fast.extra import require
+from mtcnn_fast.streaming import detect_each
+from mtcnn_fast.text_files import portable
+from mtcnn_fast.writing import line_of, reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Find = Callable[[list[NDArray[np.uint8]]], list[Detections]]
-    """Faces of BGR images."""
+    from mtcnn_fast.streaming import Find
 
 EMBEDDED = "embedded"
 FACENET_PYTORCH = "facenet-pytorch"
@@ -41,7 +49,7 @@ class AnnotatedSet:
     name: str
     path: Path
     format: str | None = None
-    """One of `annotations.FORMATS`; None: told from the path."""
+    """One of `annotations.FORMATS`; None: detected from the path."""
     images: Path | None = None
     only: Path | None = None
     iou: float = 0.5
@@ -63,29 +71,35 @@ class Row:
     annotated: AnnotatedSet
     pictures: int
     """Of the set, those that cannot be read included: nothing is found in them."""
+    incomplete: int
+    """Pictures of the set of which a label is lost."""
     faces: PrecisionRecall
     landmarks: LandmarkErrors
 
 
-def evaluate(name: str, find: Find, annotated: AnnotatedSet, labels: Problems, failures: Problems) -> Row:
-    """Detects on a set, in batches and at constant memory.
+def evaluate(
+    name: str, find: Find, annotated: AnnotatedSet, labels: Problems, failures: Problems, notes: Problems
+) -> Row:
+    """Detects on a set, in batches and at constant memory; of a picture with pages on the first.
 
-    labels: is told of rows of the annotations that cannot be used; failures: of pictures.
+    labels: is told of entries of the annotations that cannot be used; failures: of pictures; notes: of pictures that
+    are damaged, or have pages that are not searched.
     """
     faces = PrecisionRecallTally(annotated.iou)
     landmarks = LandmarkTally(annotated.normalisation, annotated.iou)
-    count = 0
+    count = incomplete = 0
     files = ((annotation, annotation.path) for annotation in annotated.read(labels))
-    for annotation, _, outcome in detect_each(find, files):
+    for outcome in detect_each(find, files, first_page_only=True):
+        annotation = outcome.key
         count += 1
-        found = None
-        if isinstance(outcome, Detections):
-            found = outcome
-        else:
-            failures.add(annotation.path, str(outcome))
-        faces.add(annotation, found)
-        landmarks.add(annotation, found)
-    return Row(name, annotated, count, faces.result(), landmarks.result())
+        incomplete += not annotation.complete
+        if outcome.error is not None:
+            failures.add(annotation.path, outcome.error if outcome.picture is None else f"{name}: {outcome.error}")
+        if outcome.remark is not None:
+            notes.add(annotation.path, outcome.remark)
+        faces.add(annotation, outcome.faces)
+        landmarks.add(annotation, outcome.faces)
+    return Row(name, annotated, count, incomplete, faces.result(), landmarks.result())
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -110,7 +124,7 @@ def markdown(rows: Sequence[Row]) -> str:
             _share(nme),
             "-" if math.isnan(nme) else row.landmarks.normalisation,
         ]
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        lines.append(f"| {' | '.join(shown(cell).replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines)
 
 
@@ -122,37 +136,50 @@ def make_detector(name: str, options: Mapping[str, Any], max_faces: int | None =
     """What finds faces: EMBEDDED, FACENET_PYTORCH, or the path of a file of weights; with MTCNN's `options`."""
     if name == FACENET_PYTORCH:
         return facenet_pytorch(options, max_faces)
-    detector = MTCNN(channel_order="bgr", **{**options, "weights": None if name == EMBEDDED else name})
+    detector = MTCNN(channel_order="rgb", **{**options, "weights": None if name == EMBEDDED else name})
     detector.detect_batch([], max_faces=max_faces)
     return lambda images: detector.detect_batch(images, max_faces=max_faces)
 
 
 def facenet_pytorch(options: Mapping[str, Any], max_faces: int | None = None) -> Find:
-    """The peer's detector on the CPU, with the options of MTCNN's that it has as well: _SHARED."""
-    module = require("facenet_pytorch", "the detector facenet-pytorch", "evaluate")
-    detector = module.MTCNN(
-        keep_all=True,
-        device="cpu",
-        selection_method="probability",
-        min_face_size=int(options["min_face_size"]),
-        factor=options["scale_factor"],
-        thresholds=list(options["thresholds"]),
-    )
+    """The peer's detector on the CPU, with the options of MTCNN's that it has as well: _SHARED.
+
+    Raises ImportError without that package, ValueError for what it refuses: options, or a picture.
+    """
+    with _its_errors():
+        module = require("facenet_pytorch", "the detector facenet-pytorch", remedy="pip install facenet-pytorch")
+        detector = module.MTCNN(
+            keep_all=True,
+            device="cpu",
+            selection_method="probability",
+            min_face_size=int(options["min_face_size"]),
+            factor=options["scale_factor"],
+            thresholds=list(options["thresholds"]),
+        )
 
     def find(images: list[NDArray[np.uint8]]) -> list[Detections]:
         found = []
         for image in images:
-            try:
-                boxes, scores, landmarks = detector.detect(np.ascontiguousarray(image[:, :, ::-1]), landmarks=True)
-            except RuntimeError as error:  # an image with no room for a face is an error of PyTorch's there
-                raise ValueError(f"facenet-pytorch: {error}") from error
-            if boxes is None:
-                boxes, scores, landmarks = np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
-            order = np.argsort(-scores.astype(np.float64), kind="stable")[:max_faces]
-            found.append(Detections(boxes[order], scores[order], landmarks[order]))
+            # An image with no room for a face is an error of PyTorch's there.
+            with _its_errors():
+                boxes, scores, landmarks = detector.detect(np.ascontiguousarray(image), landmarks=True)
+                if boxes is None:
+                    boxes, scores, landmarks = np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
+                order = np.argsort(-scores.astype(np.float64), kind="stable")[:max_faces]
+                found.append(Detections(boxes[order], scores[order], landmarks[order]))
         return found
 
     return find
+
+
+@contextmanager
+def _its_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # another package raises what it likes
+        raise ValueError(f"{FACENET_PYTORCH}: {reason(error)}") from error
 
 
 def parse_set(description: str, folder: Path = Path()) -> AnnotatedSet:
@@ -170,6 +197,8 @@ def parse_set(description: str, folder: Path = Path()) -> AnnotatedSet:
         key, equals, value = pair.partition("=")
         if not equals:
             raise ValueError(f"set {name} has {pair!r}; wanted KEY=VALUE")
+        if key in entry:
+            raise ValueError(f"set {name} has {key} twice")
         entry[key] = value
     if "iou" in entry:
         try:
@@ -187,10 +216,13 @@ def read_sets(path: Path) -> list[AnnotatedSet]:
     """The sets of a TOML file, whose tables `[NAME]` have the keys `path` and, as AnnotatedSet, format, images, only,
     iou, complete and normalisation. Paths are below the file's folder. Raises ValueError for anything else."""
     toml = require("tomllib" if find_spec("tomllib") else "tomli", "reading TOML files", "evaluate")
+    content = documents.text(path)
     try:
-        document = toml.loads(path.read_text(encoding="utf-8"))
+        document = toml.loads(content)
+    except RecursionError as error:
+        raise ValueError(f"{path} is TOML that nests too deep") from error
     except ValueError as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
+        raise ValueError(f"{path} is not TOML: {reason(error)}") from error
     try:
         return [_checked_set(name, entry, path.parent) for name, entry in document.items()]
     except ValueError as error:
@@ -210,8 +242,21 @@ def _checked_set(name: str, entry: object, folder: Path) -> AnnotatedSet:
         raise ValueError(f"set {name}: {error}") from None
     for key in ("path", "images", "only"):
         if key in values:
-            values[key] = folder / values[key]
+            values[key] = _below(folder, values[key])
     return AnnotatedSet(name, **values)
+
+
+def _below(folder: Path, name: str) -> Path:
+    """A path as it is given, or else as Windows may have written it."""
+    path = folder / name
+    return path if path.exists() else folder / portable(name)
+
+
+def _path(key: str, value: object) -> str:
+    found = text(key, value)
+    if not found:
+        raise ValueError(f"{key} is empty; wanted a path")
+    return found
 
 
 def _one_of(wanted: Sequence[str]) -> Callable[[str, object], str]:
@@ -225,38 +270,40 @@ def _one_of(wanted: Sequence[str]) -> Callable[[str, object], str]:
 
 
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
-    "path": text,
+    "path": _path,
     "format": _one_of(FORMATS),
-    "images": text,
-    "only": text,
+    "images": _path,
+    "only": _path,
     "iou": lambda key, value: checked_iou(number(key, value)),
     "complete": flag,
     "normalisation": _one_of(NORMALISATIONS),
 }
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """`mtcnn-fast evaluate table`."""
     parser = commands.add_parser(
         "table",
         help="a table of several detectors on several annotated sets",
         description="Prints a Markdown table of what detectors find on annotated sets.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "--sets", metavar="FILE.toml", help="TOML file of sets: tables [NAME] of path, format, images, only, iou, ..."
+        "--sets",
+        type=path_argument,
+        metavar="FILE.toml",
+        help="TOML file of sets: tables [NAME] of path, format, images, only, iou, ... (default: none)",
     )
     parser.add_argument(
         "--set",
         action="append",
-        default=[],
         metavar="NAME=FORMAT:PATH[,KEY=VALUE...]",
         help="one set, with the keys images, only, iou, complete (no: not every face is labelled) and normalisation; "
-        "may be given again",
+        "may be given again (default: none)",
     )
     parser.add_argument(
         "--detectors",
         nargs="+",
+        type=path_argument,
         default=[EMBEDDED],
         metavar="DETECTOR",
         help=f"{EMBEDDED}, {FACENET_PYTORCH}, or files of weights",
@@ -267,34 +314,67 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
-    labels, failures = Problems(), Problems()
     options = detector_options.given(arguments)
     try:
-        require("cv2", "mtcnn-fast evaluate table")
-        sets = read_sets(Path(arguments.sets)) if arguments.sets else []
-        sets += [parse_set(description) for description in arguments.set]
-        if not sets:
-            raise ValueError("wanted --sets or --set")
-        detectors = {name: make_detector(name, options, arguments.max_faces) for name in arguments.detectors}
-        rows = []
-        for annotated in sets:
-            for index, (name, find) in enumerate(detectors.items()):
-                # Of the annotations' problems one list will do.
-                noted = Problems(limit=0) if index else labels
-                rows.append(evaluate(name, find, annotated, noted, failures))
-                if not rows[-1].pictures:
-                    raise ValueError(f"set {annotated.name}: {annotated.path} has no pictures")
-    except (ImportError, OSError, RuntimeError, ValueError) as reason:
-        error(str(reason))
-    report(labels, "rows or files of the annotations")
+        require("PIL.Image", "reading pictures", "evaluate")
+        sets = _sets(arguments)
+        detectors = _detectors(arguments.detectors, options, arguments.max_faces)
+    except FAILURES as why:
+        error(line_of(why))
+    labels, failures, notes, broken = (Problems() for _ in range(4))
+    rows: list[Row] = []
+    for annotated in sets:
+        for index, (name, find) in enumerate(detectors.items()):
+            # What the annotations and the pictures are is told once.
+            told = (Problems(limit=0), failures, Problems(limit=0)) if index else (labels, failures, notes)
+            try:
+                row = evaluate(name, find, annotated, *told)
+            except FAILURES as why:
+                broken.add(f"set {annotated.name}", line_of(why))
+                break
+            if not row.pictures:
+                broken.add(f"set {annotated.name}", f"{annotated.path} has no pictures")
+                break
+            rows.append(row)
+            if row.incomplete and not index:
+                console.complain(f"set {shown(annotated.name)}: {row.incomplete} {INCOMPLETE}")
+    tell(notes)
+    report(labels, "entries of the annotations")
     report(failures, "pictures")
+    if not rows:
+        error(next(iter(broken)))
+    report(broken, "sets")
     stated = options | {"max_faces": arguments.max_faces}
-    print(f"Settings: {', '.join(f'{key} {_stated(value)}' for key, value in stated.items())}.")
+    console.say(f"Settings: {', '.join(f'{key} {_stated(value)}' for key, value in stated.items())}.")
     if FACENET_PYTORCH in detectors:
-        print(f"{FACENET_PYTORCH} has of these {', '.join(_SHARED)} and max_faces.")
-    print()
-    print(markdown(rows))
-    return 1 if failures.count else 0
+        console.say(f"{FACENET_PYTORCH} has of these {', '.join(_SHARED)} and max_faces.")
+    console.say("")
+    console.say(markdown(rows))
+    return int(bool(failures.count or broken.count))
+
+
+def _sets(arguments: argparse.Namespace) -> list[AnnotatedSet]:
+    """What --sets and --set name. For sets that are not there it raises as `annotations.read` does."""
+    sets = [] if arguments.sets is None else read_sets(Path(arguments.sets))
+    sets += [parse_set(description) for description in arguments.set or []]
+    if not sets:
+        raise ValueError("wanted --sets or --set")
+    twice = [name for name, count in Counter(annotated.name for annotated in sets).items() if count > 1]
+    if twice:
+        raise ValueError(f"two sets have the name {twice[0]!r}")
+    for annotated in sets:
+        annotated.read(Problems(limit=0))
+    return sets
+
+
+def _detectors(names: Sequence[str], options: Mapping[str, Any], max_faces: int | None) -> dict[str, Find]:
+    files: dict[str, str] = {}
+    for name in names:
+        file = name if name in (EMBEDDED, FACENET_PYTORCH) else os.path.realpath(name)
+        if file in files:
+            raise ValueError(f"the detector {name} is given twice")
+        files[file] = name
+    return {name: make_detector(name, options, max_faces) for name in names}
 
 
 def _stated(value: object) -> str:

@@ -8,17 +8,25 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import numpy as np
 
 from mtcnn_fast.annotations import Problems
+from mtcnn_fast.arguments import Commands, path
 from mtcnn_fast.boxes import blocks
+from mtcnn_fast.console import console
+from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.coverage import Coverage, Matcher
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
-from mtcnn_fast.evaluate.inputs import aligned, checked_destination, report, write_json
+from mtcnn_fast.evaluate.documents import content
+from mtcnn_fast.evaluate.inputs import FAILURES, aligned, report, tell
+from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
 from mtcnn_fast.evaluate.precision_recall import average_precision
 from mtcnn_fast.extra import require
+from mtcnn_fast.finding import PassedOver, find
+from mtcnn_fast.text_files import portable
+from mtcnn_fast.writing import line_of, reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,21 +102,23 @@ def read_wider_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:
 def _matlab_pictures(path: Path) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.bool_]]]:
     """Name, boxes and membership of the faces of each picture."""
     try:
-        content = _matlab(path)
+        variables = _matlab(path)
     except NotImplementedError as error:
         raise ValueError(f"{path} is of MATLAB 7.3; wanted the older format, of WIDER FACE's own files") from error
     try:
         keys = ("event_list", "file_list", "face_bbx_list", "gt_list")
-        events = list(zip(*(content[key].ravel() for key in keys), strict=True))
+        events = list(zip(*(variables[key].ravel() for key in keys), strict=True))
         for event, files, boxes, listed in events:
             for file, faces, indices in zip(files.ravel(), boxes.ravel(), listed.ravel(), strict=True):
                 rows = np.asarray(faces, np.float64).reshape(-1, 4)
+                if not np.isfinite(rows).all():
+                    raise ValueError(f"face_bbx_list of {file[0]} has a number that is not finite")
                 member = np.isin(np.arange(1, len(rows) + 1), indices)
                 if np.count_nonzero(member) != np.size(indices):
                     raise IndexError(f"gt_list of {file[0]} is no choice of its {len(rows)} faces")
-                yield f"{event[0]}/{file[0]}", rows, member
+                yield portable(f"{event[0]}/{file[0]}"), rows, member
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not WIDER FACE's ground truth: {error!r}") from error
+        raise ValueError(f"{path} is not WIDER FACE's ground truth: {type(error).__name__}: {reason(error)}") from error
 
 
 def _matlab(path: Path) -> dict[str, Any]:
@@ -117,13 +127,13 @@ def _matlab(path: Path) -> dict[str, Any]:
     Raises ValueError for another or a damaged one, NotImplementedError for one of MATLAB 7.3.
     """
     scipy_io = require("scipy.io", "reading MATLAB files", extra="evaluate")
-    content = path.read_bytes()
+    file = io.BytesIO(content(path))
     try:
-        variables: dict[str, Any] = scipy_io.loadmat(io.BytesIO(content))
+        variables: dict[str, Any] = scipy_io.loadmat(file)
     except NotImplementedError:
         raise
     except Exception as error:  # of any type: whatever the parser of a damaged file stumbles over
-        raise ValueError(f"{path} is not a whole MATLAB file: {error}") from error
+        raise ValueError(f"{path} is not a whole MATLAB file: {reason(error)}") from error
     return variables
 
 
@@ -135,7 +145,8 @@ def evaluate_wider(detections: Iterable[PictureDetections], ground_truth: WiderG
     is a true positive if that face counts and is not taken yet, a false positive if it is taken, and nothing if the
     face is ignored; below, it is a false positive. There are 1,000 thresholds.
 
-    Raises ValueError if a picture comes twice or if no picture is in the ground truth.
+    Raises ValueError if a picture comes twice, if names can be of several pictures, or if no picture is in the ground
+    truth.
     """
     matcher = Matcher(ground_truth.names)
     scores = [np.empty(0)]
@@ -204,69 +215,100 @@ class PublishedCurve:
     curve: WiderCurve
 
 
-def read_published_curves(folder: str | os.PathLike[str]) -> list[PublishedCurve]:
+def read_published_curves(
+    folder: str | os.PathLike[str], problems: Problems | None = None, notes: Problems | None = None
+) -> list[PublishedCurve]:
     """The validation curves at any depth of a folder: `.mat` files with a set and "val" in their names.
 
-    Raises ValueError if there are none or if one is not such a curve; ImportError where one needs h5py that is missing.
+    problems: is told of files that are no such curve; None: they are errors. notes: is told of what was passed over.
+
+    Raises ValueError if there are none; ImportError where one needs h5py that is missing.
     """
-    found = []
-    for path in sorted(Path(folder).rglob("*.mat")):
-        name = path.name.lower()
+    if not Path(folder).is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder of published curves")
+    found: list[PublishedCurve] = []
+    noted, passed_over = Problems() if problems is None else problems, PassedOver()
+    files = find(
+        [os.fspath(folder)],
+        (".mat",),
+        report=lambda error: noted.add(str(error.filename), reason(error)),
+        passed_over=passed_over,
+    )
+    for file in files:
+        name = file.below.rpartition("/")[2].lower()
         sets = [each for each in SETS if each in name]
-        if len(sets) == 1 and "val" in name:
-            found.append(_published(path, sets[0]))
+        if len(sets) != 1 or "val" not in name:
+            passed_over.add_file(name)
+            continue
+        try:
+            found.append(_published(Path(file.path), sets[0]))
+        except (OSError, ValueError) as error:
+            noted.add(file.path, reason(error))
+    if noted.count and (problems is None or not found):
+        raise ValueError(next(iter(noted)))
     if not found:
         raise ValueError(
             f"{folder} has no published curves: .mat files with easy, medium or hard, and val, in their names"
         )
+    if notes is not None and str(passed_over):
+        notes.add(folder, str(passed_over))
     return found
 
 
 def _published(path: Path, name: str) -> PublishedCurve:
+    """Raises ValueError that does not name the file."""
     try:
         try:
-            content = _matlab(path)
-            curve, label = content["pr_cruve"], str(content["legend_name"][0])
+            variables = _matlab(path)
+            curve, label = variables["pr_cruve"], str(variables["legend_name"][0])
         except NotImplementedError:  # MATLAB 7.3 writes HDF5, with arrays transposed and text as UTF-16
             h5py = require("h5py", "reading files of MATLAB 7.3", extra="evaluate")
             with h5py.File(path) as file:
                 curve = file["pr_cruve"][()].T
                 label = file["legend_name"][()].T.astype("<u2").tobytes().decode("utf-16-le")
         precision, recall = np.asarray(curve, np.float64).T
-    except (IndexError, KeyError, OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a published curve of WIDER FACE: {error}") from error
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # of any type: whatever the parsers of a damaged file stumble over
+        raise ValueError(f"it is not a published curve of WIDER FACE: {reason(error)}") from error
     return PublishedCurve(name, label, WiderCurve(precision, recall))
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """`mtcnn-fast evaluate wider`."""
     parser = commands.add_parser(
         "wider",
         help="average precision on WIDER FACE, by its official protocol",
         description="Prints the average precision of detections on WIDER FACE's easy, medium and hard set, by the "
         "official protocol.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_detection_arguments(parser)
     parser.add_argument(
-        "--ground-truth", required=True, metavar="DIR", help="folder of eval_tools' wider_{easy,medium,hard}_val.mat"
+        "--ground-truth",
+        required=True,
+        type=path,
+        metavar="DIR",
+        help="folder of eval_tools' wider_{easy,medium,hard}_val.mat",
     )
-    parser.add_argument("--curves", metavar="DIR", help="folder of published curves (.mat) to set beside")
-    parser.add_argument("--plot", metavar="FILE.png", help="draw the precision-recall curves to this file")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and the curves to this file")
+    parser.add_argument(
+        "--curves", type=path, metavar="DIR", help="folder of published curves (.mat) to set beside (default: none)"
+    )
+    add_output_arguments(parser, "the precision-recall curves", "the figures and the curves")
     parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
 def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
-    problems = Problems()
+    problems, refused, notes = Problems(), Problems(), Problems()
     try:
-        json_file, plot_file = map(checked_destination, (arguments.json, arguments.plot))
-        published = [] if arguments.curves is None else read_published_curves(arguments.curves)
+        outputs = Outputs(arguments, (arguments.detections, arguments.coco_images))
+        published = [] if arguments.curves is None else read_published_curves(arguments.curves, refused, notes)
         ground_truth = read_wider_ground_truth(arguments.ground_truth)
-        result = evaluate_wider(detections_of(arguments, problems), ground_truth)
-    except (ImportError, OSError, ValueError) as reason:
-        error(str(reason))
-    report(problems, "rows of the detections")
+        result = evaluate_wider(detections_of(arguments, problems, notes), ground_truth)
+    except FAILURES as why:
+        error(line_of(why))
+    tell(notes)
+    report(refused, "published curves")
+    report(problems, "entries of the detections")
     result.coverage.report()
 
     curves = [(name, "detections", curve) for name, curve in result.curves.items()]
@@ -275,17 +317,16 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
     for label in dict.fromkeys(label for _, label, _ in curves):
         figures = {name: f"{curve.average_precision:.4f}" for name, of, curve in curves if of == label}
         table.append([f"AP, {label}", *(figures.get(name, "-") for name in SETS)])
-    print(aligned(table))
-    if json_file is not None:
-        write_json(json_file, _figures(result))
-    if plot_file is not None:
-        from mtcnn_fast.evaluate import plots
+    console.say(aligned(table))
 
+    def draw(file: BinaryIO) -> None:
         panels: dict[str, dict[str, plots.Curve]] = {name: {} for name in SETS}
         for name, label, curve in curves:
             panels[name][label] = (curve.recall, curve.precision, curve.average_precision)
-        plots.precision_recall_panels(panels, plot_file)
-    return 1 if problems.count or result.coverage.complaints() else 0
+        plots.precision_recall_panels(panels, file)
+
+    written = outputs.write(_figures(result), draw)
+    return int(bool(problems.count or refused.count or result.coverage.complaints() or not written))
 
 
 def _figures(result: WiderResult) -> dict[str, Any]:

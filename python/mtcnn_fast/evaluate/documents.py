@@ -1,0 +1,52 @@
+"""Files that are read here, each with its name in whatever is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mtcnn_fast import text_files
+from mtcnn_fast.writing import reason
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file. Raises OSError for one that cannot be read, and for a pipe or a device."""
+    check_regular(path)
+    return path.read_bytes()
+
+
+def text(path: Path) -> str:
+    """The text of a file, of any encoding that `text_files` knows, with LF at the ends of lines."""
+    try:
+        decoded = text_files.decode(content(path))
+    except ValueError as error:
+        raise ValueError(f"{path} is no text: {reason(error)}") from error
+    return decoded.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def json_document(path: Path) -> Any:
+    """The value that a JSON file has. Raises ValueError for another file, and OSError as `content` does."""
+    decoded = text(path)
+    try:
+        return json.loads(decoded)
+    except RecursionError as error:
+        raise ValueError(f"{path} is JSON that nests too deep") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {reason(error)}") from error
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file, as `text_files.lines` has them, read as they are asked for."""
+    check_regular(path)
+    try:
+        yield from text_files.lines(path)
+    except UnicodeError as error:
+        raise ValueError(f"{path} is no text: {reason(error)}") from error
+
+
+def check_regular(path: Path) -> None:
+    """Raises OSError for a pipe or a device: what is in it can be read once at most, and may never come."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(f"{path} is a pipe or a device; wanted a file")

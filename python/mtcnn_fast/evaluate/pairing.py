@@ -1,0 +1,353 @@
+"""Which detections are of which labelled picture: by name, whatever the order of the two."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from array import array
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from posixpath import splitext
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Hashes = NDArray[np.int64]
+    Indices = NDArray[np.intp]
+
+L = TypeVar("L")
+D = TypeVar("D")
+
+# What waits is in memory up to so many bytes, and in a temporary file beyond.
+_IN_MEMORY = 2**23
+
+# Pictures whose names are compared at a time.
+_CHUNK = 1000
+
+_MOST_NAMED = 3
+
+
+def stem(name: str) -> str:
+    """A picture's name without its suffix. Of a page of a file (`a.tif#page=1`) all is the name."""
+    front, suffix = splitext(name)
+    return name if "#" in suffix else front
+
+
+class Pairing(Generic[L, D]):
+    """Iterates over labelled pictures, with the detections of each, or None where there are none.
+
+    Detections belong to the labelled picture of the same name; else to the one whose name differs by a suffix that one
+    of the two leaves out; else to one whose name, so compared, is the end of theirs, from a `/` on. A better claim
+    wins. `unknown` is told the names of detections that then have no picture. Where a name comes several times,
+    detections are taken in turn, and pictures left over have none.
+
+    Raises ValueError, at the end, for detections that can be of two labelled pictures, for a labelled picture to which
+    detections of two names belong, and for more detections of a name than labelled pictures: the order in which they
+    come never decides.
+
+    Detections in the order of the labelled pictures are read as they are needed. Pairs of equal names come as they are
+    found; all others wait, in a temporary file, until all names are known, and come last. In memory is kept for each
+    picture what a hash of its name takes: 8 bytes of a pair of equal names, 48 of another.
+    """
+
+    def __init__(
+        self,
+        labelled: Iterable[tuple[str, L]],
+        found: Iterable[tuple[str, D]],
+        unknown: Callable[[str], object],
+    ) -> None:
+        self._labelled = labelled
+        self._found = iter(found)
+        self._unknown = unknown
+        self._store = _Store()
+        self._waiting = _Waiting()
+        # Of the names of pairs that have come.
+        self._paired = array("q")
+        self._left_labelled = _Left()
+        self._left_found = _Left()
+
+    def __iter__(self) -> Iterator[tuple[L, D | None]]:
+        with self._store:
+            for name, item in self._labelled:
+                found, may_follow = self._take(name)
+                if found is not None:
+                    self._paired.append(hash(name))
+                    yield item, found[0]
+                elif may_follow or len(self._left_found):
+                    self._left_labelled.add(name, self._store.add((name, item)))
+                else:
+                    yield item, None
+            for name, detections in self._found:
+                self._waiting.add(name, self._store.add((name, detections)))
+            for name, position in self._waiting:
+                self._left_found.add(name, position)
+            yield from self._resolved()
+
+    def _take(self, name: str) -> tuple[tuple[D] | None, bool]:
+        """The detections of exactly that name; else whether there are some of a name like it, which are set aside."""
+        position = self._waiting.take(name)
+        if position is not None:
+            return (self._store.get(position)[1],), False
+        like = self._waiting.take_like(name)
+        if like is not None:
+            self._left_found.add(*like)
+            return None, True
+        for other, detections in self._found:
+            if other == name:
+                return (detections,), False
+            position = self._store.add((other, detections))
+            if _alike(name, other):
+                self._left_found.add(other, position)
+                return None, True
+            self._waiting.add(other, position)
+        return None, False
+
+    def _resolved(self) -> Iterator[tuple[L, D | None]]:
+        labelled, found = self._left_labelled.arrays(), self._left_found.arrays()
+        match = _Match(labelled, found, np.unique(np.frombuffer(self._paired, np.int64)), self._name)
+        match.by_name()
+        match.by_suffix()
+        match.by_end()
+        for index, position in enumerate(labelled.positions.tolist()):
+            taken = int(match.found_of[index])
+            detections = None if taken < 0 else self._store.get(int(found.positions[taken]))[1]
+            yield self._store.get(position)[1], detections
+        for position in found.positions[match.free_found].tolist():
+            self._unknown(self._name(position))
+
+    def _name(self, position: int) -> str:
+        name: str = self._store.get(position)[0]
+        return name
+
+
+class _Store:
+    """Any objects, by the position that adding them gives."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 # `__exit__` closes it
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, item: object) -> int:
+        with _in_the_temporary_folder():
+            self._file.seek(0, os.SEEK_END)
+            position = self._file.tell()
+            pickle.dump(item, self._file, pickle.HIGHEST_PROTOCOL)
+        return position
+
+    def get(self, position: int) -> Any:
+        with _in_the_temporary_folder():
+            self._file.seek(position)
+            return pickle.load(self._file)
+
+
+@contextmanager
+def _in_the_temporary_folder() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
+
+
+class _Waiting:
+    """Detections that were read, and whose picture has not come: name, and position in the store."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, deque[int]] = {}
+        self._like: defaultdict[str, dict[str, None]] = defaultdict(dict)
+
+    def add(self, name: str, position: int) -> None:
+        if name not in self._by_name:
+            self._by_name[name] = deque()
+            self._like[_common(name)][name] = None
+        self._by_name[name].append(position)
+
+    def take(self, name: str) -> int | None:
+        queue = self._by_name.get(name)
+        if queue is None:
+            return None
+        position = queue.popleft()
+        if not queue:
+            del self._by_name[name]
+            key = _common(name)
+            del self._like[key][name]
+            if not self._like[key]:
+                del self._like[key]
+        return position
+
+    def take_like(self, name: str) -> tuple[str, int] | None:
+        for other in self._like.get(_common(name), ()):
+            if _alike(name, other):
+                position = self.take(other)
+                return None if position is None else (other, position)
+        return None
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return ((name, position) for name, queue in self._by_name.items() for position in queue)
+
+
+def _alike(labelled: str, found: str) -> bool:
+    """Whether one of them, as `Pairing` says, is the other or its end."""
+    return f"/{found}".endswith((f"/{labelled}", f"/{stem(labelled)}")) or f"/{stem(found)}".endswith(f"/{labelled}")
+
+
+def _common(name: str) -> str:
+    """What names that are alike have in common."""
+    return name.rpartition("/")[2].partition(".")[0]
+
+
+def _ends(name: str) -> Iterator[str]:
+    """What is behind each `/` of a name."""
+    at = name.find("/")
+    while at >= 0:
+        yield name[at + 1 :]
+        at = name.find("/", at + 1)
+
+
+class _Left:
+    """Pictures that wait for the end."""
+
+    def __init__(self) -> None:
+        self._names = array("q")
+        self._stems = array("q")
+        self._positions = array("q")
+
+    def add(self, name: str, position: int) -> None:
+        self._names.append(hash(name))
+        self._stems.append(hash(stem(name)))
+        self._positions.append(position)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def arrays(self) -> _Arrays:
+        """In the order in which they came."""
+        names, stems, positions = (np.array(part, np.int64) for part in (self._names, self._stems, self._positions))
+        order = np.argsort(positions)
+        return _Arrays(names[order], stems[order], positions[order])
+
+
+class _Arrays(NamedTuple):
+    """Of pictures: hashes of their names, of these without suffix, and positions in the store; (N,) each."""
+
+    names: Hashes
+    stems: Hashes
+    positions: NDArray[np.int64]
+
+
+class _Match:
+    """Assigns detections to labelled pictures, claim by claim, the best first."""
+
+    def __init__(self, labelled: _Arrays, found: _Arrays, paired: Hashes, name_at: Callable[[int], str]) -> None:
+        self._labelled = labelled
+        self._found = found
+        self._paired = paired
+        self._name_at = name_at
+        self._free_labelled = np.ones(len(labelled.names), np.bool_)
+        self.free_found = np.ones(len(found.names), np.bool_)
+        """(M,): which detections have no picture yet."""
+        self.found_of = np.full(len(labelled.names), -1, np.intp)
+        """(N,): by labelled picture the index of its detections; -1: none."""
+
+    def by_name(self) -> None:
+        labelled, found = self._labelled.names, self._found.names
+        claims = np.flatnonzero(np.isin(found, np.concatenate((labelled, self._paired))))
+        self._assign(claims, found[claims])
+        self._free_labelled &= ~np.isin(labelled, self._paired)
+
+    def by_suffix(self) -> None:
+        found, free = self._found, np.flatnonzero(self.free_found)
+        without, whole = self._tables()
+        claims = [_claims(without, free, found.names[free]), _claims(whole, free, found.stems[free])]
+        self._settle(*_joined(claims))
+
+    def by_end(self) -> None:
+        without, whole = self._tables()
+        claims = [(np.empty(0, np.intp), np.empty(0, np.int64))]
+        free = iter(np.flatnonzero(self.free_found).tolist() if len(whole.keys) else ())
+        while chunk := list(islice(free, _CHUNK)):
+            ends = [(index, end) for index in chunk for end in _ends(self._name_at(int(self._found.positions[index])))]
+            owners = np.array([index for index, _ in ends], np.intp)
+            names = np.array([hash(end) for _, end in ends], np.int64)
+            stems = np.array([hash(stem(end)) for _, end in ends], np.int64)
+            claims += [
+                _claims(table, owners, keys) for table, keys in ((whole, names), (without, names), (whole, stems))
+            ]
+        self._settle(*_joined(claims))
+
+    def _tables(self) -> tuple[_Table, _Table]:
+        """Names of the labelled pictures that are free, by themselves without suffix, and by themselves."""
+        names, stems = self._labelled.names[self._free_labelled], self._labelled.stems[self._free_labelled]
+        return _Table(stems, names), _Table(names, names)
+
+    def _settle(self, claims: Indices, wanted: Hashes) -> None:
+        """Assigns detections to the labelled pictures of the names that they want."""
+        pairs = np.unique(np.column_stack((self._found.names[claims], wanted)), axis=0)
+        for column, other, complaint in (
+            (0, 1, "{} of the detections can be each of the labelled pictures {}"),
+            (1, 0, "{} is one labelled picture, to which the detections of each of {} can belong"),
+        ):
+            names, counts = np.unique(pairs[:, column], return_counts=True)
+            if (counts > 1).any():
+                sides = (self._found, self._labelled)
+                one = min(self._named(sides[column], name) for name in names[counts > 1])
+                of = pairs[pairs[:, column] == hash(one), other]
+                raise ValueError(complaint.format(repr(one), _listed(self._named(sides[other], name) for name in of)))
+        claims, first = np.unique(claims, return_index=True)
+        self._assign(claims, wanted[first])
+
+    def _assign(self, claims: Indices, wanted: Hashes) -> None:
+        """The same, where all is clear, in turn."""
+        labelled = np.flatnonzero(self._free_labelled)
+        labelled = labelled[np.argsort(self._labelled.names[labelled], kind="stable")]
+        order = np.argsort(wanted, kind="stable")
+        claims, wanted = claims[order], wanted[order]
+        turn = np.arange(len(wanted)) - np.searchsorted(wanted, wanted, "left")
+        names = self._labelled.names[labelled]
+        place = np.searchsorted(names, wanted, "left") + turn
+        surplus = place >= np.searchsorted(names, wanted, "right")
+        if surplus.any():
+            name = min(self._name_at(int(self._found.positions[index])) for index in claims[surplus])
+            raise ValueError(f"the detections have {name!r} more often than it is labelled")
+        self.found_of[labelled[place]] = claims
+        self.free_found[claims] = False
+        self._free_labelled &= ~np.isin(self._labelled.names, wanted)
+
+    def _named(self, side: _Arrays, name: int) -> str:
+        return self._name_at(int(side.positions[np.flatnonzero(side.names == name)[0]]))
+
+
+class _Table:
+    """Values by key; a key may have several."""
+
+    def __init__(self, keys: Hashes, values: Hashes) -> None:
+        pairs = np.unique(np.column_stack((keys, values)), axis=0)
+        self.keys, self.values = pairs[:, 0], pairs[:, 1]
+
+
+def _claims(table: _Table, owners: Indices, keys: Hashes) -> tuple[Indices, Hashes]:
+    """Each owner with each value that the table has of its key."""
+    low, high = (np.searchsorted(table.keys, keys, side) for side in ("left", "right"))
+    counts = high - low
+    first = np.repeat(low - (np.cumsum(counts) - counts), counts)
+    return np.repeat(owners, counts), table.values[first + np.arange(len(first))]
+
+
+def _joined(claims: Sequence[tuple[Indices, Hashes]]) -> tuple[Indices, Hashes]:
+    return np.concatenate([owners for owners, _ in claims]), np.concatenate([values for _, values in claims])
+
+
+def _listed(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    shown = ", ".join(map(repr, ordered[:_MOST_NAMED]))
+    return shown if len(ordered) <= _MOST_NAMED else f"{shown}, ... ({len(ordered)} in all)"
