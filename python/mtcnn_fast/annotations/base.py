@@ -17,7 +17,6 @@ import numpy as np
 
 from mtcnn_fast.checks import described
 from mtcnn_fast.finding import PassedOver
-from mtcnn_fast.text_files import lines as lines
 from mtcnn_fast.text_files import portable
 
 if TYPE_CHECKING:
