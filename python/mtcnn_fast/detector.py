@@ -11,7 +11,7 @@ import numpy as np
 
 from mtcnn_fast import _core
 from mtcnn_fast.advice import file_hint
-from mtcnn_fast.checks import described, each, flag, floats, integer, number, text
+from mtcnn_fast.checks import described, each, flag, floats, integer, named, number, text
 from mtcnn_fast.detections import Detections, Face
 from mtcnn_fast.device import DeviceDetections, batch_device_pixels, device_pixels, stream_address
 from mtcnn_fast.extra import require
@@ -221,6 +221,7 @@ class MTCNN:
         """
         selection, queue, on_device = _selection(max_faces, clip), self._stream(stream), self._on_device(output)
         views = self._views(images, queue)
+        self._core.check(views)
         if isinstance(images, list | tuple):
             warn_of_turned((f"image {i}", image) for i, image in enumerate(images))
         bar = _progress_bar(len(views)) if flag("progress", progress) else nullcontext()
@@ -298,7 +299,7 @@ class MTCNN:
     def _view(self, image: Any, name: str = "image", stream: int = 0) -> _core.HostImage | _core.DeviceImage:
         if is_exported(image) and not is_on_host(image, name):
             return device_pixels(self._core, image, self._channel_order, name, stream)
-        return self._host_view(*pixels(image, self._channel_order, name))
+        return self._host_view(*pixels(image, self._channel_order, name), name)
 
     def _views(self, images: Any, stream: int) -> list[Any]:  # of HostImage and DeviceImage
         if isinstance(images, list | tuple):
@@ -309,12 +310,14 @@ class MTCNN:
             raise TypeError(f"images is {described(images)}; wanted a list, a tuple or a 4-D uint8 array{hint}")
         if is_exported(images) and not is_on_host(images, "images"):
             return batch_device_pixels(self._core, images, self._channel_order, stream)
-        return [self._host_view(*view) for view in batch_pixels(images, self._channel_order)]
+        views = batch_pixels(images, self._channel_order)
+        return [self._host_view(*view, f"image {i}") for i, view in enumerate(views)]
 
-    def _host_view(self, array: NDArray[np.uint8], pixel_format: str) -> _core.HostImage:
+    def _host_view(self, array: NDArray[np.uint8], pixel_format: str, name: str) -> _core.HostImage:
         if has_zero_stride(array):
             # A few bytes can stand for an image of any size: refuse one beyond the limits before it is copied.
-            self._core.levels(*array.shape[:2])
+            with named(name, ValueError):
+                self._core.levels(*array.shape[:2])
         return walkable(array), pixel_format
 
     def _find(
