@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mtcnn_fast.drawing import draw
 from mtcnn_fast.extra import require
-from mtcnn_fast.writing import check_folder, replacing
+from mtcnn_fast.writing import check_folder, naming, replacing
 
 if TYPE_CHECKING:
     from mtcnn_fast.detections import Detections
@@ -42,10 +42,11 @@ class Drawings:
         """Writes the drawing of a picture at `below` under its argument; the path. Raises OSError that names it."""
         path = self._choose(Path(below), picture.page if picture.pages > 1 else None)
         image = require("PIL.Image", "writing pictures")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        with naming(path):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except FileExistsError as error:
+                raise NotADirectoryError(f"{error.filename} is no folder") from error
         kind = image.registered_extensions()[path.suffix.lower()]
         with replacing(path) as file:
             image.fromarray(draw(picture.pixels, faces)).save(file, format=kind, quality=_QUALITY)

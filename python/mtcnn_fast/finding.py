@@ -107,7 +107,7 @@ def _search(
             itself = os.stat(folder)
             place = (itself.st_dev, itself.st_ino)
             if _leads_back(place, above):
-                passed_over.add("links that lead back to a folder above them")
+                passed_over.add("looping (links to a folder above)")
                 continue
             files, folders = _contents(folder, suffixes, passed_over)
         except OSError as error:
@@ -136,7 +136,7 @@ def _contents(folder: str, suffixes: frozenset[str], passed_over: PassedOver) ->
             elif _asks(entry.is_file):
                 files.append(name)
             else:
-                passed_over.add("not regular files (pipes, devices, links to nothing)")
+                passed_over.add("special (pipes, devices, dead links)")
     return sorted(files), sorted(folders)
 
 

@@ -180,8 +180,9 @@ def _pillow() -> tuple[Any, tuple[str, ...]]:
 
 
 def _pages(source: Source, first: int) -> Generator[Picture, None, None]:
-    try:
-        with _opened(source) as file:
+    _pillow()
+    with _opened(source) as file:
+        try:
             start = file.read(len(_JPEG))
             file.seek(0)
             damage = None
@@ -192,12 +193,10 @@ def _pages(source: Source, first: int) -> Generator[Picture, None, None]:
             elif not start:
                 raise OSError("the file is empty")
             yield from _decoded(file, first, damage)
-    except (OSError, MemoryError):
-        raise
-    except RecursionError as error:
-        raise OSError("the file nests too deep") from error
-    except Exception as error:  # decoders raise what they like
-        raise OSError(f"it cannot be decoded: {reason(error)}") from error
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # decoders raise what they like
+            raise OSError(f"it cannot be decoded: {reason(error)}") from error
 
 
 def _decoded(file: BinaryIO, first: int, damage: str | None) -> Iterator[Picture]:

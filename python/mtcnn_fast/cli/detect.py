@@ -61,8 +61,8 @@ def add_command(commands: Commands) -> None:
     parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
-def items_of(paths: list[str], leave_out: str | None = None) -> searching.Items:
-    """The pictures that paths name."""
+def items_of(paths: list[str], leave_out: str | None = None, below: bool = False) -> searching.Items:
+    """The pictures that paths name, by their paths, or by the way below the path that led to them."""
 
     def items(report: Callable[[str, str], object], passed_over: PassedOver) -> Iterator[Item]:
         found = find(
@@ -72,7 +72,10 @@ def items_of(paths: list[str], leave_out: str | None = None) -> searching.Items:
             report=lambda error: report(str(error.filename), reason(error)),
             passed_over=passed_over,
         )
-        return (Item(each.path, each.path, "stdin" if each.below == "-" else each.below) for each in found)
+        return (
+            Item(each.below if below else each.path, each.path, "stdin" if each.path == "-" else each.below)
+            for each in found
+        )
 
     return items
 

@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         error("wanted either PATHs or --annotations")
     given = (arguments.annotations, arguments.images, arguments.only)
     job = searching.Job(
-        items=items_of(arguments.paths) if arguments.paths else _annotated(arguments),
+        items=items_of(arguments.paths, below=True) if arguments.paths else _annotated(arguments),
         inputs=[*arguments.paths, *filter(None, given)],
         output=arguments.output,
     )

@@ -116,9 +116,7 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
         console.complain(line_of(ended))
     _sum_up(tally, passed_over, time.monotonic() - began)
     if kept is not None and str(kept) != job.output:
-        console.complain(
-            f"{job.output} is an earlier run's; this one's results are in {kept}: --resume goes on with it"
-        )
+        console.complain(f"{job.output} is an earlier run's; what this one has found is in {kept} (--resume goes on)")
     if isinstance(ended, KeyboardInterrupt):
         raise ended
     return int(not well or tally.damaged > 0 or ended is not None or (not tally.pictures and bool(str(passed_over))))
