@@ -19,9 +19,11 @@ from pydantic import (
     model_validator,
 )
 
+from mtcnn_fast import text_files
 from mtcnn_fast.annotations import FORMATS
 from mtcnn_fast.checks import each, number
 from mtcnn_fast.train.augment import Augmentation
+from mtcnn_fast.train.complaints import complaints, unknown_setting
 from mtcnn_fast.train.losses import TASK_WEIGHTS, TaskWeights
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits
 from mtcnn_fast.train.schedule import apportioned
@@ -38,6 +40,14 @@ def _beside(path: Path, info: ValidationInfo) -> Path:
     return Path(info.context["folder"] if info.context else ".") / path
 
 
+def _path(value: Any) -> Any:
+    if not isinstance(value, str | Path):
+        raise ValueError(f"wanted a path; it is {value!r}")
+    if value == "" or "\0" in str(value):
+        raise ValueError(f"wanted a path; it is {value!r}")
+    return value
+
+
 def _made(kind: type[Any]) -> BeforeValidator:
     """Makes the dataclass of a table. Its own checks are strict, where pydantic would convert or pass over."""
     names = [field.name for field in fields(kind)]
@@ -47,7 +57,7 @@ def _made(kind: type[Any]) -> BeforeValidator:
             return table
         for name in table:
             if name not in names:
-                raise ValueError(f"there is no {name}; there are {', '.join(names)}")
+                raise ValueError(unknown_setting(name, names))
         try:
             return kind(**table)
         except TypeError as error:  # pydantic takes ValueError alone for a verdict
@@ -68,12 +78,13 @@ def _task_weights(values: Any) -> TaskWeights:
 
 def _start(value: Any) -> Any:
     # Of a union pydantic tells what is wrong with each of its types.
-    if not isinstance(value, str | Path):
-        raise ValueError(f"wanted 'scratch', 'embedded' or the path of a weight file; it is {value!r}")
-    return value
+    try:
+        return _path(value)
+    except ValueError:
+        raise ValueError(f"wanted 'scratch', 'embedded' or the path of a weight file; it is {value!r}") from None
 
 
-_File = Annotated[Path, AfterValidator(_beside)]
+_File = Annotated[Path, BeforeValidator(_path), AfterValidator(_beside)]
 # Strict: TOML has types, and what is written as another is a mistake.
 _Flag = Annotated[bool, Field(strict=True)]
 _Count = Annotated[int, Field(ge=1, strict=True)]
@@ -224,21 +235,26 @@ def _filled(table: Any, defaults: dict[str, Any]) -> Any:
 
 
 def read_config(path: Path) -> Config:
-    """The configuration in a TOML file. Raises OSError, or ValueError with one line for each thing that is wrong."""
-    with path.open("rb") as file:
-        try:
-            table = tomllib.load(file)
-        except ValueError as error:  # also of bytes that are not UTF-8
-            raise ValueError(f"{path} is no TOML file: {error}") from error
+    """The configuration in a TOML file, in UTF-8 or UTF-16.
+
+    Raises OSError, or ValueError with one line for each thing that is wrong.
+    """
+    content = path.read_bytes()
+    try:
+        text = text_files.decode(content)
+        text.encode()  # bytes that are no text are kept as surrogates, which cannot be
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(f"{path} is no TOML file: it nests too deep") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path} is no TOML file: byte {error.start} is not UTF-8") from None
+    except ValueError as error:
+        # Of a path as Windows has it; tomllib speaks of an escape, or of the value that would follow it.
+        hint = ""
+        if "escape" in str(error).lower() or "\\" in str(error) or "hex value" in str(error):
+            hint = r"""; between "..." a \ begins an escape: write paths with /, or between '...'"""
+        raise ValueError(f"{path} is no TOML file: {error}{hint}") from error
     try:
         return Config.model_validate(table, context={"folder": path.parent})
     except ValidationError as error:
-        complaints = map(_complaint, error.errors())
-        raise ValueError("\n".join([f"{path} is no configuration:", *complaints])) from None
-
-
-def _complaint(error: Any) -> str:
-    place = ".".join(map(str, error["loc"]))
-    # What is missing is nowhere; and the checks of this package say themselves what came.
-    came = "" if error["type"] in ("missing", "value_error") else f"; it is {error['input']!r}"
-    return f"{place + ': ' if place else ''}{error['msg'].removeprefix('Value error, ')}{came}"
+        raise ValueError("\n".join([f"{path}: invalid configuration:", *complaints(error.errors(), Config)])) from None

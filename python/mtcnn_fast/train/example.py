@@ -1,0 +1,45 @@
+"""A configuration to begin with: `mtcnn-fast train --example`."""
+
+from __future__ import annotations
+
+EXAMPLE = """\
+# mtcnn-fast train all --config THIS_FILE --output FOLDER     (--dry-run: check it, and say what would be done)
+# Paths start at the folder of this file. What stands behind a # has the value that it has by default.
+
+seed = 1
+start = "scratch"         # or "embedded", or the path of a weight file: fine-tuning
+
+[[sources]]               # what is learned; as many as there are data sets
+annotations = "wider_face_split/wider_face_train_bbx_gt.txt"
+images = "WIDER_train/images"
+# format = "wider"        # voc, celeba, facepoint, coco, backgrounds; without it, told from the annotations
+# only = "train.txt"      # a list of the pictures to take
+# complete = true         # every face is labelled
+# expand = [0, 0, 0, 0]   # shares of a box by which its left, top, right and bottom side move outward
+
+[[sources]]
+annotations = "celeba"    # a folder with list_bbox_celeba.txt and list_landmarks_celeba.txt
+complete = false          # other faces in the pictures are not labelled
+
+[[sources]]
+annotations = "objects"   # a folder of pictures in which there is no face
+format = "backgrounds"
+
+[[validation]]            # whole pictures, not learned, some of them complete: the epoch of the best recall is kept
+annotations = "wider_face_split/wider_face_val_bbx_gt.txt"
+images = "WIDER_val/images"
+
+[pnet]
+epochs = 16               # can be raised later: the run goes on
+batches = 2000            # an epoch
+# batch_size = 448
+# learning_rate = 0.01
+# patience = 3            # stop after so many epochs without a better recall; without it, never
+
+[rnet]
+# epochs = 16
+
+[onet]
+# epochs = 16
+# mix = [3, 1, 1, 2]      # negatives, positives, part faces, landmark faces in a batch
+"""
