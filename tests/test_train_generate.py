@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtcnn_fast import MTCNN
+from conftest import load
+from mtcnn_fast import MTCNN, reading
 from mtcnn_fast.annotations import Annotation, Problems
 from mtcnn_fast.boxes import intersections
 from mtcnn_fast.train.generate import Source, generate
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits, mine
-from mtcnn_fast.train.rotate import rotated_crop, rotation
-from mtcnn_fast.train.samples import KINDS, LANDMARK, NEGATIVE, PART, POSITIVE, SampleStore
+from mtcnn_fast.train.rotate import rotated_crop, rotation, transformed
+from mtcnn_fast.train.samples import KINDS, LANDMARK, NEGATIVE, PART, POSITIVE, OtherSamplesError, SampleStore
 from mtcnn_fast.train.windows import Recipe
-
-cv2 = pytest.importorskip("cv2")
 
 Pixels = NDArray[np.uint8]
 
@@ -41,6 +42,23 @@ def annotation(
         points = np.full_like(points, np.nan)
     flags = np.zeros(len(array), bool) if ignored is None else np.array(ignored, bool)
     return Annotation(path.name, path, array, points.astype(np.float32), flags)
+
+
+def sampled(image: Pixels, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 3): bilinear samples at places x, y (..., 2), from the corners of pixels.
+
+    Black outside the image; from the centres of its outer pixels to its edge as at these centres.
+    """
+    height, width = image.shape[:2]
+    inside = ((places >= 0) & (places < (width, height))).all(-1)
+    low = np.clip(places - 0.5, 0, (width - 1, height - 1))
+    first = np.minimum(np.floor(low).astype(int), (width - 2, height - 2))
+    share = low - first
+    total = np.zeros((*places.shape[:-1], 3))
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        weight = np.abs(1 - i - share[..., 1]) * np.abs(1 - j - share[..., 0])
+        total += weight[..., None] * image[first[..., 1] + i, first[..., 0] + j]
+    return np.where(inside[..., None], total, 0)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -103,7 +121,7 @@ def test_crops_are_of_the_windows_that_targets_refer_to(tmp_path: Path, pattern:
     for crop, places in zip(batch.images[~regular], batch.landmarks[~regular], strict=True):
         for point, place in zip(points, places * 48, strict=True):
             if (place > 1).all() and (place < 47).all():
-                colour = cv2.getRectSubPix(crop, (1, 1), tuple(map(float, place - 0.5)))[0, 0]
+                colour = sampled(crop, place[None])[0]
                 assert abs(colour[0] - (20 + (point[0] - 0.5) * 0.7)) < 2
                 assert abs(colour[1] - (20 + point[1] - 0.5)) < 2
                 checked += 1
@@ -118,16 +136,26 @@ def test_rotated_crops_are_the_windows_of_a_rotated_picture(side: int, degrees: 
     matrix = rotation(np.array([150.5, 110.25]), degrees)
     window = np.array([150 - side // 2, 110 - side // 2, 150 - side // 2 + side, 110 - side // 2 + side], np.float64)
     engine = MTCNN(device="cpu")
-    # OpenCV counts from the centres of pixels.
-    half = np.array([0.5, 0.5])
-    shifted = np.column_stack([matrix[:, :2], matrix[:, :2] @ half + matrix[:, 2] - half])
-    whole = cv2.warpAffine(image, shifted, (320, 240), flags=cv2.INTER_LINEAR)
+    places = np.dstack([x, y]) + 0.5
+    turn = matrix[:, :2]
+    whole = np.rint(sampled(image, (places - matrix[:, 2]) @ turn)).astype(np.uint8)
     expected = engine.crop(whole, window[None].astype(np.float32), 24)[0]
     got = rotated_crop(engine.crop, image, window, matrix, 24)
     assert got.shape == (24, 24, 3)
     assert got.dtype == np.uint8
     assert np.abs(got.astype(int) - expected).mean() < 1
     assert np.abs(got.astype(int) - expected).max() < 8
+
+
+@pytest.mark.parametrize("degrees", [0, 3, -17, 90, 200])
+@pytest.mark.parametrize("scale", [0.5, 1, 1.7])
+def test_pictures_are_sampled_bilinearly(degrees: float, scale: float) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (41, 33, 3), np.uint8)
+    matrix = rotation(np.array([16.2, 20.9]), degrees)
+    matrix[:, :2] *= scale
+    places = np.dstack(np.meshgrid(np.arange(40.0), np.arange(40.0))) + 0.5
+    expected = sampled(image, places @ matrix[:, :2].T + matrix[:, 2])
+    assert np.abs(transformed(image, matrix, 40) - expected).max() <= 1
 
 
 def test_rotation_keeps_its_centre_and_turns_x_to_y() -> None:
@@ -182,16 +210,16 @@ KILL = """
 import os, pathlib, sys
 sys.path.insert(0, sys.argv[1])
 from test_train_generate import made
-from mtcnn_fast import pictures
+from mtcnn_fast import reading
 
-read, left = pictures.read, int(sys.argv[3])
+read, left = reading.first_page, int(sys.argv[3])
 def dying(path):
     global left
     left -= 1
     if left < 0:
         os._exit(9)
     return read(path)
-pictures.read = dying
+reading.first_page = dying
 made(pathlib.Path(sys.argv[2]), 11, workers=2)
 """
 
@@ -219,7 +247,7 @@ def test_a_finished_run_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def read(path: Path) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("mtcnn_fast.pictures.read", read)
+    monkeypatch.setattr("mtcnn_fast.reading.first_page", read)
     again = generate([Source(found)], tmp_path / "out", 12, FEW, block=4)
     assert contents(tmp_path / "out") == before
     np.testing.assert_array_equal(again.kinds, store.kinds)
@@ -264,6 +292,108 @@ def test_unreadable_pictures_are_survived_and_listed(tmp_path: Path) -> None:
     assert list(again) == lines
 
 
+def test_damaged_pictures_are_not_learned(tmp_path: Path) -> None:
+    """Half of one may be grey. One that is the first of several is, and that is said."""
+    pytest.importorskip("simplejpeg")
+    found = entries(tmp_path, 2)
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)).save(content, "jpeg")
+    damaged, pages = tmp_path / "damaged.jpg", tmp_path / "pages.tif"
+    damaged.write_bytes(content.getvalue()[: len(content.getvalue()) // 2])
+    first, second = (Image.fromarray(np.full((60, 60, 3), value, np.uint8)) for value in (40, 200))
+    first.save(pages, save_all=True, append_images=[second])
+    found += [annotation(damaged, [[5, 5, 30, 30]]), annotation(pages, [[5, 5, 30, 30]])]
+    listed = []
+    for _ in range(2):
+        problems = Problems()
+        store = generate([Source(found)], tmp_path / "out", 12, FEW, problems=problems)
+        assert set(store.sources().tolist()) == {0, 1, 3}
+        assert store.unreadable == 1
+        listed.append(list(problems))
+    assert [line.partition(": ")[0] for line in listed[0]] == [str(damaged), str(pages)]
+    assert ": damaged: " in listed[0][0]
+    assert listed[0][1].endswith("the first of 2 pages is taken")
+    assert listed[0] == listed[1]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("no\nluck"), RecursionError("deep"), ValueError("odd"), OSError(5, "gone")]
+)
+def test_no_picture_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    found, read = entries(tmp_path, 3), reading.first_page
+
+    def failing(path: Path) -> Any:
+        if path.name == "1.png":
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(reading, "first_page", failing)
+    problems = Problems()
+    store = generate([Source(found)], tmp_path / "out", 12, FEW, problems=problems)
+    assert set(store.sources().tolist()) == {0, 2}
+    (line,) = problems
+    said = {MemoryError: "not enough memory", RuntimeError: "no luck", OSError: "gone"}.get(type(error), str(error))
+    assert line == f"{found[1].path}: {said}"
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "x" * 300 + ".png", chr(0xDCFF) + ".png", chr(0xD83D) + ".png"])
+def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    problems = Problems()
+    (there,) = entries(tmp_path, 1)
+    odd = replace(annotation(tmp_path / "x"), name=name, path=tmp_path / name)
+    store = generate([Source([odd, there])], tmp_path / "out", 12, FEW, problems=problems)
+    assert set(store.sources().tolist()) == {1}
+    assert problems.count == 1
+
+
+def test_pictures_that_were_away_are_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    _, expected = made(tmp_path / "whole", 11)
+    entries(tmp_path, 11)
+    for i in (5, 6):
+        (tmp_path / f"{i}.png").rename(tmp_path / f"{i}.away")
+    problems = Problems()
+    store, lacking = made_of(tmp_path, problems=problems)
+    assert (store.unreadable, problems.count) == (2, 2)
+    # While none is back, nothing is made anew.
+    again, same = made_of(tmp_path, problems=problems)
+    assert (again.unreadable, problems.count) == (2, 4)
+    assert same == lacking
+    (tmp_path / "5.away").rename(tmp_path / "5.png")
+    store, same = made_of(tmp_path, retry=False)
+    assert (store.unreadable, same) == (2, lacking)
+    assert made_of(tmp_path)[0].unreadable == 1
+    (tmp_path / "6.away").rename(tmp_path / "6.png")
+    store, whole = made_of(tmp_path)
+    assert (store.unreadable, whole) == (0, expected)
+
+
+def made_of(folder: Path, **options: Any) -> tuple[SampleStore, dict[str, bytes]]:
+    """As `made` of 11 pictures, without making those that are away."""
+    found = [replace(entry, path=folder / entry.name) for entry in entries(folder / "whole", 11)]
+    return generate([Source(found)], folder / "out", 12, FEW, block=4, **options), contents(folder / "out")
+
+
+LIMITED = """
+import pathlib, resource, sys
+sys.path.insert(0, sys.argv[1])
+from test_train_generate import made
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+try:
+    made(pathlib.Path(sys.argv[2]), 11, size=48)
+except OSError as error:
+    sys.exit(error.filename)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of a file's size")
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", LIMITED, str(Path(__file__).parent), str(tmp_path)]
+    ended = subprocess.run(arguments, timeout=60, capture_output=True, text=True)
+    assert ended.stderr.strip() == str(tmp_path / "out" / "images-000000.npy")
+    assert list(contents(tmp_path / "out")) == ["samples.json"]
+
+
 def test_incomplete_pictures(tmp_path: Path) -> None:
     """Red background, a green face, a blue one that is not labelled: no negative is red or blue alone."""
     image = np.zeros((200, 300, 3), np.uint8)
@@ -284,6 +414,13 @@ def test_incomplete_pictures(tmp_path: Path) -> None:
         assert (of_blue > 0.5) is np.bool_(complete)
     backgrounds = generate([Source([annotation(tmp_path / "a.png")], complete=False)], tmp_path / "none", 24)
     assert len(backgrounds) == 0
+    # A picture of which a label was lost gives what one of an incomplete source does.
+    lost = generate(
+        [Source([replace(found[0], complete=False)])], tmp_path / "lost", 24, Recipe(background=500, near=100)
+    )
+    np.testing.assert_array_equal(lost.batch(np.arange(len(lost))).images, store.batch(np.arange(len(store))).images)
+    with pytest.raises(OtherSamplesError, match="other annotations"):
+        generate([Source(found)], tmp_path / "lost", 24, Recipe(background=500, near=100))
 
 
 def test_ignored_faces(tmp_path: Path, pattern: tuple[Path, Pixels]) -> None:
@@ -382,7 +519,7 @@ def test_mined_samples(
     source = Source([annotation(astronaut_path, [FACE])])
     nothing = Recipe(background=0, near=0, about=0, landmarks=0, rotated=0, narrow_faces="keep")
     store = mine([source], tmp_path / "all", size, detector, network, nothing, Limits(negative=10**6))
-    image = np.asarray(cv2.imread(str(astronaut_path))[..., ::-1])  # as OpenCV decodes it
+    image = load(astronaut_path)
     windows, scores = detector.windows(image, network)
     face = np.array([FACE])
     shared = intersections(windows.astype(np.float64), face)[:, 0]
@@ -422,12 +559,18 @@ def test_mining_adds_landmark_faces_and_random_ones(tmp_path: Path, detector: MT
     assert (store.kinds == NEGATIVE).sum() == (without.kinds == NEGATIVE).sum() <= 60
 
 
-def test_mining_in_incomplete_pictures(tmp_path: Path, detector: MTCNN, astronaut_path: Path) -> None:
-    """The face itself is not labelled, only a place beside it."""
+@pytest.mark.parametrize("of_source", [True, False])
+@pytest.mark.parametrize("ignored", [True, False])
+def test_mining_in_incomplete_pictures(
+    tmp_path: Path, detector: MTCNN, astronaut_path: Path, of_source: bool, ignored: bool
+) -> None:
+    """The face itself is not labelled, only a place beside it, or its label was lost."""
+    labelled = annotation(astronaut_path, [(400.0, 300, 500, 400)], [ignored])
     for complete in (True, False):
-        source = Source([annotation(astronaut_path, [(400.0, 300, 500, 400)])], complete=complete)
-        store = mine([source], tmp_path / str(complete), 24, detector)
+        known = labelled if of_source else replace(labelled, complete=complete)
+        store = mine([Source([known], complete=complete or not of_source)], tmp_path / str(complete), 24, detector)
         assert bool((store.kinds == NEGATIVE).sum() > 20) is complete
+    assert (store.kinds == NEGATIVE).sum() <= (not ignored)  # beside what is labelled a face
 
 
 @pytest.mark.parametrize("interrupted", [False, True])

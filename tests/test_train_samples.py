@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 from pathlib import Path
@@ -159,6 +160,8 @@ def test_incomplete_pictures_give_no_background() -> None:
     assert negative
     for box in negative:
         assert 0.05 <= slow_iou(box, (100, 100, 200, 200)) < 0.3
+    # A crowd that is ignored may have an unlabelled face beside it, or in it.
+    assert kinds(faces((100, 100, 200, 200), ignored=[True], complete=False), *negative) == [NO_SAMPLE] * len(negative)
     # A face of the same size that touches the labelled one is none, even if it covers it by a little.
     assert kinds(found, (160, 100, 260, 200), (100, 160, 200, 260), (160, 160, 240, 240)) == [NO_SAMPLE] * 3
     assert kinds(found, (100, 100, 140, 140), (50, 50, 300, 300), (100, 100, 110, 110)) == [
@@ -382,6 +385,18 @@ def test_stores_of_different_sizes(tmp_path: Path) -> None:
         SampleStore()
 
 
+def archive() -> bytes:
+    content = io.BytesIO()
+    np.savez(content, 3)
+    return content.getvalue()
+
+
+def spoil_header(path: Path, other: bytes) -> None:
+    content = path.read_bytes()
+    place = content.index(b"'shape': (") + len(b"'shape': (")
+    path.write_bytes(content[:place] + other + content[place + len(other) :])
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
@@ -397,6 +412,13 @@ def cut(path: Path) -> None:
         (lambda f: cut(f / "images-000001.npy"), "damaged"),
         (lambda f: cut(f / "labels-000000.npy"), "damaged"),
         (lambda f: (f / "labels-000001.npy").write_bytes(b""), "damaged"),
+        (lambda f: (f / "samples.json").write_bytes(b"\xff"), "samples.json is damaged: .*; remove"),
+        (lambda f: (f / "samples.json").write_text("[" * 100_000), "samples.json is damaged: .*; remove"),
+        (lambda f: (f / "images-000001.npy").write_bytes(b"PK\3\4" * 99), "damaged: images-000001.npy is not"),
+        (lambda f: (f / "labels-000001.npy").write_bytes(archive()), "damaged: labels-000001.npy is not"),
+        (lambda f: (f / "images-000001.npy").write_bytes(b"\x93NUMPY\1\0" + b"\0" * 99), "images-000001.npy is not"),
+        (lambda f: spoil_header(f / "images-000000.npy", b"99999999999"), "images-000000.npy is not a whole"),
+        (lambda f: spoil_header(f / "images-000000.npy", b"((((((((((("), "images-000000.npy is not a whole"),
         (lambda f: (f / "labels-000001.npy").write_bytes((f / "labels-000000.npy").read_bytes()), "damaged"),
         (
             lambda f: [
@@ -442,6 +464,45 @@ def test_a_shard_that_fails_leaves_none(tmp_path: Path) -> None:
         writer.finish(1)
     SampleWriter(tmp_path, {"size": 12}, 1)  # clears away what was left
     assert [path.name for path in tmp_path.iterdir()] == ["samples.json"]
+
+
+def test_a_shard_in_place_of_another(tmp_path: Path) -> None:
+    expected = write(tmp_path / "a", [3, 4, 5])
+    write(tmp_path / "b", [3, 0, 5])
+    writer = SampleWriter(tmp_path / "b", {"size": 12, "seed": 0}, 3)
+    rng = RNG(0)
+    pictures = [picture(rng, count, i) for i, count in enumerate([3, 4, 5])]
+    with pytest.raises(KeyboardInterrupt), writer.shard(0, "digest 0") as shard:  # noqa: PT012
+        shard.add(*pictures[0])
+        raise KeyboardInterrupt
+    assert len(SampleStore(tmp_path / "b")) == 8  # what was there is kept until the other is whole
+    with writer.shard(0, "digest 0") as shard:
+        for images, labels in pictures:
+            shard.add(images, labels)
+    with pytest.raises(ValueError, match="not complete"):
+        SampleStore(tmp_path / "b")
+    writer.finish(1)
+    for name in ("samples.json", "shard-000000.json", "images-000000.npy", "labels-000000.npy"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    np.testing.assert_array_equal(SampleStore(tmp_path / "b").batch(np.arange(12)).images, expected[0])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"pictures": 1, "counts": {}, "unreadable": [], "annotations": ""}',
+        b'{"pictures": 3, "counts": {"negative": 1, "positive": 1, "part": 1, "landmark": 1}, "annotations": "",'
+        b' "unreadable": [[7, "no"]]}',
+    ],
+)
+def test_a_damaged_shard_is_named(tmp_path: Path, document: bytes) -> None:
+    write(tmp_path, [3, 4, 5])
+    (tmp_path / "shard-000000.json").write_bytes(document)
+    with pytest.raises(ValueError, match=r"shard-000000\.json is damaged.*; remove .* and it is made anew"):
+        SampleWriter(tmp_path, {"size": 12, "seed": 0}, 3).finished(0)
 
 
 def test_a_shard_refuses_what_is_no_sample(tmp_path: Path) -> None:

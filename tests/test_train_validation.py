@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,11 +12,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-pytest.importorskip("cv2")
-
-import cv2
-
+from conftest import load
 from mtcnn_fast import MTCNN, Detections
 from mtcnn_fast.annotations import Annotation, Problems
 from mtcnn_fast.train.validation import Picture, Recall, digest, measure_recall
@@ -31,14 +30,14 @@ MakePicture = Callable[..., Picture]
 class Finder:
     """In place of a detector: gives for the n-th picture, which is n + 1 pixels wide, the n-th windows and scores."""
 
-    def __init__(self, *found: Found | ValueError) -> None:
+    def __init__(self, *found: Found | Exception) -> None:
         self._found = found
         self.asked: list[str] = []
 
     def windows(self, image: NDArray[np.uint8], network: str) -> Found:
         self.asked.append(network)
         found = self._found[image.shape[1] - 1]
-        if isinstance(found, ValueError):
+        if isinstance(found, Exception):
             raise found
         return found
 
@@ -47,7 +46,7 @@ class Finder:
         return Detections(boxes, scores, np.zeros((len(boxes), 5, 2), np.float32))
 
 
-def finder(*found: Found | ValueError) -> MTCNN:
+def finder(*found: Found | Exception) -> MTCNN:
     return cast(MTCNN, Finder(*found))
 
 
@@ -66,7 +65,7 @@ def picture(tmp_path: Path) -> MakePicture:
         nonlocal made
         made += 1
         path = tmp_path / f"{made}.png"
-        assert cv2.imwrite(str(path), np.zeros((2, made, 3), np.uint8))
+        Image.fromarray(np.zeros((2, made, 3), np.uint8)).save(path)
         every = np.array([*boxes, *ignored], np.float32).reshape(-1, 4)
         flags = np.arange(len(every)) >= len(boxes)
         landmarks = np.full((len(every), 5, 2), np.nan, np.float32)
@@ -222,6 +221,16 @@ def test_incomplete_pictures_have_faces_but_nothing_false(picture: MakePicture) 
     assert math.isnan(result.false_positives)
 
 
+def test_a_picture_that_has_lost_a_label_has_nothing_false(picture: MakePicture) -> None:
+    whole = picture((0, 0, 10, 10))
+    lost = replace(whole, annotation=replace(whole.annotation, complete=False))
+    assert (whole.complete, lost.complete) == (True, False)
+    assert digest([lost]) == digest([replace(whole, complete=False)])
+    result = recall(finder(windows((0, 0, 10, 10, 0.5), (50, 50, 60, 60, 0.9))), [lost], 0)
+    assert result.recall == 1
+    assert math.isnan(result.false_positives)
+
+
 def test_boxes_are_expanded(picture: MakePicture) -> None:
     # 10 x 10 becomes 20 x 20.
     moved = picture((10, 10, 20, 20), expand=(0.2, 0.3, 0.8, 0.7))
@@ -231,19 +240,34 @@ def test_boxes_are_expanded(picture: MakePicture) -> None:
 
 
 def test_pictures_that_cannot_be_used(picture: MakePicture, tmp_path: Path) -> None:
-    known = [picture((0, 0, 10, 10)) for _ in range(4)]
+    known = [picture((0, 0, 10, 10)) for _ in range(6)]
     known[0].annotation.path.unlink()
     known[1].annotation.path.write_bytes(b"no picture")
     found = windows((0, 0, 10, 10, 0.9), (50, 50, 60, 60, 0.8))
     problems = Problems()
-    detector = finder(found, found, ValueError("image is too large"), found)
+    detector = finder(found, found, ValueError("image is too large"), found, MemoryError(), RuntimeError("no\nluck"))
     # What they lack counts in nothing: not among the faces, nor among the pictures.
     assert measure_recall(detector, "pnet", known, 1, problems) == Recall(1, 0, 1)
     listed = list(problems)
-    assert problems.count == 3
+    assert problems.count == 5
     assert listed[0] == f"{tmp_path / '1.png'}: No such file or directory"
     assert listed[1].startswith(f"{tmp_path / '2.png'}: not a picture")
     assert listed[2] == f"{tmp_path / '3.png'}: image is too large"
+    assert listed[3] == f"{tmp_path / '5.png'}: not enough memory"
+    assert listed[4] == f"{tmp_path / '6.png'}: no luck"
+
+
+def test_damaged_pictures_are_not_measured(picture: MakePicture) -> None:
+    pytest.importorskip("simplejpeg")
+    known = [picture((0, 0, 10, 10)) for _ in range(2)]
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)).save(content, "jpeg")
+    known[0].annotation.path.write_bytes(content.getvalue()[: len(content.getvalue()) // 2])
+    problems = Problems()
+    found = windows((0, 0, 10, 10, 0.9))
+    assert measure_recall(finder(found, found), "pnet", known, 1, problems) == Recall(1, 0, 0)
+    (line,) = problems
+    assert line.startswith(f"{known[0].annotation.path}: damaged: ")
 
 
 def test_nothing_to_measure(picture: MakePicture) -> None:
@@ -267,8 +291,8 @@ def test_each_stage_asks_for_its_own_windows(picture: MakePicture) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_embedded_networks(stage: str, astronaut_path: Path) -> None:
-    detector = MTCNN(device="cpu", channel_order="bgr", min_face_size=40, thresholds=(0.1, 0.1, 0.1), num_threads=1)
-    image = cv2.imread(str(astronaut_path))
+    detector = MTCNN(device="cpu", min_face_size=40, thresholds=(0.1, 0.1, 0.1), num_threads=1)
+    image = load(astronaut_path)
     face = detector.detect(image)[0].box
     labelled = np.array([face, face + 300], np.float32)  # and one where there is none
     landmarks = np.full((2, 5, 2), np.nan, np.float32)

@@ -14,21 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtcnn_fast import MTCNN, pictures
+from mtcnn_fast import MTCNN
 from mtcnn_fast.annotations import Annotation, Problems
 from mtcnn_fast.checks import each, flag, integer, number
 from mtcnn_fast.extra import require
+from mtcnn_fast.train.photographs import FAILURES, name_bytes, pixels_to_learn
 from mtcnn_fast.train.rotate import rotated_crop, rotation
-from mtcnn_fast.train.samples import LABELS, LANDMARK, PART, POSITIVE, SampleStore, SampleWriter
+from mtcnn_fast.train.samples import LABELS, LANDMARK, PART, POSITIVE, OtherSamplesError, SampleStore, SampleWriter
 from mtcnn_fast.train.windows import Faces, Recipe, Windows, box_targets, centres, draw, landmark_targets
+from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK = 1024
 
-# (index of the picture in the run, its pixels in BGR order, its faces) to the windows that become samples.
+# (index of the picture in the run, its pixels in RGB order, its faces) to the windows that become samples.
 Choose = Callable[[int, "NDArray[np.uint8]", Faces], Windows]
+
+# The samples of a picture, None if it cannot be used, and what is to be said of it.
+Result = tuple["tuple[NDArray[np.uint8], NDArray[Any]] | None", "str | None"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,8 +41,9 @@ class Source:
     """Annotated pictures of one data set.
 
     * annotations: read once, in order; `annotations.read(...)` or any other iterable.
-    * complete: whether every face of every picture is labelled. Where it is not, only windows that no unlabelled face
-      can fill become negatives: those that overlap a labelled face a little and are centred on it or around it.
+    * complete: whether every face of every picture is labelled. Where it is not, and in a picture of which a label was
+      lost, only windows that no unlabelled face can fill become negatives: those that overlap a labelled face a little
+      and are centred on it or around it.
     * expand: shares of a box's width and height by which its left, top, right and bottom side are moved outward before
       anything else, to bring data sets of other conventions to one.
 
@@ -65,16 +71,19 @@ def generate(
     *,
     problems: Problems | None = None,
     block: int = BLOCK,
+    retry: bool = True,
 ) -> SampleStore:
     """Makes the samples of random windows, or goes on where a run that was cut off stopped.
 
     The samples depend on the pictures, annotations, size, recipe (None: `Recipe()`) and seed alone, not on the number
     of workers (threads; None: the processors that this process may use) or on interruptions. The memory needed does
-    not depend on the number of pictures. Pictures that cannot be read are left out, counted in the store and added to
-    `problems`. progress: show a bar on stderr (needs tqdm). block: pictures a shard.
+    not depend on the number of pictures. Pictures that cannot be read, or are damaged, are left out, counted in the
+    store and added to `problems`, as is what is to be said of others. progress: show a bar on stderr (needs tqdm).
+    block: pictures a shard. retry: make a finished shard anew if a picture that it lacks can be used by now, where a
+    share was away; False: leave the store as it is.
 
-    Raises ValueError for a folder with anything else in it, also with samples of other settings or annotations; changes
-    of the picture files go unnoticed.
+    Raises OtherSamplesError for a folder with samples of other settings or annotations, ValueError for one with
+    anything else in it, OSError for one that cannot be written to; changes of the picture files go unnoticed.
     """
     recipe, seed = recipe or Recipe(), _at_least(0, "seed", seed)
 
@@ -93,6 +102,7 @@ def generate(
         progress=progress,
         problems=problems,
         block=block,
+        retry=retry,
     )
 
 
@@ -113,21 +123,26 @@ def produce(
     progress: bool,
     problems: Problems | None,
     block: int,
+    retry: bool,
 ) -> SampleStore:
     """Makes a store of the windows that `choose` gives for each picture; settings are what it depends on."""
-    engine = MTCNN(device="cpu", channel_order="bgr")
+    engine = MTCNN(device="cpu")
     size, block = _at_least(1, "size", size), _at_least(1, "block", block)
     workers = engine.num_threads if workers is None else _at_least(1, "workers", workers)
     problems = Problems() if problems is None else problems
 
-    def work(entry: _Entry) -> tuple[NDArray[np.uint8], NDArray[Any]] | str:
+    def work(entry: _Entry) -> Result:
         try:
-            image = pictures.read(entry.annotation.path)
+            image, note = pixels_to_learn(entry.annotation.path)
             faces = entry.faces(recipe)
-            return _cut(engine.crop, image, choose(entry.index, image, faces), faces, size, entry.index)
+            return _cut(engine.crop, image, choose(entry.index, image, faces), faces, size, entry.index), note
         # A picture beyond the engine's limits and a box that is none are ValueErrors.
-        except (OSError, ValueError) as error:
-            return getattr(error, "strerror", None) or str(error)
+        except FAILURES as error:
+            return None, reason(error)
+
+    def is_to_be_kept(finished: dict[str, Any], entries: list[_Entry]) -> bool:
+        """Whether none of the pictures that a shard lacks can be used by now."""
+        return not retry or all(work(entries[place])[0] is None for place, _ in finished["unreadable"])
 
     described = [{"complete": bool(source.complete), "expand": list(map(float, source.expand))} for source in sources]
     writer = SampleWriter(folder, {"size": size, **settings, "sources": described}, block)
@@ -138,18 +153,20 @@ def produce(
             finished = writer.finished(number - 1)
             if finished is not None:
                 if finished["annotations"] != digest:
-                    raise ValueError(f"shard {number - 1} in {folder} was made from other annotations than these")
-                for place, reason in finished["unreadable"]:
-                    problems.add(entries[place].annotation.path, reason)
-                bar.update(len(entries))
-                continue
+                    raise OtherSamplesError(f"shard {number - 1} in {folder} was made from other annotations")
+                if is_to_be_kept(finished, entries):
+                    for place, told in sorted([*finished["unreadable"], *finished.get("notes", [])]):
+                        problems.add(entries[place].annotation.path, told)
+                    bar.update(len(entries))
+                    continue
             with writer.shard(number - 1, digest) as shard:
-                for entry, result in _ordered(pool, work, entries, 2 * workers):
-                    if isinstance(result, str):
-                        problems.add(entry.annotation.path, result)
-                        shard.skip(result)
+                for entry, (samples, told) in _ordered(pool, work, entries, 2 * workers):
+                    if told is not None:
+                        problems.add(entry.annotation.path, told)
+                    if samples is None:
+                        shard.skip(told or "it cannot be used")
                     else:
-                        shard.add(*result)
+                        shard.add(*samples, told)
                     bar.update()
     writer.finish(number)
     return SampleStore(folder)
@@ -169,7 +186,7 @@ class _Entry:
             known.landmarks,
             known.ignored,
             recipe,
-            complete=self.source.complete,
+            complete=self.source.complete and known.complete,
             expand=self.source.expand,
         )
 
@@ -191,17 +208,19 @@ def _digest(entries: list[_Entry]) -> str:
     digest = hashlib.sha256()
     for entry in entries:
         known = entry.annotation
-        digest.update(f"{entry.source_number} {len(known.boxes)} {known.name}\0".encode(errors="surrogateescape"))
+        digest.update(name_bytes(f"{entry.source_number} {len(known.boxes)} {known.name}\0"))
         for array, dtype in ((known.boxes, "<f4"), (known.landmarks, "<f4"), (known.ignored, "?")):
             digest.update(array.astype(dtype).tobytes())
+        if not known.complete:
+            digest.update(b"incomplete")
     return digest.hexdigest()
 
 
 def _ordered(
-    pool: ThreadPoolExecutor, work: Callable[[_Entry], Any], entries: list[_Entry], ahead: int
-) -> Iterator[tuple[_Entry, Any]]:
+    pool: ThreadPoolExecutor, work: Callable[[_Entry], Result], entries: list[_Entry], ahead: int
+) -> Iterator[tuple[_Entry, Result]]:
     """Entries with their results, in order, at most `ahead` of which are at work or wait to be taken."""
-    waiting: deque[tuple[_Entry, Future[Any]]] = deque()
+    waiting: deque[tuple[_Entry, Future[Result]]] = deque()
     try:
         for entry in entries:
             if len(waiting) == ahead:
@@ -224,7 +243,7 @@ def _cut(
     size: int,
     index: int,
 ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """The crops, in RGB order, and the labels of the windows of a picture in BGR order."""
+    """The crops and the labels of the windows of a picture, both in RGB order."""
     images = crop(image, windows.boxes.astype(np.float32), size)
     labels = np.zeros(len(images), LABELS)
     labels["kind"], labels["source"] = windows.kinds, index
@@ -238,7 +257,7 @@ def _cut(
             images[i] = rotated_crop(crop, image, window, matrix, size)
             points = points @ matrix[:, :2].T + matrix[:, 2]
         labels["landmarks"][i] = landmark_targets(window[None], points[None])[0]
-    return images[..., ::-1], labels
+    return images, labels
 
 
 def _bar(progress: object, sources: Sequence[Source]) -> Any:

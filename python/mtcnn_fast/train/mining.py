@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _MINED = NETWORKS[1:]
 
-# What a detector's numbers do not depend on, or only in their last bits.
-_NO_SETTINGS = ("device", "num_threads")
+# What a detector's windows do not depend on, or only in their last bits.
+_NO_SETTINGS = ("channel_order", "device", "num_threads")
 
 # Random windows beside the mined ones: the landmark faces, which the cascade does not label, and positives of faces
 # that it misses; no random background, for what P-Net rejects is no task of the networks after it. Faces of less than
@@ -61,6 +61,7 @@ def mine(
     *,
     problems: Problems | None = None,
     block: int = BLOCK,
+    retry: bool = True,
 ) -> SampleStore:
     """Makes samples of the windows that R-Net ("rnet") or O-Net ("onet") would look at, and of a recipe's.
 
@@ -71,11 +72,11 @@ def mine(
     """
     if text("network", network) not in _MINED:
         raise ValueError(f"network is {network!r}; wanted one of {_MINED}")
-    limits, takes_bgr = limits or Limits(), detector.options["channel_order"] == "bgr"
+    limits, takes_rgb = limits or Limits(), detector.options["channel_order"] == "rgb"
 
     def choose(index: int, image: NDArray[np.uint8], faces: Faces) -> Windows:
         rng = generator(seed, index)
-        pixels = image if takes_bgr else image[..., ::-1]
+        pixels = image if takes_rgb else image[..., ::-1]
         mined = _mined(*detector.windows(pixels, network), faces, limits, rng)
         return Windows.joined([mined, draw(faces, image.shape[0], image.shape[1], recipe, rng)])
 
@@ -97,6 +98,7 @@ def mine(
         progress=progress,
         problems=problems,
         block=block,
+        retry=retry,
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,8 +16,8 @@ from safetensors.numpy import save as serialised
 from torch import Tensor, nn
 
 from mtcnn_fast.checks import described, integer, text
-from mtcnn_fast.files import replacing
 from mtcnn_fast.weights import Weights, load_weights
+from mtcnn_fast.writing import write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -205,9 +204,7 @@ def save(
     }
     if not isinstance(tensors, Mapping):
         raise TypeError(f"tensors is {described(tensors)}; wanted a mapping from names to arrays")
-    content = serialised(load_weights(tensors) or {}, header)
-    with replacing(Path(path)) as file:
-        file.write(content)
+    write_whole(path, serialised(load_weights(tensors) or {}, header))
 
 
 def _trunk(side: int, layers: tuple[Conv | Pool | Dense, ...]) -> tuple[nn.Sequential, int]:

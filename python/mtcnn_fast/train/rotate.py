@@ -32,7 +32,6 @@ def rotated_crop(crop: Crop, image: NDArray[np.uint8], window: Floats, matrix: F
 
     crop: cuts boxes of whole pixels out of an image, as `MTCNN.crop`. matrix: of `rotation`.
     """
-    cv2 = require("cv2", "rotating pictures", extra="train")
     side = window[2] - window[0]
     # Only what the window can see is looked at, whatever the size of the picture, and at what resolution it needs.
     corners = np.array([[window[i], window[j]] for i in (0, 2) for j in (1, 3)])
@@ -45,11 +44,23 @@ def rotated_crop(crop: Crop, image: NDArray[np.uint8], window: Floats, matrix: F
 
     to_picture = _affine(reach / patch_side, origin)
     to_window = _affine(turned_side / side, -window[:2] * (turned_side / side))
-    # OpenCV counts from the centres of pixels, half a pixel from their corners.
-    whole = _affine(1, (-0.5, -0.5)) @ to_window @ np.vstack([matrix, [0, 0, 1]]) @ to_picture @ _affine(1, (0.5, 0.5))
-    turned = cv2.warpAffine(patch, whole[:2], (turned_side, turned_side), flags=cv2.INTER_LINEAR)
+    whole = to_window @ np.vstack([matrix, [0, 0, 1]]) @ to_picture
+    turned = transformed(patch, np.linalg.inv(whole), turned_side)
     cut: NDArray[np.uint8] = crop(turned, _box(np.zeros(2), turned_side), size)[0]
     return cut
+
+
+def transformed(image: NDArray[np.uint8], matrix: Floats, side: int) -> NDArray[np.uint8]:
+    """(side, side, 3): bilinear samples of an image (H, W, 3), black outside it.
+
+    matrix: (2 or 3, 3), from places in the result to places in the image, counted from the corners of pixels.
+    """
+    pillow = require("PIL.Image", "rotating pictures", extra="train")
+    # Pillow too counts from the corners: it maps the centres of pixels, half a pixel from them.
+    turned = pillow.fromarray(image).transform(
+        (side, side), pillow.Transform.AFFINE, matrix[:2].ravel().tolist(), pillow.Resampling.BILINEAR
+    )
+    return np.asarray(turned)
 
 
 def _box(corner: Floats, side: float) -> NDArray[np.float32]:

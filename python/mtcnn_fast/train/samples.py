@@ -7,9 +7,11 @@ A store is a folder of
   unreadable ones included), "unreadable", "counts" (samples of each kind) and "annotations" (SHA-256 of those used);
 * for the k-th block of consecutive source pictures a shard: `images-00000k.npy`, uint8 (n, s, s, 3) in RGB order;
   `labels-00000k.npy`, `LABELS` (n,); and, written last, `shard-00000k.json`: "pictures", "counts", "annotations"
-  (SHA-256 of the block's), "unreadable" ([place in the block, reason] of each).
+  (SHA-256 of the block's), "unreadable" ([place in the block, reason] of each), and where there are any "notes" (the
+  same of pictures that were used).
 
-Every file gets its name once it is whole, so a run that was killed goes on after its last whole shard.
+Every file gets its name once it is whole, so a run that was killed goes on after its last whole shard. A shard can be
+made anew: its `shard-*.json` and the "complete" of `samples.json` go before its files are replaced.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from mtcnn_fast.checks import described
-from mtcnn_fast.files import replacing, settle
+from mtcnn_fast.writing import check_folder, reason, replacing, settle, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +43,10 @@ window (wx1, wy1, wx2, wy2), landmarks (x - wx1)/ww, (y - wy1)/wh; index of the 
 
 _FORMAT = 1
 _HEADER_BYTES = 256
+
+
+class OtherSamplesError(ValueError):
+    """A folder holds samples that were made of other annotations, or by other settings, than those asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +76,7 @@ class SampleStore:
         self._folders = tuple(map(Path, folders))
         self._shards: list[tuple[NDArray[np.uint8], np.memmap[Any, Any]]] = []
         kinds = [np.empty(0, LABELS)["kind"]]
+        self._unreadable = 0
         sizes = {folder: self._open(folder, kinds) for folder in self._folders}
         if len(set(sizes.values())) > 1:
             raise ValueError(
@@ -89,6 +96,11 @@ class SampleStore:
     def kinds(self) -> NDArray[np.int8]:
         """(N,): the kind of each sample, read-only."""
         return self._kinds
+
+    @property
+    def unreadable(self) -> int:
+        """Source pictures that could not be used."""
+        return self._unreadable
 
     def sources(self) -> NDArray[np.uint32]:
         """(N,): index of each sample's picture in the run that made its folder, to hold whole pictures out."""
@@ -132,9 +144,7 @@ class SampleStore:
         try:
             size = int(document["settings"]["size"])
             for number in range(-(-document["pictures"] // document["block"])):
-                images, labels = (
-                    np.load(folder / f"{name}-{number:06}.npy", mmap_mode="r") for name in ("images", "labels")
-                )
+                images, labels = (_mapped(folder / f"{name}-{number:06}.npy") for name in ("images", "labels"))
                 if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3) or labels.dtype != LABELS:
                     raise ValueError(f"shard {number} has images {images.dtype} {images.shape}, labels {labels.dtype}")
                 self._shards.append((images, labels))
@@ -142,16 +152,20 @@ class SampleStore:
             counts = sum(_counts(found) for found in kinds[first:])
             if not np.array_equal(np.broadcast_to(counts, len(KINDS)), [document["counts"][kind] for kind in KINDS]):
                 raise ValueError(f"it holds {counts} samples of {KINDS}, and should hold {document['counts']}")
-        except (KeyError, TypeError, ValueError, EOFError) as error:
-            raise ValueError(f"{folder} is damaged: {error}") from error
+            self._unreadable += int(document["unreadable"])
+        except OSError:
+            raise
+        except Exception as error:  # what is no number, or none in range, raises all sorts of exceptions
+            said = repr(error) if isinstance(error, LookupError) else reason(error)
+            raise ValueError(f"{folder} is damaged: {said}; remove it, and it is made anew") from error
         return size
 
 
 class SampleWriter:
     """Makes a store shard by shard, or goes on with one that was cut off.
 
-    settings: of JSON's types, with "size"; a store begun with other settings, and a folder of anything else, is a
-    ValueError.
+    settings: of JSON's types, with "size"; a store begun with other settings is an OtherSamplesError, a folder of
+    anything else a ValueError, and one that cannot be written to an OSError.
     """
 
     def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any], block: int) -> None:
@@ -159,12 +173,12 @@ class SampleWriter:
         self._size = int(settings["size"])
         # As it will be read back: tuples become lists.
         self._begun = json.loads(json.dumps({"format": _FORMAT, "settings": dict(settings), "block": block}))
-        self._folder.mkdir(parents=True, exist_ok=True)
+        check_folder(self._folder)
         if (self._folder / "samples.json").exists():
             found = _read_document(self._folder)
-            for key, wanted in self._begun.items():
-                if found.get(key) != wanted:
-                    raise ValueError(f"{self._folder} holds samples made by {key} {found.get(key)}, not by {wanted}")
+            differing = list(_differences(found, self._begun))
+            if differing:
+                raise OtherSamplesError(f"{self._folder} holds samples made otherwise ({', '.join(differing)})")
             for left in self._folder.glob("*.part"):
                 left.unlink()
         elif not all(path.match("samples.json.*part") for path in self._folder.iterdir()):
@@ -176,31 +190,40 @@ class SampleWriter:
         """What `shard-*.json` says of a shard that an earlier run finished; None if there is none."""
         path = self._folder / _shard_name(number)
         try:
-            document: dict[str, Any] = json.loads(path.read_bytes())
+            document = _read_json(path)
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-        return document
+        if not _is_summary(document):
+            raise ValueError(f"{path} is damaged; remove {self._folder}, and it is made anew")
+        summary: dict[str, Any] = document
+        return summary
 
     @contextmanager
     def shard(self, number: int, annotations: str) -> Iterator[ShardWriter]:
-        """A new shard, which is kept if the `with` block ends without an exception. annotations: their digest."""
-        paths = [self._folder / f"{name}-{number:06}.npy" for name in ("images", "labels")]
-        parts = [path.with_suffix(".part") for path in paths]
-        with parts[0].open("wb") as images, parts[1].open("wb") as labels:
+        """A new shard, or one in place of another, which is kept if the `with` block ends without an exception.
+
+        annotations: their digest.
+        """
+        first, second = (self._folder / f"{name}-{number:06}.npy" for name in ("images", "labels"))
+        with replacing(first) as images, replacing(second) as labels:
             writer = ShardWriter(images, labels, self._size)
             yield writer
             summary = writer.close()
-        for part, path in zip(parts, paths, strict=True):
-            part.replace(path)
+            # The two are replaced one after the other: a run that is killed between them leaves no finished shard.
+            self._reopen(number)
         self._write(_shard_name(number), {"annotations": annotations, **summary})
+
+    def _reopen(self, number: int) -> None:
+        path = self._folder / _shard_name(number)
+        if path.exists():
+            self._write("samples.json", {**self._begun, "complete": False})
+            path.unlink()
 
     def finish(self, shards: int) -> None:
         """Says that there are so many shards and no more."""
         summaries = [summary for number in range(shards) if (summary := self.finished(number)) is not None]
         if len(summaries) != shards or self.finished(shards) is not None:
-            raise ValueError(f"{self._folder} has other shards than the {shards} that its sources give")
+            raise OtherSamplesError(f"{self._folder} has other shards than the {shards} that its sources give")
         self._write(
             "samples.json",
             {
@@ -214,8 +237,7 @@ class SampleWriter:
         )
 
     def _write(self, name: str, document: Mapping[str, Any]) -> None:
-        with replacing(self._folder / name) as stream:
-            stream.write(json.dumps(document, indent=1).encode() + b"\n")
+        write_whole(self._folder / name, json.dumps(document, indent=1).encode() + b"\n")
 
 
 class ShardWriter:
@@ -226,16 +248,20 @@ class ShardWriter:
         self._counts = np.zeros(len(KINDS), np.int64)
         self._pictures = 0
         self._unreadable: list[tuple[int, str]] = []
+        self._notes: list[tuple[int, str]] = []
         for stream, dtype, shape in self._streams:
             stream.write(_npy_header(dtype, (0, *shape)))
 
-    def add(self, images: NDArray[np.uint8], labels: NDArray[Any]) -> None:
-        """The samples of one picture: images uint8 (n, s, s, 3), RGB; labels `LABELS` (n,)."""
+    def add(self, images: NDArray[np.uint8], labels: NDArray[Any], note: str | None = None) -> None:
+        """The samples of one picture: images uint8 (n, s, s, 3), RGB; labels `LABELS` (n,). note: what is to be said of
+        the picture."""
         for (stream, dtype, shape), rows in zip(self._streams, (images, labels), strict=True):
             if rows.dtype != dtype or rows.shape != (len(labels), *shape):
                 raise TypeError(f"a shard takes {dtype} {('n', *shape)}; this is {described(rows)}")
             stream.write(rows.tobytes())
         self._counts += _counts(labels["kind"])
+        if note is not None:
+            self._notes.append((self._pictures, note))
         self._pictures += 1
 
     def skip(self, reason: str) -> None:
@@ -250,7 +276,8 @@ class ShardWriter:
             stream.write(_npy_header(dtype, (int(self._counts.sum()), *shape)))
             settle(stream)
         counts = dict(zip(KINDS, self._counts.tolist(), strict=True))
-        return {"pictures": self._pictures, "counts": counts, "unreadable": self._unreadable}
+        summary = {"pictures": self._pictures, "counts": counts, "unreadable": self._unreadable}
+        return {**summary, "notes": self._notes} if self._notes else summary
 
 
 def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
@@ -266,14 +293,55 @@ def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
 def _read_document(folder: Path) -> dict[str, Any]:
     path = folder / "samples.json"
     try:
-        document = json.loads(path.read_bytes())
+        document = _read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} is not a store of samples: it has no samples.json") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(document, dict) or document.get("format") != _FORMAT or "complete" not in document:
         raise ValueError(f"{path} is not of a store of samples of format {_FORMAT}")
     return document
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {reason(error)}; remove {path.parent}, and it is made anew") from error
+
+
+def _is_summary(document: Any) -> bool:
+    """Whether it is what `SampleWriter.shard` says of a shard."""
+    try:
+        told = [*document["unreadable"], *document.get("notes", [])]
+        numbers = [document["pictures"], *(document["counts"][kind] for kind in KINDS)]
+        texts = [document["annotations"], *(text for _, text in told)]
+        return (
+            all(isinstance(number, int) for number in numbers)
+            and all(isinstance(text, str) for text in texts)
+            and all(place in range(document["pictures"]) for place, _ in told)
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+
+
+def _differences(found: Any, wanted: Any, place: str = "") -> Iterator[str]:
+    """What is different in two documents of JSON, each at its place."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        # Of what was found, "complete" and what comes with it are no settings.
+        for key in sorted(wanted.keys() | (found.keys() if place else ())):
+            yield from _differences(found.get(key), wanted.get(key), f"{place}.{key}".lstrip("."))
+    elif found != wanted:
+        yield f"{place} is {json.dumps(wanted)}, was {json.dumps(found)}"
+
+
+def _mapped(path: Path) -> np.memmap[Any, Any]:
+    """The array of a .npy file, memory-mapped. Raises OSError, or ValueError that names a file that is none."""
+    try:
+        # Unlike np.load it closes a file that is none.
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # of a damaged header NumPy's parser raises what it likes
+        raise ValueError(f"{path.name} is not a whole .npy file: {reason(error)}") from error
 
 
 def _column(labels: np.memmap[Any, Any], name: str) -> NDArray[Any]:

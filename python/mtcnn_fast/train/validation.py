@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtcnn_fast import pictures
 from mtcnn_fast.annotations import Annotation, Problems
 from mtcnn_fast.boxes import areas, blocks, expanded, intersections, overlaps
+from mtcnn_fast.train.photographs import FAILURES, name_bytes, pixels_to_learn
+from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,9 +72,12 @@ class Picture:
 
     annotation: Annotation
     complete: bool = True
-    """Whether every face of it is labelled."""
+    """Whether every face of it is labelled: False also where the annotation has lost a label."""
     expand: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     """Shares of a box's width or height by which its left, top, right and bottom side move outward."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "complete", self.complete and self.annotation.complete)
 
     @property
     def boxes(self) -> NDArray[np.float64]:
@@ -86,7 +90,7 @@ def digest(annotated: Iterable[Picture]) -> str:
     found = hashlib.sha256()
     for picture in annotated:
         name, boxes = picture.annotation.name, picture.boxes
-        found.update(f"{name} {picture.complete} {len(boxes)}\0".encode(errors="surrogateescape"))
+        found.update(name_bytes(f"{name} {picture.complete} {len(boxes)}\0"))
         found.update(boxes.tobytes() + picture.annotation.ignored.tobytes())
     return f"sha256 {found.hexdigest()}"
 
@@ -103,19 +107,22 @@ def judge(detector: MTCNN, stage: str, annotated: Iterable[Picture], problems: P
 
     A face is found if a window overlaps it by an IoU of 0.5 or more: also a face below the detector's min_face_size. A
     window that so overlaps no face is false, if it is in a picture that has all its faces labelled and is not filled by
-    half by one ignored. The detector takes BGR images, and its thresholds bound what can be found. Pictures that cannot
-    be read, or are beyond the detector's limits, go to `problems` and count in nothing.
+    half by one ignored. The detector takes RGB images, and its thresholds bound what can be found. Pictures that cannot
+    be read, are damaged, or are beyond the detector's limits, go to `problems` and count in nothing.
     """
     if stage not in _NEXT:
         raise ValueError(f"stage is {stage!r}; wanted one of {', '.join(_NEXT)}")
     found, false, complete = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)], 0
     for picture in annotated:
         try:
-            windows, scores = _windows(detector, stage, pictures.read(picture.annotation.path))
-        except (OSError, ValueError) as error:
-            problems.add(picture.annotation.path, getattr(error, "strerror", None) or str(error))
+            pixels, note = pixels_to_learn(picture.annotation.path)
+            windows, scores = _windows(detector, stage, pixels)
+            best, wrong = _judge(picture, windows, scores)
+        except FAILURES as error:
+            problems.add(picture.annotation.path, reason(error))
             continue
-        best, wrong = _judge(picture, windows, scores)
+        if note is not None:
+            problems.add(picture.annotation.path, note)
         found.append(best)
         if picture.complete:
             complete += 1

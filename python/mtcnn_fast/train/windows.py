@@ -164,8 +164,8 @@ def label(windows: Floats, faces: Faces) -> tuple[NDArray[np.int8], NDArray[np.i
 
     By the IoU with that face: negative below 0.3, part face from 0.4 to 0.65, positive above. A window that what is
     not usable fills to 0.3 or more is no negative; one that has an IoU of 0.3 or more with it gives no sample. If not
-    every face is labelled, a negative must overlap a labelled one by 0.05 or more, and the centre of one of the two
-    lie within the other, which no other face's window does.
+    every face is labelled, a negative must overlap a usable one by 0.05 or more, and the centre of one of the two
+    lie within the other, which no other face's window does. (An ignored crowd has room for other faces.)
     """
     parts = [_label(windows[part], faces) for part in blocks(len(windows), len(faces.boxes))]
     if not parts:
@@ -188,7 +188,7 @@ def _label(windows: Floats, faces: Faces) -> tuple[NDArray[np.int8], NDArray[np.
     if not faces.complete:
         centred = _holds(faces.compared[None], centres(windows)[:, None])
         centred = centred | _holds(windows[:, None], centres(faces.compared)[None])
-        negative &= ((iou >= _SAFE_FROM) & centred).any(1)
+        negative &= ((of_usable >= _SAFE_FROM) & centred).any(1)
     spoiled = np.where(faces.usable, 0, iou).max(1) >= NEGATIVE_BELOW
     kinds[negative] = NEGATIVE
     kinds[(best >= PART_FROM) & ~spoiled] = PART
