@@ -22,7 +22,7 @@ from mtcnn_fast.train import loop, networks
 from mtcnn_fast.train.augment import Augmentation
 from mtcnn_fast.train.config import Training
 from mtcnn_fast.train.losses import TaskWeights
-from mtcnn_fast.train.record import Epoch, best_epoch, has_stopped
+from mtcnn_fast.train.record import Checkpoint, Epoch, best_epoch, has_stopped
 from mtcnn_fast.train.samples import LABELS, LANDMARK, NEGATIVE, PART, POSITIVE, Samples, SampleStore, SampleWriter
 from mtcnn_fast.train.schedule import learning_rate
 from mtcnn_fast.train.validation import Recall
@@ -343,11 +343,10 @@ def test_other_settings_do_not_go_on(store: SampleStore, tmp_path: Path) -> None
     def refused(words: str, made: Training = made, **options: Any) -> None:
         options = {"recall": recall_of, "recall_settings": settings} | options
         with pytest.raises(
-            ValueError, match=f"is of a run with other settings .*{words}.*start anew in another folder"
+            ValueError, match=f"is of a run with other settings .*{words}.*remove {tmp_path} to start it anew"
         ):
             fit(store, tmp_path, made, **options)
 
-    refused("epochs is 2, was 1", training(epochs=2))
     refused("augmentation is .*'flip': 0.1", training(epochs=1, augmentation=Augmentation(flip=0.1)))
     refused("seed is 6, was 5", seed=6)
     refused("start is sha256", start=6)
@@ -358,6 +357,49 @@ def test_other_settings_do_not_go_on(store: SampleStore, tmp_path: Path) -> None
     document["settings"]["colour"] = 1
     torch.save(document, path)
     refused("colour is None, was 1")
+
+
+@pytest.mark.parametrize("schedule", ["steps", "cosine"])
+def test_more_epochs_go_on(store: SampleStore, tmp_path: Path, schedule: str) -> None:
+    fit(store, tmp_path, training(epochs=2, schedule=schedule))
+    more, lines = training(epochs=5, patience=3, schedule=schedule), list[str]()
+    _, rows = fit(store, tmp_path, more, say=lines.append)
+    assert [row.epoch for row in rows] == [1, 2, 3, 4, 5]
+    assert [row.learning_rate for row in rows[2:]] == [learning_rate(more, epoch * 6 - 1) for epoch in (3, 4, 5)]
+    assert lines[0] == (
+        "pnet: going on after epoch 2 (epochs is 5, was 2, patience is 3, was None; the learning rate is that of the "
+        "new schedule)"
+    )
+    # Once said, it is the run's own.
+    _, rows = fit(store, tmp_path, more, say=lines.append)
+    assert (len(rows), lines[-1]) == (5, "pnet: going on after epoch 5")
+    # What is done is not undone.
+    _, rows = fit(store, tmp_path, training(epochs=3, schedule=schedule))
+    assert len(rows) == 5
+
+
+def test_more_patience_goes_on(store: SampleStore, tmp_path: Path) -> None:
+    def recall(_: networks.Network) -> Recall:
+        return Recall(0.5, 0.5, 1.0)
+
+    for patience, wanted in ((1, 2), (3, 4), (2, 4)):
+        _, rows = fit(store, tmp_path, training(epochs=9, batches=1, patience=patience), recall=recall)
+        assert len(rows) == wanted
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("name", ["log.csv", "checkpoint.pt"])
+def test_a_full_disk_is_named(store: SampleStore, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.symlink_to("/dev/full")
+    network = networks.network("pnet")
+    write: dict[str, Callable[[], Any]] = {
+        "log.csv": lambda: fit(store, tmp_path, training(epochs=1)),
+        "checkpoint.pt": lambda: Checkpoint(path, network, torch.optim.SGD(network.parameters()), {}).save(epochs(0.5)),
+    }
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write[name]()
+    assert caught.value.filename == str(path)
 
 
 def _without(key: str) -> Callable[[Any], Any]:
@@ -388,5 +430,5 @@ def test_a_damaged_checkpoint(spoil: Callable[[Any], Any], store: SampleStore, t
         path.write_bytes(spoiled)
     else:
         torch.save(spoiled, path)
-    with pytest.raises(ValueError, match=r"checkpoint.pt is damaged"):
+    with pytest.raises(ValueError, match=rf"checkpoint.pt is damaged.*; remove {tmp_path} to start anew"):
         fit(store, tmp_path, made)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import inspect
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,20 +16,20 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 pytest.importorskip("torch")
-pytest.importorskip("cv2")
 pytest.importorskip("pydantic")
 
-import cv2
 import torch
 
 import mtcnn_fast
-from conftest import leave_early
+from conftest import leave_early, load
 from mtcnn_fast import MTCNN, cli
 from mtcnn_fast.annotations import Problems
 from mtcnn_fast.train import networks, pipeline
 from mtcnn_fast.train.config import Config, Training, read_config
+from mtcnn_fast.train.samples import SampleStore
 from mtcnn_fast.train.validation import Picture, Recall
 from mtcnn_fast.weights import embedded_weights, load_weights
 
@@ -67,19 +69,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uint8])
     folder = tmp_path_factory.mktemp("tiny")
     found = MTCNN().detect(astronaut)[0]
     x1, y1, x2, y2 = (round(float(side)) for side in found.box)
-    face = astronaut[y1 - 20 : y2 + 20, x1 - 20 : x2 + 20, ::-1]
+    face = Image.fromarray(astronaut[y1 - 20 : y2 + 20, x1 - 20 : x2 + 20])
     rng = np.random.default_rng(1)
     rows = []
     for i in range(PICTURES):
         scale = rng.uniform(0.3, 0.9)
-        patch = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        height, width = patch.shape[:2]
+        width, height = (round(side * scale) for side in face.size)
         coarse = rng.integers(0, 256, (20, 20, 3), np.uint8)
-        picture = cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-        x, y = rng.integers(0, SIDE - width + 1), rng.integers(0, SIDE - height + 1)
-        picture[y : y + height, x : x + width] = patch
-        cv2.imwrite(str(folder / f"{i}.png"), picture)
-        scales = np.array([width, height]) / (face.shape[1], face.shape[0])
+        picture = Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        x, y = (int(rng.integers(0, SIDE - side + 1)) for side in (width, height))
+        picture.paste(face.resize((width, height), Image.Resampling.BOX), (x, y))
+        picture.save(folder / f"{i}.png")
+        scales = np.array([width, height]) / face.size
         shift = np.array([x, y]) - scales * (x1 - 20, y1 - 20)
         box, points = found.box.reshape(2, 2) * scales + shift, found.landmarks * scales + shift
         rows.append(f"{i}.png {box[0, 0]} {box[1, 0]} {box[0, 1]} {box[1, 1]} {' '.join(map(str, points.ravel()))}")
@@ -126,9 +127,8 @@ def test_the_weight_file_runs(trained: Path, tiny: Path) -> None:
     assert {name: array.shape for name, array in tensors.items()} == {
         name: array.shape for name, array in embedded_weights().items()
     }
-    detector = MTCNN(weights=weights, channel_order="bgr", thresholds=(0.3, 0.3, 0.3))
-    picture = cv2.imread(str(tiny / "0.png"))
-    assert detector.inspect(picture)["candidates"]["cells"] > 0
+    detector = MTCNN(weights=weights, thresholds=(0.3, 0.3, 0.3))
+    assert detector.inspect(load(tiny / "0.png"))["candidates"]["cells"] > 0
     from safetensors import safe_open
 
     with safe_open(weights, "np") as file:
@@ -137,7 +137,8 @@ def test_the_weight_file_runs(trained: Path, tiny: Path) -> None:
 
 def test_a_finished_run_is_not_repeated(trained: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (trained / "mtcnn.safetensors").read_bytes()
-    assert cli.main(["train", "all", "--config", str(tiny / "run.toml"), "--output", str(trained)]) == 0
+    options = ["--config", str(tiny / "run.toml"), "--output", str(trained), "--threads", "1"]
+    assert cli.main(["train", "all", *options]) == 0
     assert " epoch " not in capsys.readouterr().out.replace("after epoch", "")
     assert (trained / "mtcnn.safetensors").read_bytes() == before
 
@@ -171,7 +172,9 @@ def test_other_settings_do_not_go_on(trained: Path, tiny: Path) -> None:
     changed = settings.model_copy(update={"pnet": settings.pnet.model_copy(update={"hard_share": 1.0})})
     with pytest.raises(ValueError, match=r"checkpoint.pt is of a run with other settings \(hard_share is 1.0, was 0.7"):
         pipeline.train(changed, trained, ["pnet"])
-    with pytest.raises(ValueError, match="holds samples made by settings"):
+    with pytest.raises(
+        ValueError, match=r"holds samples made otherwise \(settings.seed is 4, was 3\); .*remove .*run/pnet and"
+    ):
         pipeline.train(config(tiny, seed=4), trained, ["pnet"])
 
 
@@ -282,7 +285,7 @@ def test_what_recall_is_measured_with(
         # Those of what mines for the next network; of its own scores hardly a bound.
         assert options["thresholds"] == ((0.05, 0, 0), (0.4, 0, 0), (0.4, 0.2, 0))[i]
         assert (options["min_face_size"], options["scale_factor"]) == ((30, 0.5), (30, 0.5), (20, 0.709))[i]
-        assert (options["num_threads"], options["channel_order"]) == (1, "bgr")
+        assert (options["num_threads"], options["channel_order"]) == (1, "rgb")
         trained = load_weights(tmp_path / f"{stage}.safetensors") or {}
         for name, array in options["weights"].items():
             network = name.partition(".")[0]
@@ -357,7 +360,7 @@ windows = {{ near = 3 }}
         assert (bound.arguments["network"], bound.arguments["limits"]) == (name, mining.limits)
         assert options["thresholds"] == thresholds
         assert (options["min_face_size"], options["scale_factor"]) == (mining.min_face_size, mining.scale_factor)
-        assert (options["channel_order"], options["num_threads"]) == ("bgr", 1)
+        assert (options["channel_order"], options["num_threads"]) == ("rgb", 1)
         for before in names[: names.index(name)]:
             for key in (key for key in trained if key.startswith(f"{before}.")):
                 np.testing.assert_array_equal(options["weights"][key], trained[key])
@@ -392,8 +395,8 @@ def test_what_cannot_be_trained(tiny: Path, short: Config, tmp_path: Path) -> No
     refused(FileNotFoundError, "no.safetensors", start=tmp_path / "no.safetensors")
     refused(ValueError, "faces.txt is not a whole safetensors file", start=source.annotations)
     refused(FileNotFoundError, "there are no annotations at", **sources("sources", annotations=tmp_path / "no"))
-    refused(ValueError, "pnet: the sources give no samples; remove .*pnet before", **sources("sources", **nowhere))
-    refused(ValueError, "pnet: the sources give no samples; remove", **sources("sources", **listed))
+    refused(ValueError, "pnet: the sources give no samples; 12 pictures could not be", **sources("sources", **nowhere))
+    refused(ValueError, "pnet: the sources give no samples$", **sources("sources", **listed))
     refused(
         ValueError,
         "pnet: no positive samples to learn from",
@@ -401,7 +404,7 @@ def test_what_cannot_be_trained(tiny: Path, short: Config, tmp_path: Path) -> No
     )
     refused(ValueError, "validation: none of the 12 pictures is there, such as", **sources("validation", **nowhere))
     refused(ValueError, "validation: the 0 pictures have no labelled face", **sources("validation", **listed))
-    refused(ValueError, "validation: no source is complete", **sources("validation", complete=False))
+    refused(ValueError, "validation: no picture is complete", **sources("validation", complete=False))
 
 
 def test_unusable_pictures_and_rows_are_listed(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -413,13 +416,27 @@ def test_unusable_pictures_and_rows_are_listed(tiny: Path, tmp_path: Path, capsy
     (tmp_path / "faces.txt").write_text("\n".join([*rows, bad, "a row"]) + "\n")
     text = TINY.replace("epochs = 3", "epochs = 1").replace("batches = 60", "batches = 2")
     (tmp_path / "run.toml").write_text(text)
-    assert cli.main(["train", "pnet", "--config", str(tmp_path / "run.toml"), "--output", str(tmp_path / "run")]) == 0
+    assert (
+        cli.main(
+            [
+                "train",
+                "pnet",
+                "--config",
+                str(tmp_path / "run.toml"),
+                "--output",
+                str(tmp_path / "run"),
+                "--threads",
+                "1",
+            ]
+        )
+        == 0
+    )
     out, err = capsys.readouterr()
     assert "no weight file yet" in out
-    assert "bad.png: not a picture that OpenCV can decode" in err
+    assert "bad.png: not a picture that Pillow can decode" in err
     assert "faces.txt:14: " in err
     # Twice: they are among the sources and among the validation pictures.
-    assert err.splitlines()[-1] == "4 rows or pictures could not be used"
+    assert err.splitlines()[-1] == "4 rows or pictures could not be used as they are"
 
 
 def test_problems_are_told_once(tiny: Path, short: Config, tmp_path: Path) -> None:
@@ -427,7 +444,7 @@ def test_problems_are_told_once(tiny: Path, short: Config, tmp_path: Path) -> No
     source = short.sources[0].model_copy(update={"annotations": tmp_path / "faces.txt", "images": tiny})
     problems = Problems()
     settings = short.model_copy(update={"sources": (source,), "start": "embedded"})
-    pipeline.train(settings, tmp_path / "run", workers=1, say=lambda _: None, problems=problems)
+    pipeline.train(settings, tmp_path / "run", ["pnet", "rnet"], workers=1, say=lambda _: None, problems=problems)
     assert [line.partition(": ")[0] for line in problems] == [f"{tmp_path / 'faces.txt'}:{PICTURES + 1}"]
 
 
@@ -441,8 +458,224 @@ def test_command_errors(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "No such file" in refused("all", "--config", str(tmp_path / "none.toml"), "--output", str(tmp_path))
     (tmp_path / "bad.toml").write_text("seed = 0.5\n")
     err = refused("all", "--config", str(tmp_path / "bad.toml"), "--output", str(tmp_path))
-    assert "sources: Field required" in err
-    assert "seed" in err
+    assert f"{tmp_path / 'bad.toml'}: invalid configuration:\n" in err
+    assert "sources is missing" in err
+    assert "seed: wanted an integer; it is 0.5" in err
+    assert "--config: it is empty; wanted a path" in refused("all", "--config", "", "--output", "y")
+    assert "--output: it is empty; wanted a path" in refused("all", "--config", "x", "--output", "")
+
+
+def run_of(tiny: Path, output: Path, text: str = TINY) -> list[str]:
+    """The arguments of a short run of P-Net."""
+    (tiny / "other.toml").write_text(text.replace("batches = 60", "batches = 2"))
+    return ["train", "pnet", "--config", str(tiny / "other.toml"), "--output", str(output), "--threads", "1"]
+
+
+def test_an_output_that_cannot_be_written_ends_before_any_picture_is_read(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(path: Path) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("mtcnn_fast.reading.first_page", read)
+
+    def refused(output: Path, place: Path, words: str) -> None:
+        assert cli.main(run_of(tiny, output)) == 1
+        assert capsys.readouterr().err == f"mtcnn-fast train: {place}: {words}\n"
+
+    (tmp_path / "file").touch()
+    refused(tmp_path / "file" / "below", tmp_path / "file" / "below", "Not a directory")
+    (tmp_path / "a" / "pnet").mkdir(parents=True)
+
+    def full(folder: Path) -> None:
+        if folder == tmp_path / "a" / "pnet":
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mtcnn_fast.writing._try_to_write_into", full)
+    refused(tmp_path / "a", tmp_path / "a" / "pnet", "No space left on device")
+    (tmp_path / "b" / "pnet.safetensors").mkdir(parents=True)
+    assert cli.main(run_of(tiny, tmp_path / "b")) == 1
+    assert "pnet.safetensors is a folder" in capsys.readouterr().err
+
+
+FULL = """
+import resource, sys
+from mtcnn_fast import cli
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of a file's size")
+@pytest.mark.parametrize(("limit", "name"), [(40_000, "pnet/samples/images-000000.npy"), (2_000, "pnet/checkpoint.pt")])
+def test_a_file_that_cannot_be_written(trained: Path, tiny: Path, tmp_path: Path, limit: int, name: str) -> None:
+    if name == "pnet/checkpoint.pt":
+        # What an earlier run has left is kept.
+        shutil.copytree(trained / "pnet", tmp_path / "run" / "pnet")
+        text = TINY.replace("epochs = 3", "epochs = 30")
+    else:
+        text = TINY
+    before = {path: path.read_bytes() for suffix in ("npy", "pt") for path in tmp_path.rglob(f"*.{suffix}")}
+    (tiny / "full.toml").write_text(text)
+    options = ["train", "pnet", "--config", str(tiny / "full.toml"), "--output", str(tmp_path / "run")]
+    command = [sys.executable, "-c", FULL, str(limit), *options, "--threads", "1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr == f"mtcnn-fast train: {tmp_path / 'run' / name}: File too large\n"
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert not list((tmp_path / "run").rglob("*.part"))
+
+
+def test_more_epochs(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = TINY.replace("epochs = 3", "epochs = 1").replace("epochs = 2", "epochs = 1")
+    command = run_of(tiny, tmp_path, short)
+    command[1] = "all"
+    assert cli.main(command) == 0
+    (tiny / "other.toml").write_text(
+        (tiny / "other.toml").read_text().replace("epochs = 1\nbatches = 2", "epochs = 2\nbatches = 2")
+    )
+    capsys.readouterr()
+    assert cli.main(command) == 1
+    out, err = capsys.readouterr()
+    assert "pnet: going on after epoch 1 (epochs is 2, was 1; the learning rate is that of the new schedule)\n" in out
+    assert "pnet epoch   2" in out
+    assert err.startswith(
+        f"mtcnn-fast train: rnet: {tmp_path / 'rnet' / 'samples'} holds samples made otherwise (settings."
+    )
+    assert err.endswith(f"to make them anew, remove {tmp_path / 'rnet'} and {tmp_path / 'onet'}\n")
+    for name in ("rnet", "onet"):
+        shutil.rmtree(tmp_path / name)
+    assert cli.main(command) == 0
+
+
+def test_pictures_that_were_away(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (*(f"{i}.png" for i in range(1, PICTURES)), "faces.txt"):
+        shutil.copy(tiny / name, tmp_path)
+    text = TINY.replace("epochs = 3", "epochs = 1").replace("batches = 60", "batches = 2")
+    (tmp_path / "run.toml").write_text(text)
+
+    def train(output: str, **cut: Any) -> SampleStore:
+        options = ["--config", str(tmp_path / "run.toml"), "--output", str(tmp_path / output), "--threads", "1"]
+        assert cli.main(["train", "pnet", *options]) == 0
+        return SampleStore(tmp_path / output / "pnet" / "samples")
+
+    assert train("learned").unreadable == 1
+    assert train("samples").unreadable == 1
+    (tmp_path / "samples" / "pnet" / "checkpoint.pt").unlink()
+    shutil.copy(tiny / "0.png", tmp_path)
+    capsys.readouterr()
+    assert train("samples").unreadable == 0
+    assert "not tried again" not in capsys.readouterr().out
+    assert train("learned").unreadable == 1
+    told = f"pnet: 1 pictures that could not be used are not tried again, because {tmp_path / 'learned'}"
+    assert told in capsys.readouterr().out
+
+
+def test_threads(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a detector, whose number follows the quota of the control group, unless they are given."""
+    monkeypatch.setenv("MTCNN_FAST_NUM_THREADS", "1")
+    seen = []
+    monkeypatch.setattr(pipeline, "train", lambda *_, workers, **__: seen.append((workers, torch.get_num_threads())))
+    command, before = run_of(tiny, tmp_path), torch.get_num_threads()
+    try:
+        assert cli.main([*command, "--threads", "2"]) == 0
+        assert cli.main(command[:-2]) == 0
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [(2, 2), (1, 1)]
+
+
+def test_dry_run(
+    trained: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("mtcnn_fast.reading.pages", read)
+    monkeypatch.setattr("mtcnn_fast.reading.first_page", read)
+
+    def dry(text: str, *options: str, network: str = "all", output: Path = tmp_path / "run") -> tuple[int, str, str]:
+        (tiny / "dry.toml").write_text(text)
+        arguments = ["train", network, "--config", str(tiny / "dry.toml"), "--output", str(output), "--dry-run"]
+        status = cli.main([*arguments, "--threads", "1", *options])
+        return status, *capsys.readouterr()
+
+    status, out, err = dry(TINY)
+    assert (status, err) == (0, "")
+    faces = (
+        f"{tiny / 'faces.txt'}: 12 pictures, 12 of them with all faces labelled; 12 faces, 12 with landmarks, 0 ignored"
+    )
+    assert out.startswith(
+        f"device: cpu, 1 threads\nstart: scratch, seed 3\nsource {faces}\nvalidation {faces}\npnet: new\n"
+    )
+    assert "\n  epochs = 3\n  batches = 60\n" in out
+    assert "\n  windows = { background = 80, near = 5," in out
+    assert out.endswith(
+        f"output: {tmp_path / 'run' / 'mtcnn.safetensors'}, once all three networks are there (a new folder)\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    status, out, err = dry(TINY.replace("epochs = 3", "epochs = 5"), output=trained)
+    assert (status, err) == (0, "")
+    assert "\npnet: going on after epoch 3 of 5 (epochs is 5, was 3)\n" in out
+    assert "\nrnet: finished after epoch 2 of 2\n" in out
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+
+    for text, options, words in (
+        (TINY.replace("epochs = 3", "epochs = 3\nmomentum = 0.5"), {"output": trained}, "momentum is 0.5, was 0.9"),
+        (TINY.replace("faces.txt", "none.txt"), {}, "there are no annotations at"),
+        (TINY, {"network": "rnet"}, "rnet needs pnet"),
+        (TINY.replace("seed = 3", "seed = 3\nstart = 'none.safetensors'"), {}, "none.safetensors"),
+    ):
+        status, _, err = dry(text, **options)
+        assert status == 1
+        assert err.startswith("mtcnn-fast train: ")
+        assert words in err
+        assert err.count("\n") == 1
+    assert dry(TINY, "--device", "abacus")[0] == 1
+    lacking = TINY.replace('annotations = "faces.txt"', 'annotations = "faces.txt"\nimages = "run"', 1)
+    assert f"; 12 are not there, such as {tiny / 'run' / '0.png'}\n" in dry(lacking)[1]
+
+
+def test_example(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is a configuration: whole once its paths exist, and with what it has in comments."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "--example"])
+    assert not ended.value.code
+    text = capsys.readouterr().out
+    path = tmp_path / "example.toml"
+    path.write_text(text)
+    example = read_config(path)
+    assert (len(example.sources), len(example.validation)) == (3, 1)
+    for source in (*example.sources, *example.validation):
+        source.annotations.parent.mkdir(exist_ok=True)
+    for name in ("train", "val"):
+        (tmp_path / f"wider_face_split/wider_face_{name}_bbx_gt.txt").write_text("0.png\n1\n5 5 50 50 0 0 0 0 0 0\n")
+        images = tmp_path / f"WIDER_{name}" / "images"
+        images.mkdir(parents=True)
+        shutil.copy(tiny / "0.png", images)
+    (tmp_path / "celeba").mkdir()
+    (tmp_path / "celeba" / "list_bbox_celeba.txt").write_text("1\nimage_id x_1 y_1 width height\n0.jpg 5 5 50 50\n")
+    points = " ".join(
+        f"{name}_{axis}" for name in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy"
+    )
+    (tmp_path / "celeba" / "list_landmarks_celeba.txt").write_text(f"1\n{points}\n0.jpg 9 9 20 9 15 15 9 20 20 20\n")
+    (tmp_path / "objects").mkdir()
+    shutil.copy(tiny / "0.png", tmp_path / "objects")
+    command = ["train", "all", "--config", str(path), "--output", str(tmp_path / "run"), "--threads", "1"]
+    status = cli.main([*command, "--dry-run"])
+    assert (status, capsys.readouterr().err) == (0, "")
+
+    # Behind each comment, but for words, stands the default.
+    settings = re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE)
+    assert settings != text
+    path.write_text(settings)
+    whole = read_config(path)
+    for name in ("batch_size", "learning_rate"):
+        assert getattr(whole.pnet, name) == getattr(example.pnet, name)
+    assert (whole.rnet, whole.onet) == (example.rnet, example.onet)
 
 
 def test_without_torch(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -454,7 +687,16 @@ def test_without_torch(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 def test_the_command_says_what_is_wrong(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.toml").write_text(f'[[sources]]\nannotations = "{tiny / "faces.txt"}"\n')
-    command = ["train", "pnet", "--config", str(tmp_path / "run.toml"), "--output", str(tmp_path / "run")]
+    command = [
+        "train",
+        "pnet",
+        "--config",
+        str(tmp_path / "run.toml"),
+        "--output",
+        str(tmp_path / "run"),
+        "--threads",
+        "1",
+    ]
     assert cli.main([*command, "--device", "abacus"]) == 1
     assert capsys.readouterr().err == "mtcnn-fast train: device is 'abacus'; wanted auto, cpu, cuda or cuda:N\n"
     for threads in ("0", "-1", "1000000"):

@@ -10,12 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mtcnn_fast import MTCNN
 from mtcnn_fast.annotations import Problems
-from mtcnn_fast.evaluate.inputs import report
+from mtcnn_fast.arguments import path
+from mtcnn_fast.console import console
 from mtcnn_fast.extra import require
 from mtcnn_fast.train import NETWORKS
+from mtcnn_fast.train.example import EXAMPLE
+from mtcnn_fast.writing import line_of
 
 _ALL = "all"
+_NEEDED = ("torch", "PIL.Image", "pydantic", "tqdm")
 # Of mallopt, in glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 # More than any machine has: what is asked beyond it is a mistake.
@@ -33,56 +38,98 @@ def add_command(commands: Any, formatter: type[argparse.HelpFormatter]) -> None:
     )
     parser.set_defaults(run=lambda arguments: _train(arguments, parser.error))
     parser.add_argument("network", choices=(*NETWORKS, _ALL), help="which; each needs those before it")
-    parser.add_argument("--config", required=True, metavar="FILE", help="TOML file: pictures, samples, schedule")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for samples, checkpoints, logs, weights")
+    parser.add_argument(
+        "--config", required=True, type=path, metavar="FILE", help="TOML file: pictures, samples, schedule"
+    )
+    parser.add_argument(
+        "--output", required=True, type=path, metavar="DIR", help="folder for samples, checkpoints, logs, weights"
+    )
     parser.add_argument("--device", default="auto", help="of PyTorch: auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--threads",
         type=int,
         metavar="N",
-        help="of PyTorch on the CPU, to make samples and to measure recall; None: the processors that this process may "
-        "use. Where others keep some of them busy, fewer are faster",
+        help="of PyTorch on the CPU, to make samples and to measure recall; if the machine is shared, use fewer "
+        "(default: the processors that this process may use)",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, say what would be done, read no picture, write nothing",
+    )
+    parser.add_argument("--example", action=_Example, help="print a TOML file to begin with, and do nothing else")
+
+
+class _Example(argparse.Action):
+    """Like --version, it needs no other argument."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        console.write(EXAMPLE)
+        parser.exit()
 
 
 def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     _settle_process()
     try:
-        torch, *_ = (
-            require(module, "mtcnn-fast train", extra="train") for module in ("torch", "cv2", "pydantic", "tqdm")
-        )
+        torch, *_ = (require(module, "mtcnn-fast train", extra="train") for module in _NEEDED)
         from mtcnn_fast.train.config import read_config
         from mtcnn_fast.train.pipeline import train
+        from mtcnn_fast.train.plan import plan
 
         config = read_config(Path(arguments.config))
-        threads = arguments.threads
-        if threads is not None:
-            if not 1 <= threads <= _MOST_THREADS:
-                raise ValueError(f"threads is {threads}; wanted 1 to {_MOST_THREADS}")
-            torch.set_num_threads(threads)
-    except (ImportError, OSError, ValueError) as reason:
-        error(str(reason))
+        threads = MTCNN(device="cpu").num_threads if arguments.threads is None else arguments.threads
+        if not 1 <= threads <= _MOST_THREADS:
+            raise ValueError(f"threads is {threads}; wanted 1 to {_MOST_THREADS}")
+        torch.set_num_threads(threads)
+    except (ImportError, MemoryError, OSError, ValueError) as reason:
+        # Of a configuration there is a line for each thing that is wrong.
+        error(str(reason) if isinstance(reason, ValueError) else line_of(reason))
+    folder = Path(arguments.output)
+    wanted = NETWORKS if arguments.network == _ALL else (arguments.network,)
     problems = Problems()
     try:
+        if arguments.dry_run:
+            plan(config, folder, wanted, device=arguments.device, say=_say, problems=problems)
+            return 0
         weights = train(
             config,
-            Path(arguments.output),
-            NETWORKS if arguments.network == _ALL else (arguments.network,),
+            folder,
+            wanted,
             device=arguments.device,
             workers=threads,
-            progress=sys.stderr.isatty(),
+            progress=sys.stderr is not None and sys.stderr.isatty(),
             say=_say,
             problems=problems,
         )
-    except BrokenPipeError:
-        raise
-    except (OSError, RuntimeError, ValueError) as reason:
-        print(f"mtcnn-fast train: {reason}", file=sys.stderr)
+    except _ReaderHasLeftError:
+        return 1
+    except (MemoryError, OSError, RuntimeError, ValueError) as reason:
+        console.complain(f"mtcnn-fast train: {line_of(reason)}")
         return 1
     finally:
-        report(problems, "rows or pictures")
-    print(f"weights: {weights}" if weights else "no weight file yet: that takes all three networks")
+        _report(problems)
+    console.say(f"weights: {weights}" if weights else "no weight file yet: that takes all three networks")
     return 0
+
+
+class _ReaderHasLeftError(Exception):
+    """Nobody reads the lines of a run any more (`| head`)."""
+
+
+def _say(line: str) -> None:
+    console.say(line)
+    if console.reader_has_left:
+        raise _ReaderHasLeftError
+
+
+def _report(problems: Problems) -> None:
+    for problem in problems:
+        console.complain(problem)
+    if problems.count:
+        console.complain(f"{problems.count} rows or pictures could not be used as they are")
 
 
 def _settle_process() -> None:
@@ -97,8 +144,3 @@ def _settle_process() -> None:
         if mallopt is not None:
             for parameter, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20)):
                 mallopt(parameter, value)
-
-
-def _say(line: str) -> None:
-    # An hour-long run is followed through a pipe or a file as often as on a terminal.
-    print(line, flush=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from mtcnn_fast.console import console
 from mtcnn_fast.train.augment import augment
 from mtcnn_fast.train.losses import (
     BOX_KINDS,
@@ -34,6 +35,7 @@ from mtcnn_fast.train.record import Checkpoint, Epoch, Log, has_stopped
 from mtcnn_fast.train.samples import KINDS
 from mtcnn_fast.train.schedule import Mix, learning_rate
 from mtcnn_fast.weights import digest
+from mtcnn_fast.writing import check_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +58,7 @@ def fit(
     device: torch.device,
     recall: Callable[[Network], Recall] | None = None,
     recall_settings: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = console.say,
 ) -> list[Epoch]:
     """Trains the network in place, on the device, and leaves it there with the weights of the epoch to keep: the best
     by `recall`, or the last where `training` says so or there is no `recall`. Returns the log, which is also in
@@ -66,10 +68,13 @@ def fit(
     recall_settings: what `recall` depends on beside the network, in JSON's types: recalls of other pictures, or of
     another cascade, cannot be compared.
 
-    Raises ValueError for a checkpoint of other settings, for samples without negatives or positives that the mix asks
-    for, and for a loss that is not finite.
+    A run may go on with another number of `epochs`, a finished one too, and another `patience`: the learning rates of
+    the epochs to come are those of the schedule as it is.
+
+    Raises ValueError for a checkpoint of other settings or one that is damaged, for samples without negatives or
+    positives that the mix asks for, and for a loss that is not finite; OSError for a folder that cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
     settings = {
         # What is kept in the end can be decided again when the run is over.
         **training.model_dump(mode="json", exclude={"keep"}),
@@ -86,9 +91,10 @@ def fit(
     _check_kinds(network, store.kinds[taken], training.mix, say)
     mix = Mix(store.kinds, taken, training.mix, training.batch_size, seed)
     checkpoint = Checkpoint(folder / "checkpoint.pt", network, optimizer, settings)
-    rows = checkpoint.restore(device)
+    rows, changed = checkpoint.restore(device)
     if rows:
-        say(f"{network.name}: going on after epoch {rows[-1].epoch}")
+        new = f" ({', '.join(changed)}; the learning rate is that of the new schedule)" if changed else ""
+        say(f"{network.name}: going on after epoch {rows[-1].epoch}{new}")
 
     with Log(folder, rows) as write:
         for epoch in range(len(rows) + 1, training.epochs + 1):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from mtcnn_fast import MTCNN, __version__
 from mtcnn_fast.annotations import Problems, read
+from mtcnn_fast.console import console
 from mtcnn_fast.train import NETWORKS, loop, networks, validation
 from mtcnn_fast.train.generate import Source, generate
 from mtcnn_fast.train.mining import mine
+from mtcnn_fast.train.samples import OtherSamplesError
 from mtcnn_fast.weights import Weights, digest, embedded_weights, load_weights
+from mtcnn_fast.writing import check_destination, check_folder
 
 if TYPE_CHECKING:
     from mtcnn_fast.train import config as settings
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from mtcnn_fast.train.samples import SampleStore
 
 WEIGHTS = "mtcnn.safetensors"
+CHECKPOINT = "checkpoint.pt"
+SAMPLES = "samples"
 
 
 def train(
@@ -32,7 +38,7 @@ def train(
     device: str = "auto",
     workers: int | None = None,
     progress: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = console.say,
     problems: Problems | None = None,
 ) -> Path | None:
     """Trains the networks wanted, each with samples that those before it find, or goes on where a run was cut off.
@@ -43,33 +49,35 @@ def train(
 
     device: of PyTorch: "auto" (a GPU if it has one), "cpu", "cuda" or "cuda:N". workers: threads that make samples and
     measure recall. Pictures and rows that cannot be used go to `problems`, once however many networks learn from them.
+    Pictures that could not be used by an earlier run are tried again, until a network has learned from the others.
     Raises ValueError for settings that differ from those of the run in the folder, for a network before the wanted ones
     that is nowhere, for pictures that give nothing to learn or to measure, and for a device that PyTorch lacks; OSError
-    for a file that cannot be read or written.
+    for a file that cannot be read or written, before the first picture is read if the folder cannot.
     """
-    unknown = [name for name in wanted if name not in NETWORKS]
-    if unknown or isinstance(wanted, str) or not wanted:
-        raise ValueError(f"wanted is {wanted!r}; it is to be a sequence of some of {', '.join(NETWORKS)}")
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is there, and is not a folder")
     problems = Problems() if problems is None else problems
-    place = _device(device)
-    start = _start(config)
-    untrained = {name: networks.network(name, config.seed) for name in NETWORKS if name in wanted}
-    if start is not None:
-        for name, network in untrained.items():
-            if not _tensors_of(name, start):
-                raise ValueError(f"{config.start} has no {name} to start from")
-            networks.load(network, start)
+    place, start, untrained = prepared(config, folder, wanted, device)
+    _check_output(folder, untrained)
     for name, network in untrained.items():
         training: settings.Training = getattr(config, name)
-        before = _networks_before(name, folder, start)
+        before = networks_before(name, folder, start)
         measure, measured = _recall(config, name, before, workers, problems) if config.validation else (None, None)
         say(f"{name}: making samples")
-        store = _samples(config, name, before, folder / name / "samples", workers, progress, problems)
+        has_learned = (folder / name / CHECKPOINT).exists()
+        try:
+            store = _samples(config, name, before, folder, not has_learned, workers, progress, problems)
+        except OtherSamplesError as error:
+            # What comes after this network was mined with it.
+            stale = [str(folder / after) for after in NETWORKS[NETWORKS.index(name) :] if (folder / after).exists()]
+            raise ValueError(f"{name}: {error}; to make them anew, remove {' and '.join(stale)}") from error
         if not len(store):
-            raise ValueError(f"{name}: the sources give no samples; remove {folder / name} before they are tried again")
+            lacking = f"; {store.unreadable} pictures could not be used" if store.unreadable else ""
+            raise ValueError(f"{name}: the sources give no samples{lacking}")
         say(f"{name}: {store!r}")
+        if has_learned and store.unreadable:
+            say(
+                f"{name}: {store.unreadable} pictures that could not be used are not tried again, because "
+                f"{folder / name / CHECKPOINT} has learned from the others"
+            )
         loop.fit(
             network,
             store,
@@ -84,6 +92,45 @@ def train(
         networks.save(_network_file(folder, name), networks.export({name: network.cpu()}))
         problems = Problems(limit=0)  # the next network reads the same
     return _assemble(config, folder, start)
+
+
+class Prepared(NamedTuple):
+    """What a run begins with."""
+
+    device: torch.device
+    start: Weights | None
+    """What the networks start from; None: nothing."""
+    untrained: dict[str, Network]
+    """Those to train, in the order of the cascade, as they start."""
+
+
+def prepared(config: settings.Config, folder: Path, wanted: Sequence[str], device: str) -> Prepared:
+    """Checks the arguments of `train`, and loads what the networks start from; writes nothing. Raises as `train`."""
+    unknown = [name for name in wanted if name not in NETWORKS]
+    if unknown or isinstance(wanted, str) or not wanted:
+        raise ValueError(f"wanted is {wanted!r}; it is to be a sequence of some of {', '.join(NETWORKS)}")
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is there, and is not a folder")
+    place = _device(device)
+    start = _start(config)
+    untrained = {name: networks.network(name, config.seed) for name in NETWORKS if name in wanted}
+    if start is not None:
+        for name, network in untrained.items():
+            if not _tensors_of(name, start):
+                raise ValueError(f"{config.start} has no {name} to start from")
+            networks.load(network, start)
+    return Prepared(place, start, untrained)
+
+
+def _check_output(folder: Path, wanted: Iterable[str]) -> None:
+    """Tries the folder and what an earlier run has left in it. Raises OSError that names what cannot be written."""
+    check_folder(folder)
+    for name in wanted:
+        for inner in (folder / name, folder / name / SAMPLES):
+            if inner.exists():
+                check_folder(inner)
+        check_destination(_network_file(folder, name))
+    check_destination(folder / WEIGHTS)
 
 
 def _device(name: str) -> torch.device:
@@ -136,9 +183,10 @@ def _trained_or_start(name: str, folder: Path, start: Weights | None) -> Weights
     return _tensors_of(name, (load_weights(path) if path.exists() else start) or {})
 
 
-def _networks_before(name: str, folder: Path, start: Weights | None) -> Weights:
+def networks_before(name: str, folder: Path, start: Weights | None, but: Collection[str] = ()) -> Weights:
+    """The tensors of the networks before one, but for some. Raises ValueError for one that is nowhere."""
     tensors: Weights = {}
-    for before in NETWORKS[: NETWORKS.index(name)]:
+    for before in (before for before in NETWORKS[: NETWORKS.index(name)] if before not in but):
         found = _trained_or_start(before, folder, start)
         if not found:
             otherwise = "" if start is None else ", or start from a file that has it"
@@ -147,7 +195,8 @@ def _networks_before(name: str, folder: Path, start: Weights | None) -> Weights:
     return tensors
 
 
-def _sources(wanted: Sequence[settings.Source], problems: Problems) -> list[Source]:
+def sources(wanted: Sequence[settings.Source], problems: Problems) -> list[Source]:
+    """Sources as a configuration names them. Raises OSError or ValueError for one that cannot be opened."""
     return [
         Source(
             read(source.annotations, source.format, images=source.images, only=source.only, problems=problems),
@@ -163,22 +212,31 @@ def _samples(
     name: str,
     before: Weights,
     folder: Path,
+    retry: bool,
     workers: int | None,
     progress: bool,
     problems: Problems,
 ) -> SampleStore:
     training: settings.Training = getattr(config, name)
-    sources, size = _sources(config.sources, problems), networks.NETWORKS[name].size
+    learned, size, store = sources(config.sources, problems), networks.NETWORKS[name].size, folder / name / SAMPLES
     if training.mining is None:
         return generate(
-            sources, folder, size, training.windows, config.seed, workers, progress=progress, problems=problems
+            learned,
+            store,
+            size,
+            training.windows,
+            config.seed,
+            workers,
+            progress=progress,
+            problems=problems,
+            retry=retry,
         )
     mining = training.mining
     # Networks that do not exist yet are not asked. Each worker has a picture of its own.
     detector = _cascade(mining, (*mining.thresholds, 0), before, 1)
     return mine(
-        sources,
-        folder,
+        learned,
+        store,
         size,
         detector,
         name,
@@ -188,6 +246,7 @@ def _samples(
         workers,
         progress=progress,
         problems=problems,
+        retry=retry,
     )
 
 
@@ -196,7 +255,6 @@ def _cascade(
 ) -> MTCNN:
     return MTCNN(
         device="cpu",
-        channel_order="bgr",
         min_face_size=mining.min_face_size,
         scale_factor=mining.scale_factor,
         thresholds=thresholds,
@@ -210,10 +268,10 @@ def _recall(
 ) -> tuple[Callable[[Network], validation.Recall], dict[str, Any]]:
     """What measures a network, and the settings that its recall depends on."""
     training: settings.Training = getattr(config, name)
-    known = _measurable(
+    known = measurable(
         [
             validation.Picture(annotation, source.complete, source.expand)
-            for source in _sources(config.validation, problems)
+            for source in sources(config.validation, problems)
             for annotation in source.annotations
         ]
     )
@@ -239,19 +297,24 @@ def _recall(
     }
 
 
-def _measurable(pictures: list[validation.Picture]) -> list[validation.Picture]:
-    """The pictures, if recall at a number of false positives can be measured on them."""
+def measurable(pictures: list[validation.Picture]) -> list[validation.Picture]:
+    """The pictures, if recall at a number of false positives can be measured on them. Raises ValueError if not."""
     if not any((~picture.annotation.ignored).any() for picture in pictures):
         raise ValueError(f"validation: the {len(pictures)} pictures have no labelled face")
     if not any(picture.complete for picture in pictures):
         raise ValueError(
-            "validation: no source is complete; without all faces labelled, none found can be called false"
+            "validation: no picture is complete; without all faces labelled, none found can be called false"
         )
-    if not any(picture.annotation.path.is_file() for picture in pictures):
+    if not any(map(is_there, pictures)):
         raise ValueError(
             f"validation: none of the {len(pictures)} pictures is there, such as {pictures[0].annotation.path}"
         )
     return pictures
+
+
+def is_there(picture: validation.Picture) -> bool:
+    """Whether there is a file of a picture."""
+    return os.path.isfile(picture.annotation.path)  # noqa: PTH113 # a Path raises for a name that no file can have
 
 
 def _assemble(config: settings.Config, folder: Path, start: Weights | None) -> Path | None:

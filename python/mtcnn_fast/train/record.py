@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mtcnn_fast.files import replacing
+from mtcnn_fast.writing import naming, write_whole
 
 if TYPE_CHECKING:
     from mtcnn_fast.train.networks import Network
@@ -71,6 +72,43 @@ def _ranks(rows: list[Epoch]) -> list[float]:
     return [-1 if math.isnan(row.recall) else row.recall for row in rows]
 
 
+# Settings that a run may go on with, however they have changed.
+_CHANGEABLE = ("epochs", "patience")
+
+
+def read_checkpoint(path: Path, device: torch.device) -> tuple[dict[str, Any], list[Epoch], dict[str, Any]]:
+    """The settings, the log, and all that is in a checkpoint. Raises OSError, or ValueError for what is none."""
+    try:
+        found = torch.load(path, map_location=device, weights_only=True)
+        return dict(found["settings"]), [Epoch(**row) for row in found["log"]], found
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:  # unpickling raises what it likes
+        raise ValueError(_damaged(path, error)) from error
+
+
+def changes(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What has changed since the run in a checkpoint and leaves it the same run: "epochs is 20, was 16".
+
+    Raises ValueError for another run, of which `path` is the checkpoint.
+    """
+    differing = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+    changed = {key: f"{key} is {wanted.get(key)}, was {found.get(key)}" for key in differing}
+    others = [text for key, text in changed.items() if key not in _CHANGEABLE]
+    if others:
+        raise ValueError(
+            f"{path} is of a run with other settings ({', '.join(others)}); remove {path.parent} to start it anew, or "
+            "take another output folder"
+        )
+    return list(changed.values())
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    # PyTorch goes on with advice to load what it would not.
+    said = repr(error) if isinstance(error, LookupError) else (str(error) or type(error).__name__).splitlines()[0]
+    return f"{path} is damaged, or no checkpoint: {said}; remove {path.parent} to start anew"
+
+
 class Checkpoint:
     """The checkpoint of a run: the network after the last epoch and after the best, the optimizer, the log."""
 
@@ -80,28 +118,21 @@ class Checkpoint:
         self._path, self._network, self._optimizer, self._settings = path, network, optimizer, settings
         self._best: dict[str, torch.Tensor] | None = None
 
-    def restore(self, device: torch.device) -> list[Epoch]:
-        """Takes up an earlier run of the same settings, if there is one; its log."""
+    def restore(self, device: torch.device) -> tuple[list[Epoch], list[str]]:
+        """Takes up an earlier run, if there is one: its log, and which settings have changed since."""
         if not self._path.exists():
-            return []
-        try:
-            found = torch.load(self._path, map_location=device, weights_only=True)
-            settings, rows = dict(found["settings"]), [Epoch(**row) for row in found["log"]]
-        except OSError:
-            raise
-        except Exception as error:  # unpickling raises what it likes
-            raise ValueError(f"{self._path} is damaged, or no checkpoint: {error}") from error
-        differing = sorted(k for k in settings | self._settings if settings.get(k) != self._settings.get(k))
-        if differing:
-            changes = ", ".join(f"{k} is {self._settings.get(k)}, was {settings.get(k)}" for k in differing)
-            raise ValueError(f"{self._path} is of a run with other settings ({changes}); start anew in another folder")
+            return [], []
+        settings, rows, found = read_checkpoint(self._path, device)
+        changed = changes(self._path, settings, self._settings)
         try:
             self._network.load_state_dict(found["network"])
             self._optimizer.load_state_dict(found["optimizer"])
             self._best = found["best"]
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{self._path} is damaged: {error}") from error
-        return rows
+        except MemoryError:
+            raise
+        except Exception as error:  # PyTorch looks into what it is given before it checks it
+            raise ValueError(_damaged(self._path, error)) from error
+        return rows, changed
 
     def save(self, rows: list[Epoch]) -> None:
         if best_epoch(rows) == len(rows):
@@ -113,8 +144,10 @@ class Checkpoint:
             "best": self._best,
             "log": [asdict(row) for row in rows],
         }
-        with replacing(self._path) as file:
-            torch.save(document, file)
+        # Of a disk that is full, PyTorch's own writer says something else.
+        content = io.BytesIO()
+        torch.save(document, content)
+        write_whole(self._path, content.getvalue())
 
     def choose_best(self) -> None:
         if self._best is not None:
@@ -125,32 +158,37 @@ class Log(AbstractContextManager[Callable[[Epoch], None]]):
     """Writes each epoch to log.csv, and to TensorBoard's files where it is installed."""
 
     def __init__(self, folder: Path, rows: list[Epoch]) -> None:
-        # Anew with the rows of the checkpoint: a run may have been cut off between the two.
-        self._file = (folder / "log.csv").open("w", newline="")
-        self._csv = csv.DictWriter(self._file, [field.name for field in fields(Epoch)])
-        self._csv.writeheader()
-        for row in rows:
-            self._csv.writerow(asdict(row))
+        # With the rows of the checkpoint: a run may have been cut off between the two.
+        self._folder, self._rows = folder, list(rows)
+        self._write_rows()
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             self._board = None
         else:
-            self._board = SummaryWriter(str(folder), purge_step=len(rows) + 1)
+            with naming(self._folder):
+                self._board = SummaryWriter(str(folder), purge_step=len(rows) + 1)
 
     def __enter__(self) -> Callable[[Epoch], None]:
         return self._write
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
         if self._board:
-            self._board.close()
+            with naming(self._folder):
+                self._board.close()
 
     def _write(self, row: Epoch) -> None:
-        values = asdict(row)
-        self._csv.writerow(values)
-        self._file.flush()
+        self._rows.append(row)
+        self._write_rows()
         if self._board:
-            for name, value in values.items():
-                if name != "epoch" and not math.isnan(value):
-                    self._board.add_scalar(name, value, row.epoch)
+            with naming(self._folder):
+                for name, value in asdict(row).items():
+                    if name != "epoch" and not math.isnan(value):
+                        self._board.add_scalar(name, value, row.epoch)
+
+    def _write_rows(self) -> None:
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, [field.name for field in fields(Epoch)])
+        table.writeheader()
+        table.writerows(map(asdict, self._rows))
+        write_whole(self._folder / "log.csv", text.getvalue().encode())

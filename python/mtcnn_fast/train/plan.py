@@ -1,0 +1,107 @@
+"""What a training run would do: `mtcnn-fast train --dry-run`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mtcnn_fast.annotations import Problems
+from mtcnn_fast.train import NETWORKS, validation
+from mtcnn_fast.train.pipeline import (
+    CHECKPOINT,
+    SAMPLES,
+    WEIGHTS,
+    is_there,
+    measurable,
+    networks_before,
+    prepared,
+    sources,
+)
+from mtcnn_fast.train.record import changes, has_stopped, read_checkpoint
+
+if TYPE_CHECKING:
+    from mtcnn_fast.train import config as settings
+
+
+def plan(
+    config: settings.Config,
+    folder: Path,
+    wanted: Sequence[str] = NETWORKS,
+    *,
+    device: str = "auto",
+    say: Callable[[str], None],
+    problems: Problems,
+) -> None:
+    """Says what `pipeline.train` would do. Reads annotations, but no picture, and writes nothing.
+
+    Raises as `train` does, for what can be known before a picture is read.
+    """
+    place, start, untrained = prepared(config, folder, wanted, device)
+    say(f"device: {place}, {torch.get_num_threads()} threads")
+    say(f"start: {config.start}, seed {config.seed}")
+    pictures = _read("source", config.sources, say, problems)
+    if not pictures:
+        raise ValueError("the sources give no pictures")
+    if config.validation:
+        measurable(_read("validation", config.validation, say, problems))
+    for name in untrained:
+        networks_before(name, folder, start, but=untrained)
+        training: settings.Training = getattr(config, name)
+        say(f"{name}: {_state(folder / name, training, config.seed)}")
+        for line in _settings(training):
+            say(f"  {line}")
+    say(
+        f"output: {folder / WEIGHTS}, once all three networks are there"
+        + ("" if folder.exists() else " (a new folder)")
+    )
+
+
+def _read(
+    kind: str, wanted: Sequence[settings.Source], say: Callable[[str], None], problems: Problems
+) -> list[validation.Picture]:
+    """The pictures of sources, each of which it describes in a line."""
+    every = []
+    for source, opened in zip(wanted, sources(wanted, problems), strict=True):
+        found = [validation.Picture(known, source.complete, source.expand) for known in opened.annotations]
+        every += found
+        faces = sum(len(picture.boxes) for picture in found)
+        ignored = sum(int(picture.annotation.ignored.sum()) for picture in found)
+        pointed = sum(int(np.isfinite(picture.annotation.landmarks).all((1, 2)).sum()) for picture in found)
+        complete, missing = sum(picture.complete for picture in found), [p for p in found if not is_there(p)]
+        lacking = f"; {len(missing)} are not there, such as {missing[0].annotation.path}" if missing else ""
+        say(
+            f"{kind} {source.annotations}: {len(found)} pictures, {complete} of them with all faces labelled; "
+            f"{faces} faces, {pointed} with landmarks, {ignored} ignored{lacking}"
+        )
+    return every
+
+
+def _state(folder: Path, training: settings.Training, seed: int) -> str:
+    """What an earlier run has left. Raises ValueError for one that would not go on."""
+    checkpoint = folder / CHECKPOINT
+    if not checkpoint.exists():
+        return "new, with samples of an earlier run" if (folder / SAMPLES / "samples.json").exists() else "new"
+    found, rows, _ = read_checkpoint(checkpoint, torch.device("cpu"))
+    known = {**training.model_dump(mode="json", exclude={"keep"}), "seed": seed}
+    changed = changes(checkpoint, {key: value for key, value in found.items() if key in known}, known)
+    new = f" ({', '.join(changed)})" if changed else ""
+    over = len(rows) >= training.epochs or has_stopped(rows, training.patience)
+    return f"{'finished' if over else 'going on'} after epoch {len(rows)} of {training.epochs}{new}"
+
+
+def _settings(training: settings.Training) -> Iterator[str]:
+    """Lines of TOML."""
+    for key, value in training.model_dump(mode="json").items():
+        if value is not None:
+            yield f"{key} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(inner)}' for key, inner in value.items())} }}"
+    return json.dumps(value)
