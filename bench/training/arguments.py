@@ -8,7 +8,14 @@ from pathlib import Path
 
 def named_path(argument: str) -> tuple[str, Path]:
     """The type of an argument NAME=PATH."""
-    name, equals, path = argument.partition("=")
+    name, equals, place = argument.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{argument!r}; wanted NAME=PATH")
-    return name, Path(path)
+    return name, path(place)
+
+
+def path(argument: str) -> Path:
+    """The type of a path. An empty one would be the folder that one is in."""
+    if not argument:
+        raise argparse.ArgumentTypeError("it is empty; wanted a path")
+    return Path(argument)

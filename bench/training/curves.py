@@ -12,7 +12,9 @@ import math
 from pathlib import Path
 
 import matplotlib as mpl
-from arguments import named_path
+from arguments import named_path, path
+
+from mtcnn_fast.writing import PNG, check_destination, replacing
 
 mpl.use("Agg")
 from matplotlib import pyplot
@@ -35,8 +37,9 @@ def main() -> None:
     parser.add_argument(
         "runs", nargs="+", type=named_path, metavar="NAME=FOLDER", help="runs of one network, with their log.csv"
     )
-    parser.add_argument("--output", type=Path, required=True, help="PNG to write")
+    parser.add_argument("--output", type=path, required=True, help="PNG to write")
     arguments = parser.parse_args()
+    check_destination(arguments.output, begins=PNG)
     runs = {name: rows(folder) for name, folder in arguments.runs}
     figure, axes = pyplot.subplots(1, len(COLUMNS), figsize=(4 * len(COLUMNS), 3.2), layout="constrained")
     for axis, (column, title) in zip(axes, COLUMNS.items(), strict=True):
@@ -47,7 +50,8 @@ def main() -> None:
         axis.set(title=title, xlabel="epoch")
         axis.grid(alpha=0.3)
     axes[0].legend()
-    figure.savefig(arguments.output, dpi=120)
+    with replacing(arguments.output) as file:
+        figure.savefig(file, format="png", dpi=120)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from arguments import path
+
+from mtcnn_fast import text_files
+from mtcnn_fast.writing import check_folder, write_whole
+
 HERE = Path(__file__).parent
 ONE_IN = 10
 
@@ -35,8 +40,8 @@ RUNS = ("scratch", "without_mining", "finetune")
 
 def listed(data: Path, name: str) -> list[str]:
     """The pictures of a set that may be learned."""
-    path = HERE / "backgrounds.txt" if name == "negatives" else data / name / "train.txt"
-    return [line.split(" ")[0] if name == "net_7876" else line for line in path.read_text().splitlines() if line]
+    place = HERE / "backgrounds.txt" if name == "negatives" else data / name / "train.txt"
+    return [line.split(" ")[0] if name == "net_7876" else line for _, line in text_files.lines(place)]
 
 
 def tables(data: Path, folder: Path) -> str:
@@ -49,9 +54,9 @@ def tables(data: Path, folder: Path) -> str:
             "validation": pictures[::ONE_IN],
         }
         for table, chosen in lists.items():
-            path = folder / f"{name}-{table}.txt"
-            path.write_text("\n".join(chosen) + "\n")
-            keys = settings | {"annotations": str((data / settings["annotations"]).resolve()), "only": path.name}
+            listing = folder / f"{name}-{table}.txt"
+            write_text(listing, "\n".join(chosen) + "\n")
+            keys = settings | {"annotations": str((data / settings["annotations"]).resolve()), "only": listing.name}
             # A string, a list of numbers or a flag of JSON is one of TOML.
             lines = [
                 f"[[{table}]]",
@@ -61,16 +66,20 @@ def tables(data: Path, folder: Path) -> str:
     return "\n\n".join(parts)
 
 
+def write_text(place: Path, text: str) -> None:
+    write_whole(place, text.encode(errors="surrogateescape"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of the photographs")
-    parser.add_argument("folder", type=Path, help="folder to write to")
+    parser.add_argument("data", type=path, help="folder of the photographs")
+    parser.add_argument("folder", type=path, help="folder to write to")
     arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    check_folder(arguments.folder)
     common = tables(arguments.data, arguments.folder)
     for run in RUNS:
         own = (HERE / f"{run}.toml").read_text()
-        (arguments.folder / f"{run}.toml").write_text(f"{own}\n{common}\n")
+        write_text(arguments.folder / f"{run}.toml", f"{own}\n{common}\n")
     print(f"{arguments.folder}: {', '.join(f'{run}.toml' for run in RUNS)}")
 
 

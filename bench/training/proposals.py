@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from arguments import named_path
+from arguments import named_path, path
 from prepare import SETS
 
 from mtcnn_fast import MTCNN
@@ -29,7 +29,6 @@ def recalls(weights: Path | None, known: list[Picture]) -> list[float]:
     """Of the embedded P-Net for None."""
     detector = MTCNN(
         device="cpu",
-        channel_order="bgr",
         thresholds=(THRESHOLD, 0, 0),
         weights={**embedded_weights(), **(load_weights(weights) or {})},
     )
@@ -42,7 +41,7 @@ def recalls(weights: Path | None, known: list[Picture]) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of the photographs")
+    parser.add_argument("data", type=path, help="folder of the photographs")
     parser.add_argument("networks", nargs="+", type=named_path, metavar="NAME=FILE", help="weight files with a P-Net")
     arguments = parser.parse_args()
     known = [
