@@ -26,8 +26,8 @@ from mtcnn_fast.evaluate import (
     read_fddb_ground_truth,
     read_fddb_sizes,
 )
+from mtcnn_fast.evaluate.ellipses import rows as ellipse_rows
 
-cv2: Any = pytest.importorskip("cv2")
 pytest.importorskip("scipy.optimize")
 
 Rows = Sequence[Sequence[float]]
@@ -47,6 +47,7 @@ def detections(name: str, rows: Rows) -> PictureDetections:
 
 def masks(ellipses: Rows, rows: Rows, size: tuple[int, int]) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
     """The regions as the official program draws them."""
+    cv2: Any = pytest.importorskip("cv2")
 
     def region(draw: Any, *arguments: Any) -> NDArray[Any]:
         mask = np.zeros(size[::-1], np.uint8)
@@ -118,6 +119,26 @@ def test_equals_the_protocol_step_by_step() -> None:
     np.testing.assert_allclose(
         points(evaluate_fddb(given, ground_truth(truth))), step_by_step(truth, found, (450, 450)), rtol=1e-12
     )
+
+
+def test_ellipses_equal_opencv() -> None:
+    cv2: Any = pytest.importorskip("cv2")
+    generator = np.random.default_rng(0)
+    size = (240, 200)
+    beyond = 0
+    for i in range(300):
+        radii = tuple(generator.integers(0, 90, 2).tolist())
+        degrees = float(generator.uniform(-400, 400))
+        # Every second one may reach beyond the border.
+        center = (120, 100) if i % 2 else tuple(generator.integers(-20, 260, 2).tolist())
+        drawn = np.zeros(size[::-1], np.uint8)
+        cv2.ellipse(drawn, center, radii, degrees, 0, 360, 1, -1)
+        first, last = ellipse_rows(center, radii, round(degrees), size).T[..., None]
+        across = np.arange(size[0])
+        differing = int((((across >= first) & (across < last)) != drawn.astype(bool)).sum())
+        assert differing <= (0 if i % 2 else 2)
+        beyond += differing
+    assert beyond <= 5
 
 
 def test_known_values() -> None:

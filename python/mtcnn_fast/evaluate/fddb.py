@@ -16,11 +16,13 @@ import numpy as np
 from mtcnn_fast import reading
 from mtcnn_fast.annotations import Problems, listings
 from mtcnn_fast.arguments import Commands, path
+from mtcnn_fast.boxes import blocks
 from mtcnn_fast.console import console
 from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.coverage import Coverage, Matcher
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
 from mtcnn_fast.evaluate.documents import lines
+from mtcnn_fast.evaluate.ellipses import rows
 from mtcnn_fast.evaluate.inputs import FAILURES, aligned, report, tell
 from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
 from mtcnn_fast.extra import require
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 # Of FDDB's pictures: no side is longer.
 _LARGEST_SIDE = 450
 
-# Of an ellipse's numbers: far beyond any picture, and safe for OpenCV, which shifts coordinates by 16 bits.
+# Of an ellipse's numbers: far beyond any picture, and safe for `ellipses`, which shifts coordinates by 32 bits.
 _LARGEST = 2**15
 
 _LEAST_IOU = 0.5
@@ -90,9 +92,9 @@ def read_fddb_ground_truth(path: str | os.PathLike[str], notes: Problems | None 
     ellipses: dict[str, NDArray[np.float64]] = {}
     problems = Problems(limit=1)
     for file in files:
-        for name, at, rows in listings.entries(lines(file), file, problems):
+        for name, at, listed in listings.entries(lines(file), file, problems):
             try:
-                values = [_ellipse(row) for _, row in rows]
+                values = [_ellipse(row) for _, row in listed]
             except ValueError as error:
                 problems.add(file, f"{name}: {error}")
                 continue
@@ -225,22 +227,23 @@ def evaluate_fddb(
 
 def _overlaps(ellipses: NDArray[np.float64], boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float64]:
     """IoU (n, m) of the regions of ellipses (n, 5) and boxes (m, 4)."""
-    cv2 = require("cv2", "evaluating on FDDB", extra="evaluate")
     width, height = size
-    limits = np.array([width, height, width, height])
     # From here on half-open: the pixel of the second corner belongs to the rectangle.
+    limits = np.array([width, height, width, height])
     x1, y1, x2, y2 = np.clip(np.rint(boxes).astype(np.int64) + np.array([0, 0, 1, 1]), 0, limits).T
     areas = (x2 - x1) * (y2 - y1)
     iou = np.zeros((len(ellipses), len(boxes)))
+    down = np.arange(height)[:, None]
     for row, (major, minor, angle, x, y) in zip(iou, ellipses, strict=True):
-        mask = np.zeros((height, width), np.uint8)
         # Of old OpenCV's C interface, in which the program is written: the centre is rounded, the radii are cut off.
-        centre, radii = (round(x), round(y)), (int(major), int(minor))
-        cv2.ellipse(mask, centre, radii, math.degrees(angle), 0, 360, color=1, thickness=cv2.FILLED)
-        # The rectangles' pixels in the ellipse, by its summed area table.
-        table = cv2.integral(mask)
-        inner = table[y2, x2] - table[y1, x2] - table[y2, x1] + table[y1, x1]
-        union = table[-1, -1] + areas - inner
+        first, last = rows((round(x), round(y)), (int(major), int(minor)), round(math.degrees(angle)), size).T
+        # The rectangles' pixels in the ellipse: in each row where the two overlap.
+        inner = np.zeros(len(boxes), np.int64)
+        for part in blocks(len(boxes), height):
+            across = np.minimum(last[:, None], x2[part]) - np.maximum(first[:, None], x1[part])
+            within = (down >= y1[part]) & (down < y2[part])
+            inner[part] = np.where(within, np.maximum(across, 0), 0).sum(axis=0)
+        union = (last - first).sum() + areas - inner
         np.divide(inner, union, out=row, where=union > 0)
     return iou
 
