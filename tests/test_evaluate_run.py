@@ -221,7 +221,7 @@ def test_pictures_are_read_little_ahead(many: Path) -> None:
             yield annotation, annotation.path
 
     none = Detections(np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2)))
-    outcomes = detect_each(lambda images: [none] * len(images), files(), 16)
+    outcomes = detect_each(lambda images: [none] * len(images), files(), batch_size=16)
     for _ in range(100):
         next(outcomes)
     assert taken <= 100 + 16 + 8

@@ -16,6 +16,7 @@ from mtcnn_fast.evaluate.inputs import add_annotation_arguments, annotations_of
 from mtcnn_fast.evaluate.inputs import report as report_problems
 from mtcnn_fast.evaluate.precision_recall import add_parser as add_faces
 from mtcnn_fast.finding import PassedOver
+from mtcnn_fast.writing import line_of
 
 
 def add_command(commands: Commands) -> None:
@@ -52,6 +53,11 @@ def _add_detect(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     if bool(arguments.paths) == (arguments.annotations is not None):
         error("wanted either PATHs or --annotations")
+    try:
+        if arguments.annotations is not None:
+            annotations_of(arguments, Problems())
+    except (OSError, ValueError) as reason:
+        error(line_of(reason))
     given = (arguments.annotations, arguments.images, arguments.only)
     job = searching.Job(
         items=items_of(arguments.paths, below=True) if arguments.paths else _annotated(arguments),
