@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -400,6 +401,26 @@ def test_a_full_disk_is_named(store: SampleStore, tmp_path: Path, name: str) -> 
     with pytest.raises(OSError, match="No space left on device") as caught:
         write[name]()
     assert caught.value.filename == str(path)
+
+
+def test_a_full_disk_under_tensorboard(store: SampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = pytest.importorskip("tensorboard.summary.writer.record_writer")
+
+    def write(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.RecordWriter, "write", write)
+    hook = threading.excepthook
+    monkeypatch.setattr(threading, "excepthook", hook)  # to be set back
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fit(store, tmp_path, training(epochs=3))
+    assert caught.value.filename == str(tmp_path)
+    for thread in threading.enumerate():
+        if type(thread).__module__.startswith("tensorboard."):
+            thread.join(10)
+    monkeypatch.undo()
+    fit(store, tmp_path / "good", training(epochs=1))
+    assert threading.excepthook is hook
 
 
 def _without(key: str) -> Callable[[Any], Any]:

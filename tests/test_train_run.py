@@ -568,7 +568,7 @@ def test_pictures_that_were_away(tiny: Path, tmp_path: Path, capsys: pytest.Capt
     assert train("samples").unreadable == 0
     assert "not tried again" not in capsys.readouterr().out
     assert train("learned").unreadable == 1
-    told = f"pnet: 1 pictures that could not be used are not tried again, because {tmp_path / 'learned'}"
+    told = f"pnet: pictures that could not be used (1) are not tried again, because {tmp_path / 'learned'}"
     assert told in capsys.readouterr().out
 
 
@@ -604,10 +604,10 @@ def test_dry_run(
     status, out, err = dry(TINY)
     assert (status, err) == (0, "")
     faces = (
-        f"{tiny / 'faces.txt'}: 12 pictures, 12 of them with all faces labelled; 12 faces, 12 with landmarks, 0 ignored"
+        f"{tiny / 'faces.txt'}: pictures: 12, with all faces labelled: 12; faces: 12, with landmarks: 12, ignored: 0"
     )
     assert out.startswith(
-        f"device: cpu, 1 threads\nstart: scratch, seed 3\nsource {faces}\nvalidation {faces}\npnet: new\n"
+        f"device: cpu, threads: 1\nstart: scratch, seed 3\nsource {faces}\nvalidation {faces}\npnet: new\n"
     )
     assert "\n  epochs = 3\n  batches = 60\n" in out
     assert "\n  windows = { background = 80, near = 5," in out
@@ -635,8 +635,15 @@ def test_dry_run(
         assert words in err
         assert err.count("\n") == 1
     assert dry(TINY, "--device", "abacus")[0] == 1
+    (tmp_path / "file").touch()
+    assert f"{tmp_path / 'file'} is there, and is not a folder" in dry(TINY, output=tmp_path / "file" / "a")[2]
+    backgrounds = TINY + f"[[sources]]\nannotations = '{tiny}'\nformat = 'backgrounds'\n"
+    status, out, err = dry(backgrounds)
+    assert status == 0
+    assert f"\nsource {tiny}: pictures: 12, with all faces labelled: 12; faces: 0," in out
+    assert f"{tiny}: passed over: " in err
     lacking = TINY.replace('annotations = "faces.txt"', 'annotations = "faces.txt"\nimages = "run"', 1)
-    assert f"; 12 are not there, such as {tiny / 'run' / '0.png'}\n" in dry(lacking)[1]
+    assert f"; not there: 12, such as {tiny / 'run' / '0.png'}\n" in dry(lacking)[1]
 
 
 def test_example(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Training the cascade's networks from annotated pictures: `mtcnn-fast train`, and its parts. Needs the extra `train`.
 
-`config` is what a run is made of and `pipeline` the run; `windows`, `generate`, `mining` and `samples` make samples;
+`config` is what a run is made of, `complaints` what is wrong with it, `example` one to begin with; `pipeline` is the
+run and `plan` what it would do. `windows`, `photographs`, `rotate`, `generate`, `mining` and `samples` make samples;
 `networks`, `losses`, `augment`, `schedule`, `loop` and `record` learn from them; `validation` says what it is worth.
 """
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from mtcnn_fast import MTCNN, __version__
-from mtcnn_fast.annotations import Problems, read
+from mtcnn_fast.annotations import Annotation, Problems, read
 from mtcnn_fast.console import console
+from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.train import NETWORKS, loop, networks, validation
 from mtcnn_fast.train.generate import Source, generate
 from mtcnn_fast.train.mining import mine
@@ -75,7 +76,7 @@ def train(
         say(f"{name}: {store!r}")
         if has_learned and store.unreadable:
             say(
-                f"{name}: {store.unreadable} pictures that could not be used are not tried again, because "
+                f"{name}: pictures that could not be used ({store.unreadable}) are not tried again, because "
                 f"{folder / name / CHECKPOINT} has learned from the others"
             )
         loop.fit(
@@ -197,14 +198,26 @@ def networks_before(name: str, folder: Path, start: Weights | None, but: Collect
 
 def sources(wanted: Sequence[settings.Source], problems: Problems) -> list[Source]:
     """Sources as a configuration names them. Raises OSError or ValueError for one that cannot be opened."""
-    return [
-        Source(
-            read(source.annotations, source.format, images=source.images, only=source.only, problems=problems),
-            source.complete,
-            source.expand,
-        )
-        for source in wanted
-    ]
+    return [Source(_annotations(source, problems), source.complete, source.expand) for source in wanted]
+
+
+def _annotations(source: settings.Source, problems: Problems) -> Iterator[Annotation]:
+    passed_over = PassedOver()
+    found = read(
+        source.annotations,
+        source.format,
+        images=source.images,
+        only=source.only,
+        problems=problems,
+        passed_over=passed_over,
+    )
+
+    def telling() -> Iterator[Annotation]:
+        yield from found
+        if told := str(passed_over):
+            problems.add(source.annotations, told)
+
+    return telling()
 
 
 def _samples(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +44,8 @@ def plan(
     Raises as `train` does, for what can be known before a picture is read.
     """
     place, start, untrained = prepared(config, folder, wanted, device)
-    say(f"device: {place}, {torch.get_num_threads()} threads")
+    _check_place(folder)
+    say(f"device: {place}, threads: {torch.get_num_threads()}")
     say(f"start: {config.start}, seed {config.seed}")
     pictures = _read("source", config.sources, say, problems)
     if not pictures:
@@ -61,6 +64,17 @@ def plan(
     )
 
 
+def _check_place(folder: Path) -> None:
+    """Raises OSError if the folder could not be made, or not be written to, as far as that is known without trying."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(f"{place} is there, and is not a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+
+
 def _read(
     kind: str, wanted: Sequence[settings.Source], say: Callable[[str], None], problems: Problems
 ) -> list[validation.Picture]:
@@ -73,10 +87,10 @@ def _read(
         ignored = sum(int(picture.annotation.ignored.sum()) for picture in found)
         pointed = sum(int(np.isfinite(picture.annotation.landmarks).all((1, 2)).sum()) for picture in found)
         complete, missing = sum(picture.complete for picture in found), [p for p in found if not is_there(p)]
-        lacking = f"; {len(missing)} are not there, such as {missing[0].annotation.path}" if missing else ""
+        lacking = f"; not there: {len(missing)}, such as {missing[0].annotation.path}" if missing else ""
         say(
-            f"{kind} {source.annotations}: {len(found)} pictures, {complete} of them with all faces labelled; "
-            f"{faces} faces, {pointed} with landmarks, {ignored} ignored{lacking}"
+            f"{kind} {source.annotations}: pictures: {len(found)}, with all faces labelled: {complete}; "
+            f"faces: {faces}, with landmarks: {pointed}, ignored: {ignored}{lacking}"
         )
     return every
 

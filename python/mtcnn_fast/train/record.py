@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
@@ -166,6 +167,7 @@ class Log(AbstractContextManager[Callable[[Epoch], None]]):
         except ImportError:
             self._board = None
         else:
+            self._excepthook, threading.excepthook = threading.excepthook, self._note
             with naming(self._folder):
                 self._board = SummaryWriter(str(folder), purge_step=len(rows) + 1)
 
@@ -176,6 +178,13 @@ class Log(AbstractContextManager[Callable[[Epoch], None]]):
         if self._board:
             with naming(self._folder):
                 self._board.close()
+            # Not after an error: the thread that had it may be about to tell.
+            threading.excepthook = self._excepthook
+
+    def _note(self, raised: threading.ExceptHookArgs) -> None:
+        # TensorBoard writes in a thread, and raises what ends it once more where the next value is added.
+        if not type(raised.thread).__module__.startswith("tensorboard."):
+            self._excepthook(raised)
 
     def _write(self, row: Epoch) -> None:
         self._rows.append(row)
