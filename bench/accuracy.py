@@ -23,7 +23,7 @@ import numpy as np
 from contestants import provide_torchvision_nms
 from photographs import SETS, add_arguments, load
 
-from mtcnn_fast import Detections, pictures
+from mtcnn_fast import Detections, read
 from mtcnn_fast.annotations import Annotation
 from mtcnn_fast.evaluate import PrecisionRecall, PrecisionRecallTally
 from mtcnn_fast.evaluate.table import EMBEDDED, FACENET_PYTORCH, AnnotatedSet, make_detector
@@ -73,7 +73,7 @@ def main() -> None:
         annotated = SETS[name]
         photographs = load(arguments.data, name, arguments.limit)
         results = {
-            detector: [find([pictures.read(photograph.path)])[0] for photograph in photographs]
+            detector: [find([read(photograph.path)])[0] for photograph in photographs]
             for detector, find in detectors.items()
         }
         if name == "photos":

@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from photographs import DATA, SETS, load, read
+from photographs import DATA, SETS, load
 
 import mtcnn_fast
 
@@ -37,7 +37,7 @@ def detector(isa: str, profile: str, min_face_size: float) -> mtcnn_fast.MTCNN:
 
 def compare(job: tuple[Path, str, float, tuple[str, ...]]) -> list[Outcome]:
     path, profile, min_face_size, isas = job
-    image = read(path)
+    image = mtcnn_fast.read(path)
     result = reference.detect(image, profile=profile, min_face_size=min_face_size)
     outcomes = []
     for isa in isas:

@@ -32,7 +32,7 @@ from typing import Any
 import frames
 import numpy as np
 from contestants import CONTESTANTS, OWN, YUNET_MODEL
-from photographs import matched, read
+from photographs import matched
 from work import Peaks, Work, cpu_model, floor_milliseconds, vectors
 from workers import Worker
 
@@ -147,7 +147,7 @@ def own_isas(names: list[str]) -> dict[str, str]:
 
 def save_frames(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
     """Files of the frames, smallest first, for what a contestant keeps for a large one would count for a small one."""
-    photographs = {path: read(path) for path in args.photos}
+    photographs = {path: mtcnn_fast.read(path) for path in args.photos}
     made: dict[str, frames.Image] = {}
     for frame in sorted(args.frames, key=frames.order):
         pixels = frames.make(frame, photographs)

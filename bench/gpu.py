@@ -30,7 +30,7 @@ import gpu_checks
 import gpu_speed
 import numpy as np
 from compare import table_head, table_line
-from photographs import DATA, SETS, load, read
+from photographs import DATA, SETS, load
 from precision import TABLE_HEAD, row_text
 from work import cpu_model
 
@@ -53,12 +53,12 @@ def emulated() -> bool:
 def make_frames(data: Path, names: list[str], brief: bool) -> dict[str, gpu_speed.Image]:
     """Made of the folder's photos; `brief`: the face of the picture of the tests."""
     if brief:
-        astronaut = read(Path(__file__).parents[1] / "tests" / "data" / "astronaut.jpg")
+        astronaut = mtcnn_fast.read(Path(__file__).parents[1] / "tests" / "data" / "astronaut.jpg")
         return {"100x120": np.ascontiguousarray(astronaut[60:180, 170:270])}
     paths = [photograph.path for photograph in load(data, "photos")]
     paths.sort(key=lambda path: (path.stem not in FIRST_PHOTOGRAPHS, path.stem))
     paths.sort(key=lambda path: FIRST_PHOTOGRAPHS.index(path.stem) if path.stem in FIRST_PHOTOGRAPHS else len(paths))
-    photographs = {path: read(path) for path in paths}
+    photographs = {path: mtcnn_fast.read(path) for path in paths}
     made = {name: frames.make(name, photographs) for name in names}
     return {name: image for name, image in made.items() if image is not None}
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from photographs import read
 from precision import compared, run
 
 import mtcnn_fast
@@ -63,7 +62,7 @@ def agreement(name: str, photographs: list[Annotation], min_face_size: float, un
     for photograph in photographs:
         if time.monotonic() > until:
             break
-        image = read(photograph.path)
+        image = mtcnn_fast.read(photograph.path)
         expected, found = made["cpu"].detect(image), made["fp32"].detect(image)
         verdict, said = differences(found, as_result(expected))
         if verdict != "exact":

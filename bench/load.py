@@ -26,9 +26,10 @@ import frames
 import numpy as np
 from compare import PAUSE_SECONDS, chosen, table_head, table_line
 from contestants import CONTESTANTS, OWN
-from photographs import read
 from work import Work, cpu_model
 from workers import Worker
+
+import mtcnn_fast
 
 # With two other busy programs, mtcnn_fast on all processors is to be no more than so many times slower.
 TARGET, TARGET_BUSY = 2.5, 2
@@ -109,7 +110,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help=f"of {IMAGES_A_TURN} images each (%(default)s)")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     args = parser.parse_args()
-    pixels = frames.make(args.frame, {path: read(path) for path in args.photos})
+    pixels = frames.make(args.frame, {path: mtcnn_fast.read(path) for path in args.photos})
     if pixels is None:
         parser.error(f"{args.frame} is made of photographs that are not given")
     busy = Busy(args.busy)

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtcnn_fast import pictures
-from mtcnn_fast.annotations import Annotation
-from mtcnn_fast.annotations import read as read_annotations
+from mtcnn_fast.annotations import Annotation, read
 from mtcnn_fast.evaluate.matching import match
 from mtcnn_fast.evaluate.table import AnnotatedSet
 
@@ -26,11 +24,6 @@ SETS = {
         AnnotatedSet("net_7876", Path("net_7876/test.txt"), "facepoint", iou=0.4, complete=False),
     )
 }
-
-
-def read(path: Path) -> NDArray[np.uint8]:
-    """A picture as uint8 (height, width, 3) in RGB."""
-    return np.ascontiguousarray(pictures.read(path)[:, :, ::-1])
 
 
 def add_arguments(parser: argparse.ArgumentParser, threads: int) -> None:
@@ -49,7 +42,7 @@ def load(data: Path, name: str, limit: int | None = None) -> list[Annotation]:
     Of photos, which are not labelled, the boxes are none.
     """
     annotated = SETS[name]
-    photographs = list(read_annotations(data / annotated.path, annotated.format))
+    photographs = list(read(data / annotated.path, annotated.format))
     return photographs[:: -(-len(photographs) // limit)] if limit else photographs
 
 

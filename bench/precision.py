@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from accuracy import measured, shares
-from photographs import SETS, add_arguments, load, pairs, read
+from photographs import SETS, add_arguments, load, pairs
 from work import cpu_model
 
 import mtcnn_fast
@@ -41,7 +41,7 @@ def run(detectors: list[mtcnn_fast.MTCNN], photographs: list[Annotation], repeat
     """Each detector on each photograph, by turns; the time is the shortest of the repeats."""
     results = [Found() for _ in detectors]
     for photograph in photographs:
-        image = read(photograph.path)
+        image = mtcnn_fast.read(photograph.path)
         best = [float("inf")] * len(detectors)
         for attempt in range(repeats):
             for k, detector in enumerate(detectors):

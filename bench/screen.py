@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from photographs import DATA, SETS, load, read
+from photographs import DATA, SETS, load
 
 import mtcnn_fast
 
@@ -38,7 +38,7 @@ Image = NDArray[np.uint8]
 
 @functools.lru_cache(maxsize=KEPT)
 def photograph(path: Path) -> Image:
-    image = read(path)
+    image = mtcnn_fast.read(path)
     scale = LONGEST / max(image.shape[:2])
     return resized(image, scale) if scale < 1 else image
 
@@ -99,7 +99,7 @@ def images(sets: list[list[Path]], first: int | None, count: int) -> Iterator[tu
     """Names, that tell how to get the image again, and images; without a first seed, the photographs themselves too."""
     if first is None:
         for path in itertools.chain.from_iterable(sets):
-            yield str(path), read(path)
+            yield str(path), mtcnn_fast.read(path)
     for seed in range(first or 0, (first or 0) + count):
         yield f"seed {seed}", generated(seed, sets)
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Growth of resident memory over a long run of detection, evaluation and mining.
+"""Growth of resident memory over a long run of detection, evaluation and mining, and runs that are cut off.
 
-Writes a few small pictures and an annotation file that reaches them by many rows, detects on all rows into a file of
-detections, evaluates that file, mines training samples of all rows, and prints the largest resident memory early in
-each part and at its end. Mining is cut off half way and gone on with, and must end with the bytes of a run that was
-not. Exit status 1 if memory grew by more than --limit, or the bytes differ.
+Makes a few small pictures, many links to them, and an annotation file of the links; detects on all of them into a file
+of detections, evaluates that file, mines training samples, and prints the largest resident memory early in each part
+and at its end. `mtcnn-fast detect --json` goes through the folder of links, too: once undisturbed, and once killed at
+random times and resumed. Mining is cut off half way and gone on with. Both must end with the bytes of a run that was
+not cut off. Exit status 1 if memory grew by more than --limit, or bytes differ.
 
     python bench/streaming.py --entries 100000
 """
@@ -14,20 +15,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import os
+import random
 import resource
+import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from mtcnn_fast import MTCNN
 from mtcnn_fast.annotations import Annotation, read
-from mtcnn_fast.evaluate.detection_files import read_detections
-from mtcnn_fast.evaluate.precision_recall import precision_recall
-from mtcnn_fast.evaluate.run import detect_to_file
+from mtcnn_fast.evaluate import detect_to_file, precision_recall, read_detections
 from mtcnn_fast.train.generate import Source
 from mtcnn_fast.train.mining import Limits, mine
 from mtcnn_fast.train.samples import SampleStore
@@ -36,24 +39,51 @@ from mtcnn_fast.train.windows import Recipe
 # By then buffers, threads and a full batch are there.
 _WARM = 1000
 
+# Of ru_maxrss, in bytes.
+UNIT = 1 if sys.platform == "darwin" else 1024
+
 
 def peak() -> float:
     """The largest resident memory so far, in MB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT / 1e6
 
 
 def write_set(folder: Path, entries: int, pictures: int = 10, side: int = 64) -> Path:
-    """Pictures of noise, and a CNN_FacePoint list of them."""
+    """A folder of links to pictures of noise, and a CNN_FacePoint list of them."""
     generator = np.random.default_rng(0)
     for i in range(pictures):
         noise = generator.integers(0, 256, (side, side, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{i}.png"), noise)
-    path = folder / "list.txt"
+        Image.fromarray(noise).save(folder / f"{i}.png")
+    path = folder / "links" / "list.txt"
+    path.parent.mkdir()
     with path.open("w") as file:
         for i in range(entries):
-            file.write(f"{i % pictures}.png 10 50 10 50 20 20 40 20 30 30 22 40 38 40\n")
+            name = f"{i:07}.png"
+            (path.parent / name).symlink_to(folder / f"{i % pictures}.png")
+            file.write(f"{name} 10 50 10 50 20 20 40 20 30 30 22 40 38 40\n")
     return path
+
+
+def run_command(links: Path, output: Path, *options: str, kill_after: float | None = None) -> tuple[int, float]:
+    """Exit status and largest resident memory, in MB, of `mtcnn-fast detect`; killed after so many seconds."""
+    command = [sys.executable, "-m", "mtcnn_fast", "detect", "--device", "cpu", str(links), "--json", str(output)]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if kill_after is not None:
+        threading.Timer(kill_after, process.kill).start()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss * UNIT / 1e6
+
+
+def check_command(links: Path, folder: Path) -> tuple[float, float, bool, int]:
+    """Memory of `mtcnn-fast detect` over one picture and over all; whether kills change the result; their number."""
+    _, early = run_command(next(links.glob("*.png")), folder / "one.json")
+    status, late = run_command(links, folder / "whole.json")
+    assert status == 0
+    generator, kills = random.Random(0), 0
+    while run_command(links, folder / "killed.json", "--resume", kill_after=generator.uniform(2, 12))[0]:
+        kills += 1
+    return early, late, (folder / "killed.json").read_bytes() == (folder / "whole.json").read_bytes(), kills
 
 
 class CutOff(Exception):
@@ -82,7 +112,7 @@ class Watched:
 
 def mined(annotations: Path, folder: Path, watched: Watched, cut_off_at: int | None = None) -> None:
     """R-Net's samples of all rows, from a P-Net with so low a threshold that it finds faces in noise."""
-    detector = MTCNN(channel_order="bgr", device="cpu", thresholds=(0.02, 0.1, 0.1), num_threads=1)
+    detector = MTCNN(device="cpu", thresholds=(0.02, 0.1, 0.1), num_threads=1)
     source = Source(watched.over(read(annotations), cut_off_at))
     recipe = Recipe(background=0, near=1, about=1, landmarks=1, rotated=0)
     mine([source], folder, 24, detector, "rnet", recipe, Limits(negative=2, positive=1, part=1))
@@ -106,7 +136,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         annotations = write_set(folder, arguments.entries)
-        detector = MTCNN(channel_order="bgr", device="cpu")
+        detector = MTCNN(device="cpu")
         files = ((annotation.name, annotation.path) for annotation in read(annotations))
         detecting, evaluating = Watched(), Watched()
         detect_to_file(detector, files, folder / "found.jsonl", progress=detecting.note)
@@ -122,10 +152,13 @@ def main() -> None:
         mined(annotations, folder / "cut", Watched())
         same = digest(folder / "whole") == digest(folder / "cut")
         samples = len(SampleStore(folder / "whole"))
+        early, late, unchanged, kills = check_command(annotations.parent, folder)
+        growths.append(("mtcnn-fast detect", arguments.entries, early, late))
     for part, count, early, late in growths:
         print(f"{part}: {count} entries, {early:.1f} MB early, {late:.1f} MB at the end: grew by {late - early:.1f} MB")
     print(f"mining cut off half way and gone on with: {'the same' if same else 'other'} bytes, {samples} samples")
-    sys.exit(not same or any(late - early > arguments.limit for _, _, early, late in growths))
+    print(f"mtcnn-fast detect killed {kills} times and resumed: {'the same' if unchanged else 'other'} bytes")
+    sys.exit(not same or not unchanged or any(late - early > arguments.limit for _, _, early, late in growths))
 
 
 if __name__ == "__main__":
