@@ -36,6 +36,8 @@ from photographs import matched
 from work import Peaks, Work, cpu_model, floor_milliseconds, vectors
 from workers import Worker
 
+import mtcnn_fast
+
 Row = dict[str, Any]
 
 # Thread pools of other libraries spin for a while after their work, on the processors that the next in turn needs.
