@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -230,6 +232,36 @@ def test_published_curves(tmp_path: Path) -> None:
         read_published_curves(tmp_path / "none")
 
 
+def test_a_folder_of_published_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no curve is told, and costs no other; two curves of one name are an error."""
+    scipy_io = pytest.importorskip("scipy.io")
+    pytest.importorskip("h5py")
+    folder = write_published(tmp_path / "curves")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "Val_easy.MAT").write_bytes(b"no MATLAB")
+    (folder / "deep" / "hard_val.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(400))
+    (folder / "._wider_pr_info_X_easy_val.mat").write_bytes(b"of macOS")
+    os.mkfifo(folder / "pipe_easy_val.mat")
+    truth, found = write_ground_truth(tmp_path, MEMBERS), write_detections(tmp_path / "found.txt")
+    assert evaluate(found, "--ground-truth", truth, "--curves", folder) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].split() == ["AP,", "X", "1.0000", "0.5000", "0.2500"]
+    passed_over, *told = err.splitlines()
+    assert passed_over.startswith(f"{folder}: passed over: 3 .mat, ")
+    assert told[0].startswith(f"{folder}/deep/Val_easy.MAT: it is not a published curve of WIDER FACE: ")
+    assert told[1].startswith(f"{folder}/deep/hard_val.mat: it is not a published curve of WIDER FACE: ")
+    assert told[2:] == ["2 published curves could not be used"]
+
+    (folder / "deep" / "Val_easy.MAT").unlink()
+    (folder / "deep" / "hard_val.mat").unlink()
+    curve = np.column_stack((np.full(1000, 0.5), np.linspace(0, 1, 1000)))
+    scipy_io.savemat(folder / "deep" / "easy_val.mat", {"pr_cruve": curve, "legend_name": "X"})
+    with pytest.raises(ValueError, match=r"easy_val\.mat and .*easy_val\.mat are both the easy set's curve of 'X'"):
+        read_published_curves(folder)
+    with pytest.raises(NotADirectoryError, match="nowhere"):
+        read_published_curves(folder / "nowhere")
+
+
 def test_published_curves_of_matlab_7_3(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     # MATLAB puts its own header before HDF5's.
@@ -274,6 +306,45 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (document["pictures"], document["missing"], document["unknown"]) == (3, [], [])
     assert document["sets"]["medium"]["average_precision"] == 0.5
     assert len(document["sets"]["hard"]["precision"]) == len(document["sets"]["hard"]["recall"]) == 1000
+
+
+def test_labels_that_matplotlib_reads_otherwise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    scipy_io = pytest.importorskip("scipy.io")
+    truth, found = write_ground_truth(tmp_path, MEMBERS), write_detections(tmp_path / "found.txt")
+    (tmp_path / "curves").mkdir()
+    curve = np.column_stack((np.full(1000, 0.5), np.linspace(0, 1, 1000)))
+    for i, label in enumerate(("_x", "$\\frac", "detections")):
+        scipy_io.savemat(tmp_path / "curves" / f"{i}_easy_val.mat", {"pr_cruve": curve, "legend_name": label})
+    options = ["--ground-truth", truth, "--curves", tmp_path / "curves", "--plot", tmp_path / "curves.png"]
+    assert evaluate(found, *options) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(", ")[1].split("  ")[0] for line in out.splitlines()[2:]] == [
+        "detections",
+        "_x",
+        "$\\frac",
+        "detections (published)",
+    ]
+    assert err == ""
+
+
+def test_the_order_of_detections_does_not_matter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, found = write_ground_truth(tmp_path, MEMBERS), tmp_path / "found.txt"
+    pictures = ["x/0--Parade/p1.jpg\n1\n9 9 9 9 .9\n", "0--Parade/p1\n1\n1 2 30 40 .8\n", "1--Handshaking/h1\n0\n"]
+    told = set()
+    for order in itertools.permutations(pictures):
+        found.write_text("".join(order))
+        assert evaluate(found, "--ground-truth", truth) == 1
+        told.add(tuple(sorted("".join(capsys.readouterr()).splitlines())))
+    assert len(told) == 1
+    told.clear()
+    for order in itertools.permutations([*pictures[::2], "y/0--Parade/p1.jpg\n0\n"]):
+        found.write_text("".join(order))
+        with pytest.raises(SystemExit, match="2"):
+            evaluate(found, "--ground-truth", truth)
+        told.add(capsys.readouterr().err)
+    (message,) = told
+    assert "'0--Parade/p1' is one labelled picture, to which the detections of each of" in message
 
 
 def test_command_tells_of_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ def members(path: Path, report: Report, passed_over: PassedOver) -> Iterator[tup
     except _DAMAGE as error:
         raise ValueError(f"{path} is not a whole archive: {reason(error)}") from error
     if not found:
-        raise ValueError(f"{path} has no {SUFFIX} files")
+        raise ValueError("; ".join([f"{path} has no {SUFFIX} files", *filter(None, [str(passed_over)])]))
 
 
 Member = tuple[str, Callable[[], bytes]]

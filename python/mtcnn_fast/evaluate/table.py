@@ -94,7 +94,8 @@ def evaluate(
         count += 1
         incomplete += not annotation.complete
         if outcome.error is not None:
-            failures.add(annotation.path, outcome.error if outcome.picture is None else f"{name}: {outcome.error}")
+            by_detector = outcome.picture is not None and not outcome.error.startswith(f"{name}: ")
+            failures.add(annotation.path, f"{name}: {outcome.error}" if by_detector else outcome.error)
         if outcome.remark is not None:
             notes.add(annotation.path, outcome.remark)
         faces.add(annotation, outcome.faces)

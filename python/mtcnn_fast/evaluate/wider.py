@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 SETS = ("easy", "medium", "hard")
 
+# What the detections' curves are called beside published ones.
+_OWN = "detections"
+
 _LEAST_IOU = 0.5
 
 # .999, .998, ..., 0
@@ -222,11 +225,13 @@ def read_published_curves(
 
     problems: is told of files that are no such curve; None: they are errors. notes: is told of what was passed over.
 
-    Raises ValueError if there are none; ImportError where one needs h5py that is missing.
+    Raises ValueError if there are none, and for two of one label and set; ImportError where one needs h5py that is
+    missing.
     """
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"{folder} is not a folder of published curves")
     found: list[PublishedCurve] = []
+    files_of: dict[tuple[str, str], str] = {}
     noted, passed_over = Problems() if problems is None else problems, PassedOver()
     files = find(
         [os.fspath(folder)],
@@ -241,9 +246,14 @@ def read_published_curves(
             passed_over.add_file(name)
             continue
         try:
-            found.append(_published(Path(file.path), sets[0]))
+            curve = _published(Path(file.path), sets[0])
         except (OSError, ValueError) as error:
             noted.add(file.path, reason(error))
+            continue
+        other = files_of.setdefault((curve.set, curve.label), file.path)
+        if other != file.path:
+            raise ValueError(f"{other} and {file.path} are both the {curve.set} set's curve of {curve.label!r}")
+        found.append(curve)
     if noted.count and (problems is None or not found):
         raise ValueError(next(iter(noted)))
     if not found:
@@ -311,8 +321,10 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
     report(problems, "entries of the detections")
     result.coverage.report()
 
-    curves = [(name, "detections", curve) for name, curve in result.curves.items()]
-    curves += [(one.set, one.label, one.curve) for one in published]
+    curves = [(name, _OWN, curve) for name, curve in result.curves.items()]
+    curves += [
+        (one.set, f"{one.label} (published)" if one.label == _OWN else one.label, one.curve) for one in published
+    ]
     table = [["", *SETS], ["faces", *(f"{result.faces[name]}" for name in SETS)]]
     for label in dict.fromkeys(label for _, label, _ in curves):
         figures = {name: f"{curve.average_precision:.4f}" for name, of, curve in curves if of == label}
