@@ -6,6 +6,9 @@ import re
 from importlib import metadata, resources
 from pathlib import Path
 
+import pytest
+from packaging.requirements import Requirement
+
 import mtcnn_fast
 from mtcnn_fast import _core
 
@@ -46,3 +49,39 @@ def test_cmake_package_is_installed() -> None:
 def test_licence_and_origin_of_the_weights_are_installed() -> None:
     files = {Path(str(file)).name for file in metadata.files("mtcnn_fast") or []}
     assert {"LICENSE", "NOTICE"} <= files
+
+
+def required(distribution: str, extra: str = "") -> set[str]:
+    """The names of what a distribution needs, with one of its extras, and of all that these need."""
+    found, waiting = set[str](), [(distribution, extra)]
+    while waiting:
+        name, wanted = waiting.pop()
+        try:
+            lines = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # not wanted on this platform
+            continue
+        for requirement in map(Requirement, lines):
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": wanted}):
+                continue
+            key = requirement.name.lower().replace("_", "-")
+            if key not in found:
+                found.add(key)
+                waiting += [(key, each) for each in ("", *requirement.extras)]
+    return found
+
+
+@pytest.mark.parametrize("extra", ["headless", "evaluate", "train", "test", ""])
+def test_only_cli_brings_opencv_python(extra: str) -> None:
+    """It and opencv-python-headless have the same files: whoever has the one must not be given the other."""
+    assert extra in {"", *(metadata.metadata("mtcnn_fast").get_all("Provides-Extra") or [])}
+    assert "opencv-python" not in required("mtcnn_fast", extra)
+
+
+def test_headless_is_cli_with_the_other_opencv() -> None:
+    lines = map(Requirement, metadata.requires("mtcnn_fast") or [])
+    extras: dict[str, set[str]] = {"cli": set(), "headless": set()}
+    for requirement in lines:
+        for extra, names in extras.items():
+            if requirement.marker is not None and requirement.marker.evaluate({"extra": extra}):
+                names.add(f"{requirement.name}{requirement.specifier}".replace("python-headless", "python"))
+    assert extras["cli"] == extras["headless"] != set()
