@@ -34,6 +34,8 @@ _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
 # Files of these hold one picture: what else is in them is a preview, the other eye's view, a gain map, a layer.
 _SINGLE = frozenset(("ICNS", "ICO", "MPO", "PSD"))
 
+_ORIENTATION = 274
+
 # Of TIFF's NewSubfileType: a reduced version of another page, and a mask.
 _NEW_SUBFILE_TYPE = 254
 _NOT_A_PAGE = 1 | 4
@@ -251,6 +253,9 @@ def _frames(opened: Any) -> list[int]:
 
 def _upright(image: Any, told: list[str]) -> Any:
     try:
+        # Where nothing is to be turned, exif_transpose would copy.
+        if image.getexif().get(_ORIENTATION, 1) == 1:
+            return image
         return require("PIL.ImageOps", "reading pictures").exif_transpose(image)
     except Exception as error:  # of damaged EXIF Pillow's parser raises what it likes
         told.append(f"EXIF cannot be read: {reason(error)}")
