@@ -447,8 +447,22 @@ def test_lines_that_no_parser_survives(tmp_path: Path) -> None:
     assert [name for name in found if name != "d"] == ["a", "c\0", "e"]
     assert f"{path}:2: it is JSON that nests too deep" in list(problems)
     path.write_text(deep)
-    with pytest.raises(ValueError, match=r"faces\.jsonl is JSON that nests too deep"):
+    with pytest.raises(ValueError, match=r"faces\.jsonl: it is JSON that nests too deep"):
         list(read_detections(path))
+    # Some can be read, and not be shown.
+    for depth in range(100, 1000, 20):
+        deep = "[" * depth + "]" * depth
+        entry = f'{{"path": "a", "faces": [{deep}]}}'
+        row = f'{{"image_id": {deep}, "bbox": 0}}'
+        for text, format in ((entry, "jsonl"), (f"[{entry}]", "document"), (f"[{row}, {row}]", "coco")):
+            path.write_text(text)
+            problems = Problems()
+            told = ""
+            try:
+                assert not any(len(picture.boxes) for picture in read_detections(path, format, problems=problems))
+            except ValueError as error:
+                told = str(error)
+            assert "too deep" in told or problems.count == (2 if format == "coco" else 1)
 
 
 def test_what_is_neither_a_file_nor_a_folder(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Matcher:
         if self._unknown and len(self._missing) == len(self._names):
             wanted = f"such as {self._names[0]!r}" if self._names else "none"
             raise ValueError(
-                f"no picture of the detections is in the ground truth: not {self._unknown[0]!r}; {wanted} is"
+                f"no picture of the detections is in the ground truth: not {min(self._unknown)!r}; {wanted} is"
             )
 
     def coverage(self) -> Coverage:

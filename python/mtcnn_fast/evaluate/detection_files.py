@@ -22,7 +22,7 @@ from mtcnn_fast.checks import described, each, number
 from mtcnn_fast.console import shown
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate.archives import is_collection, members
-from mtcnn_fast.evaluate.documents import check_regular, json_document, lines
+from mtcnn_fast.evaluate.documents import DEEP, check_regular, json_document, lines
 from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.text_files import encoding, lines_of, portable
 from mtcnn_fast.writing import reason
@@ -201,25 +201,34 @@ def _jsonl(path: Path, problems: Problems, notes: Problems) -> Iterator[PictureD
         try:
             entry = json.loads(line)
         except RecursionError:
-            problems.add(path, "it is JSON that nests too deep", at)
+            problems.add(path, DEEP, at)
             continue
         except (MemoryError, ValueError) as error:
             problems.add(path, f"not JSON: {reason(error)}", at)
             continue
-        yield from _entry(entry, partial(problems.add, path, line=at), partial(notes.add, path, line=at))
+        yield from _pictures_of(entry, partial(problems.add, path, line=at), partial(notes.add, path, line=at))
 
 
 def _document(path: Path, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
     for index, entry in enumerate(_list(path)):
         place = f"{path}[{index}]"
-        yield from _entry(entry, partial(problems.add, place), partial(notes.add, place))
+        yield from _pictures_of(entry, partial(problems.add, place), partial(notes.add, place))
 
 
 def _list(path: Path) -> list[Any]:
     document = json_document(path)
     if not isinstance(document, list):
-        raise ValueError(f"{path} has {described(document)}; wanted a list of pictures or of COCO's results")
+        kind = "an object" if isinstance(document, dict) else described(document)
+        raise ValueError(f"{path} has {kind}; wanted a list of pictures or of COCO's results")
     return document
+
+
+def _pictures_of(entry: object, report: Callable[[str], None], note: Callable[[str], None]) -> list[PictureDetections]:
+    try:
+        return list(_entry(entry, report, note))
+    except RecursionError:  # to show what can just be read
+        report(DEEP)
+        return []
 
 
 def _entry(entry: object, report: Callable[[str], None], note: Callable[[str], None]) -> Iterator[PictureDetections]:
@@ -278,6 +287,8 @@ def _coco(path: Path, problems: Problems, notes: Problems, images: Path | None =
             score, keypoints = number("score", entry.get("score")), entry.get("keypoints")
             points = _keypoints(keypoints) if keypoints else None
             by_picture.setdefault(key, _Faces()).add((x, y, x + w, y + h), score, points)
+        except RecursionError:
+            problems.add(f"{path}[{index}]", DEEP)
         except (TypeError, ValueError) as error:
             problems.add(f"{path}[{index}]", str(error))
     for picture, faces in by_picture.items():
@@ -307,8 +318,8 @@ def _coco_names(path: Path, problems: Problems) -> dict[object, str]:
             key, name = _image_id(_get(entry, "id"), "id"), entry.get("file_name")
             if not isinstance(name, str):
                 raise TypeError(f"file_name is {described(name)}; wanted a string")
-        except TypeError as error:
-            problems.add(path, f"images[{index}]: {error}")
+        except (RecursionError, TypeError) as error:
+            problems.add(path, f"images[{index}]: {DEEP if isinstance(error, RecursionError) else error}")
             continue
         if key in names:
             raise ValueError(f"{path} has two images with the id {key!r}: {names[key]!r} and {name!r}")

@@ -10,6 +10,8 @@ from typing import Any
 from mtcnn_fast import text_files
 from mtcnn_fast.writing import reason
 
+DEEP = "it is JSON that nests too deep"
+
 
 def content(path: Path) -> bytes:
     """The bytes of a file. Raises OSError for one that cannot be read, and for a pipe or a device."""
@@ -32,7 +34,7 @@ def json_document(path: Path) -> Any:
     try:
         return json.loads(decoded)
     except RecursionError as error:
-        raise ValueError(f"{path} is JSON that nests too deep") from error
+        raise ValueError(f"{path}: {DEEP}") from error
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {reason(error)}") from error
 

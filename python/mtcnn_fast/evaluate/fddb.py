@@ -212,7 +212,8 @@ def evaluate_fddb(
     faces = sum(map(len, ground_truth.ellipses))
     # Each picture's points are differences to the point before it; what they sum up to is the curve.
     together = np.concatenate(points)
-    together = together[np.argsort(-together[:, 0], kind="stable")]
+    # Of equal scores the order must not depend on that of the pictures: the last digits of the sums would.
+    together = together[np.lexsort((*together[:, :0:-1].T, -together[:, 0]))]
     scores, (count, true, overlap) = together[:, 0], np.cumsum(together[:, 1:], axis=0).T
     last = _last(scores)
     return FddbResult(

@@ -42,9 +42,10 @@ class Pairs:
     def __iter__(self) -> Iterator[tuple[Annotation, PictureDetections | None]]:
         labelled = ((annotation.name, annotation) for annotation in self._annotations)
         detected = ((found.name, found) for found in self._detections)
-        name = None
+        # The first by the alphabet, whatever the order they come in.
+        name: str | None = None
         for annotation, found in Pairing(labelled, detected, self._note):
-            name = annotation.name
+            name = annotation.name if name is None else min(name, annotation.name)
             self.pictures += 1
             self.incomplete += not annotation.complete
             self.without_detections += found is None
@@ -56,7 +57,7 @@ class Pairs:
             )
 
     def _note(self, unknown: str) -> None:
-        self._unknown = self._unknown or unknown
+        self._unknown = unknown if self._unknown is None else min(self._unknown, unknown)
         self.without_annotations += 1
 
     def report(self) -> None:

@@ -226,7 +226,7 @@ def read_sets(path: Path) -> list[AnnotatedSet]:
         raise ValueError(f"{path} is not TOML: {reason(error)}") from error
     try:
         return [_checked_set(name, entry, path.parent) for name, entry in document.items()]
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
