@@ -133,8 +133,8 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_bytes(b'start = "\xff"')
-    with pytest.raises(ValueError, match=r"run.toml is no TOML file"):
+    (tmp_path / "run.toml").write_bytes(b'seed = 1\nstart = "\xff"')
+    with pytest.raises(ValueError, match=r"run.toml is no TOML file: line 2 is not UTF-8"):
         read_config(tmp_path / "run.toml")
 
 

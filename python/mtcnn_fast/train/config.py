@@ -247,7 +247,8 @@ def read_config(path: Path) -> Config:
     except RecursionError:
         raise ValueError(f"{path} is no TOML file: it nests too deep") from None
     except UnicodeEncodeError as error:
-        raise ValueError(f"{path} is no TOML file: byte {error.start} is not UTF-8") from None
+        line = 1 + text[: error.start].count("\n")
+        raise ValueError(f"{path} is no TOML file: line {line} is not UTF-8") from None
     except ValueError as error:
         # Of a path as Windows has it; tomllib speaks of an escape, or of the value that would follow it.
         hint = ""

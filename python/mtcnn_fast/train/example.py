@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-EXAMPLE = """\
+from mtcnn_fast.annotations import FORMATS
+
+EXAMPLE = f"""\
 # mtcnn-fast train all --config THIS_FILE --output FOLDER     (--dry-run: check it, and say what would be done)
 # Paths start at the folder of this file. What stands behind a # has the value that it has by default.
 
@@ -12,7 +14,7 @@ start = "scratch"         # or "embedded", or the path of a weight file: fine-tu
 [[sources]]               # what is learned; as many as there are data sets
 annotations = "wider_face_split/wider_face_train_bbx_gt.txt"
 images = "WIDER_train/images"
-# format = "wider"        # voc, celeba, facepoint, coco, backgrounds; without it, told from the annotations
+# format = "wider"        # one of {", ".join(FORMATS)}; without it, told from the annotations
 # only = "train.txt"      # a list of the pictures to take
 # complete = true         # every face is labelled
 # expand = [0, 0, 0, 0]   # shares of a box by which its left, top, right and bottom side move outward

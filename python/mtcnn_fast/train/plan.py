@@ -109,8 +109,9 @@ def _state(folder: Path, training: settings.Training, seed: int) -> str:
 
 
 def _settings(training: settings.Training) -> Iterator[str]:
-    """Lines of TOML."""
-    for key, value in training.model_dump(mode="json").items():
+    """Lines of TOML, of the settings that count."""
+    without = {"milestones", "decay"} if training.schedule == "cosine" else set()
+    for key, value in training.model_dump(mode="json", exclude=without).items():
         if value is not None:
             yield f"{key} = {_toml(value)}"
 
