@@ -6,10 +6,9 @@ import os
 import pickle
 import tempfile
 from array import array
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from posixpath import splitext
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -53,7 +52,8 @@ class Pairing(Generic[L, D]):
 
     Detections in the order of the labelled pictures are read as they are needed. Pairs of equal names come as they are
     found; all others wait, in a temporary file, until all names are known, and come last. In memory is kept for each
-    picture what a hash of its name takes: 8 bytes of a pair of equal names, 48 of another.
+    picture what a hash of its name takes: 8 bytes of a pair of equal names, 48 of another, and a few times that while
+    they are compared.
     """
 
     def __init__(
@@ -114,12 +114,11 @@ class Pairing(Generic[L, D]):
         match.by_name()
         match.by_suffix()
         match.by_end()
-        for index, position in enumerate(labelled.positions.tolist()):
-            taken = int(match.found_of[index])
+        for position, taken in zip(labelled.positions, match.found_of, strict=True):
             detections = None if taken < 0 else self._store.get(int(found.positions[taken]))[1]
-            yield self._store.get(position)[1], detections
-        for position in found.positions[match.free_found].tolist():
-            self._unknown(self._name(position))
+            yield self._store.get(int(position))[1], detections
+        for position in found.positions[match.free_found]:
+            self._unknown(self._name(int(position)))
 
     def _name(self, position: int) -> str:
         name: str = self._store.get(position)[0]
@@ -163,37 +162,56 @@ class _Waiting:
     """Detections that were read, and whose picture has not come: name, and position in the store."""
 
     def __init__(self) -> None:
-        self._by_name: dict[str, deque[int]] = {}
-        self._like: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        # A container for each name would take most of the memory.
+        self._by_name: dict[str, int | deque[int]] = {}
+        self._like: dict[str, str | dict[str, None]] = {}
 
     def add(self, name: str, position: int) -> None:
-        if name not in self._by_name:
-            self._by_name[name] = deque()
-            self._like[_common(name)][name] = None
-        self._by_name[name].append(position)
+        others = self._by_name.get(name)
+        if others is None:
+            self._by_name[name] = position
+            key = _common(name)
+            like = self._like.setdefault(key, name)
+            if isinstance(like, dict):
+                like[name] = None
+            elif like != name:
+                self._like[key] = dict.fromkeys((like, name))
+        elif isinstance(others, int):
+            self._by_name[name] = deque((others, position))
+        else:
+            others.append(position)
 
     def take(self, name: str) -> int | None:
-        queue = self._by_name.get(name)
-        if queue is None:
+        positions = self._by_name.get(name)
+        if isinstance(positions, deque):
+            position = positions.popleft()
+            if positions:
+                return position
+        elif positions is None:
             return None
-        position = queue.popleft()
-        if not queue:
-            del self._by_name[name]
-            key = _common(name)
-            del self._like[key][name]
-            if not self._like[key]:
-                del self._like[key]
+        else:
+            position = positions
+        del self._by_name[name]
+        key = _common(name)
+        like = self._like[key]
+        if isinstance(like, dict):
+            del like[name]
+        if not isinstance(like, dict) or not like:
+            del self._like[key]
         return position
 
     def take_like(self, name: str) -> tuple[str, int] | None:
-        for other in self._like.get(_common(name), ()):
+        like = self._like.get(_common(name), ())
+        for other in (like,) if isinstance(like, str) else like:
             if _alike(name, other):
                 position = self.take(other)
                 return None if position is None else (other, position)
         return None
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
-        return ((name, position) for name, queue in self._by_name.items() for position in queue)
+        for name, positions in self._by_name.items():
+            for position in (positions,) if isinstance(positions, int) else positions:
+                yield name, position
 
 
 def _alike(labelled: str, found: str) -> bool:
@@ -232,7 +250,11 @@ class _Left:
 
     def arrays(self) -> _Arrays:
         """In the order in which they came."""
-        names, stems, positions = (np.array(part, np.int64) for part in (self._names, self._stems, self._positions))
+        names, stems, positions = (
+            np.frombuffer(part, np.int64) for part in (self._names, self._stems, self._positions)
+        )
+        if (positions[1:] > positions[:-1]).all():
+            return _Arrays(names, stems, positions)
         order = np.argsort(positions)
         return _Arrays(names[order], stems[order], positions[order])
 
@@ -274,8 +296,9 @@ class _Match:
     def by_end(self) -> None:
         without, whole = self._tables()
         claims = [(np.empty(0, np.intp), np.empty(0, np.int64))]
-        free = iter(np.flatnonzero(self.free_found).tolist() if len(whole.keys) else ())
-        while chunk := list(islice(free, _CHUNK)):
+        free = np.flatnonzero(self.free_found) if len(whole.keys) else np.empty(0, np.intp)
+        for start in range(0, len(free), _CHUNK):
+            chunk = free[start : start + _CHUNK].tolist()
             ends = [(index, end) for index in chunk for end in _ends(self._name_at(int(self._found.positions[index])))]
             owners = np.array([index for index, _ in ends], np.intp)
             names = np.array([hash(end) for _, end in ends], np.int64)
@@ -292,16 +315,16 @@ class _Match:
 
     def _settle(self, claims: Indices, wanted: Hashes) -> None:
         """Assigns detections to the labelled pictures of the names that they want."""
-        pairs = np.unique(np.column_stack((self._found.names[claims], wanted)), axis=0)
+        pairs = _distinct(self._found.names[claims], wanted)
         for column, other, complaint in (
             (0, 1, "{} of the detections can be each of the labelled pictures {}"),
             (1, 0, "{} is one labelled picture, to which the detections of each of {} can belong"),
         ):
-            names, counts = np.unique(pairs[:, column], return_counts=True)
+            names, counts = np.unique(pairs[column], return_counts=True)
             if (counts > 1).any():
                 sides = (self._found, self._labelled)
                 one = min(self._named(sides[column], name) for name in names[counts > 1])
-                of = pairs[pairs[:, column] == hash(one), other]
+                of = pairs[other][pairs[column] == hash(one)]
                 raise ValueError(complaint.format(repr(one), _listed(self._named(sides[other], name) for name in of)))
         claims, first = np.unique(claims, return_index=True)
         self._assign(claims, wanted[first])
@@ -331,8 +354,16 @@ class _Table:
     """Values by key; a key may have several."""
 
     def __init__(self, keys: Hashes, values: Hashes) -> None:
-        pairs = np.unique(np.column_stack((keys, values)), axis=0)
-        self.keys, self.values = pairs[:, 0], pairs[:, 1]
+        self.keys, self.values = _distinct(keys, values)
+
+
+def _distinct(keys: Hashes, values: Hashes) -> tuple[Hashes, Hashes]:
+    """The pairs, each once, ascending. NumPy's `unique` of rows takes several times the memory."""
+    order = np.lexsort((values, keys))
+    keys, values = keys[order], values[order]
+    kept = np.ones(len(keys), np.bool_)
+    kept[1:] = (keys[1:] != keys[:-1]) | (values[1:] != values[:-1])
+    return keys[kept], values[kept]
 
 
 def _claims(table: _Table, owners: Indices, keys: Hashes) -> tuple[Indices, Hashes]:
