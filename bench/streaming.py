@@ -15,13 +15,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import os
 import random
 import resource
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,26 +62,45 @@ def write_set(folder: Path, entries: int, pictures: int = 10, side: int = 64) ->
     return path
 
 
-def run_command(links: Path, output: Path, *options: str, kill_after: float | None = None) -> tuple[int, float]:
-    """Exit status and largest resident memory, in MB, of `mtcnn-fast detect`; killed after so many seconds."""
-    command = [sys.executable, "-m", "mtcnn_fast", "detect", "--device", "cpu", str(links), "--json", str(output)]
-    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    if kill_after is not None:
-        threading.Timer(kill_after, process.kill).start()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss * UNIT / 1e6
+def command(links: Path, output: Path, *options: str) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "mtcnn_fast",
+        "detect",
+        "--device",
+        "cpu",
+        str(links),
+        "--json",
+        str(output),
+        *options,
+    ]
 
 
-def check_command(links: Path, folder: Path) -> tuple[float, float, bool, int]:
-    """Memory of `mtcnn-fast detect` over one picture and over all; whether kills change the result; their number."""
-    _, early = run_command(next(links.glob("*.png")), folder / "one.json")
-    status, late = run_command(links, folder / "whole.json")
-    assert status == 0
+def memory_of(arguments: list[str]) -> float:
+    """The largest resident memory of a command, in MB, by way of a small process: a child begins with its parent's."""
+    code = (
+        "import resource, subprocess, sys\n"
+        "subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, check=True).stdout
+    return int(printed) * UNIT / 1e6
+
+
+def kills_survived(arguments: list[str]) -> int:
+    """Runs a command until it ends by itself, and kills it at random times; how often."""
     generator, kills = random.Random(0), 0
-    while run_command(links, folder / "killed.json", "--resume", kill_after=generator.uniform(2, 12))[0]:
-        kills += 1
-    return early, late, (folder / "killed.json").read_bytes() == (folder / "whole.json").read_bytes(), kills
+    while True:
+        with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                status = process.wait(generator.uniform(1, 8))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+                continue
+        assert status == 0
+        return kills
 
 
 class CutOff(Exception):
@@ -152,8 +169,11 @@ def main() -> None:
         mined(annotations, folder / "cut", Watched())
         same = digest(folder / "whole") == digest(folder / "cut")
         samples = len(SampleStore(folder / "whole"))
-        early, late, unchanged, kills = check_command(annotations.parent, folder)
-        growths.append(("mtcnn-fast detect", arguments.entries, early, late))
+        one = memory_of(command(next(annotations.parent.glob("*.png")), folder / "one.json"))
+        every = memory_of(command(annotations.parent, folder / "all.json"))
+        growths.append(("mtcnn-fast detect", arguments.entries, one, every))
+        kills = kills_survived(command(annotations.parent, folder / "killed.json", "--resume"))
+        unchanged = (folder / "killed.json").read_bytes() == (folder / "all.json").read_bytes()
     for part, count, early, late in growths:
         print(f"{part}: {count} entries, {early:.1f} MB early, {late:.1f} MB at the end: grew by {late - early:.1f} MB")
     print(f"mining cut off half way and gone on with: {'the same' if same else 'other'} bytes, {samples} samples")
