@@ -46,7 +46,7 @@ def coco(folder: Path, labels: list[Any], pictures: list[Any] | None = None, **o
 
 
 def celeba(folder: Path, *rows: str, landmarks: str = f"a.jpg {FIVE}\nb.jpg {FIVE}\n") -> Read:
-    (folder / "list_bbox_celeba.txt").write_text("\n".join(["9", "image_id x_1 y_1 width height", *rows]))
+    (folder / "list_bbox_celeba.txt").write_text("\n".join([str(len(rows)), "image_id x_1 y_1 width height", *rows]))
     (folder / "list_landmarks_celeba.txt").write_text(f"9\nlefteye_x\n{landmarks}")
     return all_of(folder)
 
@@ -202,6 +202,20 @@ def test_a_lost_attribute_keeps_the_box(tmp_path: Path) -> None:
     assert (summary(found), len(found[1])) == ([("event/a.jpg", 1, True), ("event/b.jpg", 1, True)], 2)
 
 
+def test_keypoints_that_are_no_list(tmp_path: Path) -> None:
+    for value in (5, "1 1 2", {"x": 1}):
+        found = coco(tmp_path, [{"image_id": 7, "bbox": BOX, "keypoints": value}])
+        assert summary(found) == [("a.jpg", 1, True)]
+        assert "wanted x y v of each keypoint; the box is kept" in found[1][0]
+
+
+def test_an_id_of_another_type_makes_the_picture_incomplete(tmp_path: Path) -> None:
+    pictures = [{"id": "7", "file_name": "a.jpg"}, {"id": "8", "file_name": "b.jpg"}]
+    found = coco(tmp_path, [{"image_id": 7, "bbox": BOX}], pictures)
+    assert summary(found) == [("a.jpg", 0, False), ("b.jpg", 0, True)]
+    assert "no image with the id 7, but with '7'" in found[1][0]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -219,6 +233,36 @@ def test_marks_of_ignored_faces_in_every_spelling(tmp_path: Path, value: object,
     if value not in (None, "", " 1 "):
         found = wider(tmp_path, f"a.jpg\n1\n1 2 3 4 0 0 0 {value} 0 0\n")
         assert (found[0][0].ignored.tolist(), found[1]) == ([expected], [])
+
+
+def test_tags_in_any_case_and_marks_that_come_twice(tmp_path: Path) -> None:
+    item = f"<Object><Difficult>1</Difficult>{OBJECT.replace('xmin', 'XMin')}</Object>"
+    twice = f"<object><difficult>0</difficult><difficult>1</difficult>{OBJECT}</object>"
+    found = voc(tmp_path, f"\n<?xml version='1.0'?><Annotation><Filename>x.jpg</Filename>{item}{twice}</Annotation>")
+    assert summary(found) == [("x.jpg", 2, True)]
+    assert (found[0][0].ignored.tolist(), found[1]) == ([True, True], [])
+
+
+def test_celebas_header(tmp_path: Path) -> None:
+    rows = ["a.jpg 1 2 3 4", "b.jpg 1 2 3 4"]
+    (tmp_path / "list_landmarks_celeba.txt").write_text(f"2\na.jpg {FIVE}\nb.jpg {FIVE}\n")
+    boxes = tmp_path / "list_bbox_celeba.txt"
+    # Without the names of the columns.
+    boxes.write_text("\n".join(["2", *rows]))
+    found = all_of(tmp_path)
+    assert (summary(found), found[1]) == ([("a.jpg", 1, True), ("b.jpg", 1, True)], [])
+    assert np.isfinite(found[0][0].landmarks).all()
+    # A list that is cut off.
+    boxes.write_text("\n".join(["3", "image_id x_1 y_1 width height", *rows]))
+    found = all_of(tmp_path)
+    assert (len(found[0]), found[1]) == (2, [f"{boxes}: 2 rows; its first line says 3"])
+
+
+def test_empty_paths(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.jpg\n0\n")
+    for arguments in ({"path": ""}, {"images": ""}, {"only": ""}):
+        with pytest.raises(ValueError, match="is empty; wanted a path"):
+            read(**{"path": tmp_path / "list.txt", **arguments})  # type: ignore[arg-type]
 
 
 def test_names_have_slashes_in_every_format(tmp_path: Path) -> None:

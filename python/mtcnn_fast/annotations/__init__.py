@@ -56,9 +56,12 @@ def read(
     they differ it is told, and incomplete; but each row of "facepoint" is an annotation of its own. For this all names
     are read first, and are in memory.
 
-    Raises ValueError for a format that is not known or does not fit the file, and for a line of `only` that selects
-    several pictures; OSError for a file that cannot be read.
+    Raises ValueError for an empty path, for a format that is not known or does not fit the file, and for a line of
+    `only` that selects several pictures; OSError for a file that cannot be read.
     """
+    for what, given in (("path", path), ("images", images), ("only", only)):
+        if given is not None and not os.fspath(given):
+            raise ValueError(f"{what} is empty; wanted a path")
     source = Path(path)
     if not source.exists():
         raise FileNotFoundError(f"there are no annotations at {source}")

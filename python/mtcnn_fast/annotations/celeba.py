@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from mtcnn_fast.annotations.base import (
@@ -36,7 +37,10 @@ def read(path: Path, images: Path | None) -> Parts:
 
 
 def _parts(boxes: Path, known: _Landmarks, folder: Path, reading: Reading) -> Iterator[Part]:
-    for number, line in _rows(boxes):
+    promised, rows = _rows(boxes)
+    count = 0
+    for number, line in rows:
+        count += 1
         text, *fields = line.split()
         try:
             name = picture_name(text)
@@ -61,6 +65,8 @@ def _parts(boxes: Path, known: _Landmarks, folder: Path, reading: Reading) -> It
         if lost is not None:
             reading.problems.add(boxes, lost, number)
         yield Part(name, folder / name, faces, boxes, number)
+    if count != promised:
+        reading.problems.add(boxes, f"{count} rows; its first line says {promised}")
 
 
 class _Landmarks:
@@ -69,7 +75,7 @@ class _Landmarks:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows: dict[str, tuple[int, str] | None] = {}
-        for number, line in _rows(path):
+        for number, line in _rows(path)[1]:
             text, rest = [*line.split(None, 1), ""][:2]
             # A row without the name of a file is nobody's.
             with suppress(ValueError):
@@ -95,11 +101,20 @@ class _Landmarks:
             raise ValueError(f"{self._path}:{number}: {error}") from None
 
 
-def _rows(path: Path) -> Iterator[tuple[int, str]]:
-    """What follows the two header lines, of which the first is the number of rows."""
+def _rows(path: Path) -> tuple[int, Iterator[tuple[int, str]]]:
+    """How many rows the first line promises, and what follows the header."""
     rows = lines(path)
     head = next(rows, (0, ""))[1]
     if not head.isdecimal():
         raise ValueError(f"{path} begins with {shown(head)}; wanted the number of rows, as CelebA's lists have it")
-    next(rows, None)
-    yield from rows
+    second = next(rows, None)
+    # The names of the columns; a list may lack them.
+    ahead = [] if second is None or not _is_row(second[1]) else [second]
+    return int(head), chain(ahead, rows)
+
+
+def _is_row(line: str) -> bool:
+    try:
+        return bool(numbers(line.split()[1:]))
+    except ValueError:
+        return False

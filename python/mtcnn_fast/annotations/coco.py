@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class _Document:
         for picture, name in zip(self._pictures, names, strict=True):
             with suppress(KeyError, TypeError):
                 by_id[_key(picture, "id")][name or ""] = None
-        labels = self._by_id(by_id)
+        labels, losing = self._by_id(by_id)
         for position, (picture, name) in enumerate(zip(self._pictures, names, strict=True)):
             if name is None or not self._reading.wanted(name):
                 continue
@@ -77,6 +77,8 @@ class _Document:
                 if others:
                     raise ValueError(f"{shown(others[0])} has the id {key!r} too, of {len(labels[key])} labels")
                 self._add(faces, labels[key])
+                if key in losing:
+                    faces.lose()
             except (KeyError, TypeError):
                 faces.lose()
                 self._tell(f"images[{position}]", "no id, so that its labels are not known")
@@ -97,9 +99,11 @@ class _Document:
             self._tell(f"images[{position}]", str(error))
         return None
 
-    def _by_id(self, known: Container[Hashable]) -> defaultdict[Hashable, list[int]]:
-        """Of each picture's id: where its labels are."""
+    def _by_id(self, known: Collection[Hashable]) -> tuple[defaultdict[Hashable, list[int]], frozenset[Hashable]]:
+        """Of each picture's id: where its labels are. And the ids that a label has in another type: 1 and "1"."""
         found: defaultdict[Hashable, list[int]] = defaultdict(list)
+        spelled = {str(key): key for key in known}
+        losing = set()
         for position, label in enumerate(self._labels):
             place = f"annotations[{position}]"
             try:
@@ -107,10 +111,14 @@ class _Document:
                 if key in known:
                     found[key].append(position)
                 else:
-                    self._tell(place, f"there is no image with the id {key!r}")
+                    told = f"there is no image with the id {key!r}"
+                    if str(key) in spelled:
+                        losing.add(spelled[str(key)])
+                        told += f", but with {spelled[str(key)]!r}: it is taken to lack this label"
+                    self._tell(place, told)
             except (KeyError, TypeError):
                 self._tell(place, "no image_id: the picture to which it belongs is not known, and may be incomplete")
-        return found
+        return found, frozenset(losing)
 
     def _add(self, faces: Faces, positions: list[int]) -> None:
         for position in positions:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from mtcnn_fast.annotations.base import Points, point
-from mtcnn_fast.checks import each, number
+from mtcnn_fast.checks import described, each, number
 from mtcnn_fast.detections import LANDMARKS
 
 _UNKNOWN = (math.nan, math.nan)
@@ -71,6 +71,8 @@ class Schemes:
         if not label.get("keypoints"):
             return None, None
         try:
+            if not isinstance(label["keypoints"], list):
+                raise TypeError(f"keypoints is {described(label['keypoints'])}; wanted x y v of each keypoint")
             values = each("keypoints", label["keypoints"], len(label["keypoints"]), number)
         except TypeError as error:
             raise ValueError(str(error)) from None

@@ -63,8 +63,10 @@ def _parts(path: Path, pictures: _Pictures, reading: Reading) -> Iterator[Part]:
         file = Path(found.path)
         try:
             root = _parsed(file.read_bytes())
+            for element in root.iter():  # an <Object> that is passed over would be background
+                element.tag = element.tag.lower()
             # Other programs keep other XML beside pictures: that is no picture without faces.
-            if root.tag.lower() != "annotation":
+            if root.tag != "annotation":
                 raise ValueError(f"its root is <{root.tag}>; wanted <annotation>")
             name, picture = pictures.find(root.findtext("filename") or "", found.below)
         except ElementTree.ParseError as error:
@@ -87,7 +89,7 @@ def _parsed(content: bytes) -> ElementTree.Element:
         for encoding in (declared[1].decode() if declared else None, None):
             with suppress(ElementTree.ParseError, LookupError, ValueError):
                 text = decode(content) if encoding is None else content.decode(encoding)
-                return ElementTree.fromstring(text.lstrip("\ufeff"))
+                return ElementTree.fromstring(text.lstrip("\ufeff \t\r\n"))
         raise
 
 
@@ -96,10 +98,11 @@ def _faces(root: ElementTree.Element, file: Path, problems: Problems) -> Faces:
     for position, item in enumerate(root.iter("object"), 1):
         ignored, lost = False, []
         for mark in IGNORING:
-            try:
-                ignored |= is_set(mark, item.findtext(mark))
-            except ValueError as error:
-                lost.append(f"{error}; the box is kept")
+            for found in item.findall(mark):
+                try:
+                    ignored |= is_set(mark, found.text)
+                except ValueError as error:
+                    lost.append(f"{error}; the box is kept")
         try:
             boxes = item.findall("bndbox")
             if len(boxes) != 1:
