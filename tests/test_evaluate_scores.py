@@ -609,6 +609,20 @@ def test_json_has_no_infinities(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["faces", "landmarks"])
+@pytest.mark.parametrize("content", [b"{}", b"\x00\xffnoise\n\x80\n", b'{"faces": 1}\n{"path": 2}'])
+def test_detections_of_which_nothing_can_be_used(
+    files: tuple[Path, Path], name: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, annotations = files
+    found.write_bytes(content)
+    with pytest.raises(SystemExit) as exited:
+        evaluate(name, found, "--annotations", annotations)
+    assert exited.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{found} has no detections that can be used: {found}:1: " in line
+
+
+@pytest.mark.parametrize("name", ["faces", "landmarks"])
 def test_names_that_can_be_several(files: tuple[Path, Path], name: str, capsys: pytest.CaptureFixture[str]) -> None:
     found, annotations = files
     lines = found.read_text().splitlines()

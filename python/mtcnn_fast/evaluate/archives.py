@@ -34,7 +34,8 @@ def is_collection(path: Path) -> bool:
     if path.is_dir():
         return True
     with path.open("rb") as file:
-        return file.read(8).startswith(_BEGINNINGS) or tarfile.is_tarfile(path)
+        begins = file.read(8)
+    return begins.startswith(_BEGINNINGS) or tarfile.is_tarfile(path) or zipfile.is_zipfile(path)
 
 
 def members(path: Path, report: Report, passed_over: PassedOver) -> Iterator[tuple[str, bytes]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +18,26 @@ DEEP = "it is JSON that nests too deep"
 def content(path: Path) -> bytes:
     """The bytes of a file. Raises OSError for one that cannot be read, and for a pipe or a device."""
     check_regular(path)
-    return path.read_bytes()
+    with _enough_memory(path):
+        return path.read_bytes()
 
 
 def text(path: Path) -> str:
     """The text of a file, of any encoding that `text_files` knows, with LF at the ends of lines."""
+    encoded = content(path)
     try:
-        decoded = text_files.decode(content(path))
+        with _enough_memory(path):
+            return text_files.decode(encoded).replace("\r\n", "\n").replace("\r", "\n")
     except ValueError as error:
         raise ValueError(f"{path} is no text: {reason(error)}") from error
-    return decoded.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def json_document(path: Path) -> Any:
     """The value that a JSON file has. Raises ValueError for another file, and OSError as `content` does."""
     decoded = text(path)
     try:
-        return json.loads(decoded)
+        with _enough_memory(path):
+            return json.loads(decoded)
     except RecursionError as error:
         raise ValueError(f"{path}: {DEEP}") from error
     except ValueError as error:
@@ -52,3 +57,11 @@ def check_regular(path: Path) -> None:
     """Raises OSError for a pipe or a device: what is in it can be read once at most, and may never come."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise OSError(f"{path} is a pipe or a device; wanted a file")
+
+
+@contextmanager
+def _enough_memory(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise OSError(errno.ENOMEM, reason(error), str(path)) from error

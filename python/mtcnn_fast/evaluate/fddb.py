@@ -23,7 +23,7 @@ from mtcnn_fast.evaluate.coverage import Coverage, Matcher
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
 from mtcnn_fast.evaluate.documents import lines
 from mtcnn_fast.evaluate.ellipses import rows
-from mtcnn_fast.evaluate.inputs import FAILURES, aligned, report, tell
+from mtcnn_fast.evaluate.inputs import FAILURES, aligned, check_usable, report, tell
 from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
 from mtcnn_fast.extra import require
 from mtcnn_fast.finding import PassedOver, find
@@ -322,6 +322,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
                 raise FileNotFoundError(next(iter(unread), f"{arguments.images} has no pictures"))
             sizes = dict.fromkeys(ground_truth.names, (_LARGEST_SIDE, _LARGEST_SIDE)) | sizes
         result = evaluate_fddb(detections_of(arguments, problems, notes), ground_truth, sizes)
+        check_usable(arguments.detections, problems, len(result.coverage.missing) < result.coverage.pictures)
     except FAILURES as why:
         error(line_of(why))
     tell(notes)

@@ -104,20 +104,26 @@ def annotations_of(arguments: argparse.Namespace, problems: Problems) -> Iterato
 
 
 def report(problems: Problems, what: str) -> None:
-    """Lists problems on stderr, of `what`, such as "entries of the annotations"."""
-    listed = tell(problems)
+    """Lists problems on stderr, of `what`, such as "entries of the annotations", and counts them."""
+    tell(problems)
     if problems.count:
-        rest = f"; the first {listed} are listed" if listed < problems.count else ""
-        console.complain(f"{problems.count} {what} could not be used{rest}")
+        console.complain(f"{problems.count} {what} could not be used")
 
 
-def tell(notes: Problems) -> int:
-    """Lists them on stderr. Returns how many are listed."""
+def tell(notes: Problems) -> None:
+    """Lists them on stderr, as many as are kept."""
     listed = 0
     for note in notes:
         console.complain(shown(note))
         listed += 1
-    return listed
+    if listed and listed < notes.count:
+        console.complain(f"... and {notes.count - listed} more")
+
+
+def check_usable(detections: str, problems: Problems, found: bool) -> None:
+    """Raises ValueError for detections of which nothing could be used: that is no measurement of a detector."""
+    if problems.count and not found:
+        raise ValueError(f"{detections} has no detections that can be used: {next(iter(problems))}")
 
 
 def aligned(rows: list[list[str]]) -> str:

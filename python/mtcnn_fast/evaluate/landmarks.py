@@ -23,6 +23,7 @@ from mtcnn_fast.evaluate.inputs import (
     add_annotation_arguments,
     aligned,
     annotations_of,
+    check_usable,
     report,
     tell,
 )
@@ -180,6 +181,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         pairs = Pairs(annotations_of(arguments, labels), detections_of(arguments, rows, notes))
         for annotation, found in pairs:
             tally.add(annotation, found)
+        check_usable(arguments.detections, rows, pairs.without_detections < pairs.pictures)
     except FAILURES as reason:
         error(line_of(reason))
     tell(notes)

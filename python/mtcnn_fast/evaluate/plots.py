@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mtcnn_fast.extra import require
+from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,8 +20,13 @@ _DPI = 150
 
 
 def check() -> None:
-    """Raises ImportError if there is no matplotlib."""
-    _figure_module()
+    """Raises ImportError if there is no matplotlib, or a broken one."""
+    try:
+        _figure_module()
+    except ImportError:
+        raise
+    except Exception as error:  # of any type: whatever another version of a package stumbles over
+        raise ImportError(f"matplotlib cannot be imported: {reason(error)}") from error
 
 
 def precision_recall(curves: Mapping[str, Curve], file: BinaryIO) -> None:

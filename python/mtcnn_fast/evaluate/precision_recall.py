@@ -21,6 +21,7 @@ from mtcnn_fast.evaluate.inputs import (
     add_annotation_arguments,
     aligned,
     annotations_of,
+    check_usable,
     report,
     tell,
 )
@@ -186,6 +187,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         for annotation, found in pairs:
             for tally in tallies:
                 tally.add(annotation, found)
+        check_usable(arguments.detections, rows, pairs.without_detections < pairs.pictures)
     except FAILURES as reason:
         error(line_of(reason))
     tell(notes)

@@ -20,7 +20,7 @@ from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.coverage import Coverage, Matcher
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
 from mtcnn_fast.evaluate.documents import content
-from mtcnn_fast.evaluate.inputs import FAILURES, aligned, report, tell
+from mtcnn_fast.evaluate.inputs import FAILURES, aligned, check_usable, report, tell
 from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
 from mtcnn_fast.evaluate.precision_recall import average_precision
 from mtcnn_fast.extra import require
@@ -314,6 +314,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         published = [] if arguments.curves is None else read_published_curves(arguments.curves, refused, notes)
         ground_truth = read_wider_ground_truth(arguments.ground_truth)
         result = evaluate_wider(detections_of(arguments, problems, notes), ground_truth)
+        check_usable(arguments.detections, problems, len(result.coverage.missing) < result.coverage.pictures)
     except FAILURES as why:
         error(line_of(why))
     tell(notes)
