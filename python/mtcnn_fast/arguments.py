@@ -15,7 +15,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the process with status 2."""
-        self.exit(2, f"{self.prog}: error: {message} (options: {self.prog} --help)\n")
+        # What has several lines is about a file, not about the options.
+        options = "" if "\n" in message else f" (options: {self.prog} --help)"
+        self.exit(2, f"{self.prog}: error: {message}{options}\n")
 
 
 class Formatter(argparse.HelpFormatter):

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 
 from mtcnn_fast import __version__
-from mtcnn_fast.arguments import Formatter, Parser, lists_commands
+from mtcnn_fast.arguments import Parser, lists_commands
 from mtcnn_fast.cli import detect, evaluate, info
 from mtcnn_fast.cli.interrupts import STATUS, interruptible
 from mtcnn_fast.console import console
@@ -37,7 +37,7 @@ def _parser() -> Parser:
     lists_commands(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     detect.add_command(commands)
-    train.add_command(commands, Formatter)
+    train.add_command(commands)
     evaluate.add_command(commands)
     info.add_command(commands)
     return parser

@@ -8,11 +8,11 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from mtcnn_fast import MTCNN
 from mtcnn_fast.annotations import Problems
-from mtcnn_fast.arguments import path
+from mtcnn_fast.arguments import Commands, path
 from mtcnn_fast.console import console
 from mtcnn_fast.extra import require
 from mtcnn_fast.train import NETWORKS
@@ -27,14 +27,13 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _MOST_THREADS = 4096
 
 
-def add_command(commands: Any, formatter: type[argparse.HelpFormatter]) -> None:
+def add_command(commands: Commands) -> None:
     """Adds `train` to the commands of an argument parser."""
     parser = commands.add_parser(
         "train",
         help="train the networks on annotated pictures",
         description="Trains networks as a TOML file says (docs/training.md), or goes on where a run was cut off, and "
         "writes the weight file that `detect --weights` takes. Prints one line an epoch.",
-        formatter_class=formatter,
     )
     parser.set_defaults(run=lambda arguments: _train(arguments, parser.error))
     parser.add_argument("network", choices=(*NETWORKS, _ALL), help="which; each needs those before it")
