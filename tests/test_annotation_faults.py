@@ -446,12 +446,14 @@ def test_a_picture_that_comes_twice_is_one(tmp_path: Path) -> None:
     assert (summary(found), len(found[1])) == ([("event/a.jpg", 2, False)], 1)
 
 
-def test_rows_of_several_faces_are_incomplete(tmp_path: Path) -> None:
+def test_rows_of_several_faces_are_one_picture(tmp_path: Path) -> None:
     rows = [f"a.jpg 1 2 3 4 {FIVE}", f"b.jpg 1 2 3 4 {FIVE}", f"a.jpg 5 6 7 8 {FIVE}", f"b.jpg 1 2 3 4 {FIVE}"]
     found = facepoint(tmp_path, *rows)
-    # The other face of a.jpg is not background; b.jpg has but one, twice.
-    expected = [("a.jpg", 1, False), ("b.jpg", 1, True), ("a.jpg", 1, False), ("b.jpg", 1, True)]
-    assert (summary(found), found[1]) == (expected, [])
+    # b.jpg has one face, and comes twice.
+    assert (summary(found), found[1]) == ([("b.jpg", 1, True), ("a.jpg", 2, True), ("b.jpg", 1, True)], [])
+    assert found[0][1].boxes.tolist() == [[1, 3, 2, 4], [5, 7, 6, 8]]
+    found = facepoint(tmp_path, *rows, f"a.jpg 5 4 7 8 {FIVE}")
+    assert (summary(found), len(found[1])) == ([("b.jpg", 1, True), ("b.jpg", 1, True), ("a.jpg", 2, False)], 1)
 
 
 BAD_NAMES = ("x\0.jpg", "x" * 300 + ".jpg", "a/" * 3000 + "x.jpg", "s/..", "..")

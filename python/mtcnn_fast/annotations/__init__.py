@@ -53,8 +53,8 @@ def read(
 
     A label that cannot be used leaves its picture incomplete; a mark or landmarks that cannot be used do not cost the
     box. A picture that comes twice is one: the faces of all its places are taken, once if they are the same, and where
-    they differ it is told, and incomplete; but each row of "facepoint" is an annotation of its own. For this all names
-    are read first, and are in memory.
+    they differ it is told, and incomplete. Of "facepoint", where each face has a row, the rows of one picture are one
+    picture, and rows that are the same are each a picture. For this all names are read first, and are in memory.
 
     Raises ValueError for an empty path, for a format that is not known or does not fit the file, and for a line of
     `only` that selects several pictures; OSError for a file that cannot be read.
@@ -92,17 +92,20 @@ def _read(
     noted = Problems(limit=1) if problems is None else problems
     with _naming(path):
         parts = _READERS[format](path, images)
-        # Names in a folder are distinct, and a list of "facepoint" has one for each row.
+        # Names in a folder are distinct; of "facepoint" they need not be.
         known = Counter() if format in ("backgrounds", "facepoint") and only is None else names(parts)
     wanted: Wanted = _all
     if only is not None:
         with _naming(only):
             listed = Listed(only, known, noted)
         wanted = listed.chosen.__contains__
-    times = {name: count for name, count in known.items() if count > 1 and format != "facepoint"}
-    del known
     with _naming(path):
-        yield from gathered(parts(Reading(noted, wanted, passed_over)), times, noted)
+        if format == "facepoint":  # a row for each face is its way
+            times, told = facepoint.several(path), None
+        else:
+            times, told = Counter({name: count for name, count in known.items() if count > 1}), noted
+        del known
+        yield from gathered(parts(Reading(noted, wanted, passed_over)), times, told)
     if only is not None:
         listed.tell_missing(noted)
     if problems is None and noted.count:

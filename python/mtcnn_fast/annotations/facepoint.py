@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,11 +33,25 @@ _PATH = re.compile(r".*?\.[A-Za-z]\w*(?=\s|$)")
 def read(path: Path, images: Path | None) -> Parts:
     """One face a row: the picture's path, `x1 x2 y1 y2`, and left eye, right eye, nose, mouth corners as `x y`.
 
-    Each row is an annotation of its own. Where a picture has rows of several faces, none of them has all its labels:
-    they are incomplete.
+    A picture with several faces has several rows.
     """
     folder = picture_folder(images, path.parent)
     return lambda reading: _parts(path, folder, reading)
+
+
+def several(path: Path) -> Counter[str]:
+    """The pictures with rows of different faces, and how many rows each has."""
+    first: dict[str, int] = {}
+    counts: Counter[str] = Counter()
+    differing = set()
+    for _, line in lines(path):
+        with suppress(ValueError):
+            text, fields = split(line)
+            name, row = picture_name(text), hash(tuple(fields))
+            counts[name] += 1
+            if first.setdefault(name, row) != row:
+                differing.add(name)
+    return Counter({name: counts[name] for name in differing})
 
 
 def is_row(line: str) -> bool:
@@ -60,22 +75,7 @@ def split(line: str) -> tuple[str, list[str]]:
     raise ValueError(f"{shown(line)} has no path of a picture, with {_NUMBERS} numbers after it")
 
 
-def _with_several_faces(path: Path) -> frozenset[str]:
-    """The pictures that have rows of different faces."""
-    rows: dict[str, int] = {}
-    several = set()
-    for _, line in lines(path):
-        with suppress(ValueError):
-            text, fields = split(line)
-            name = picture_name(text)
-            row = hash(tuple(fields))
-            if rows.setdefault(name, row) != row:
-                several.add(name)
-    return frozenset(several)
-
-
 def _parts(path: Path, folder: Path, reading: Reading) -> Iterator[Part]:
-    several = _with_several_faces(path)
     for number, line in lines(path):
         try:
             text, fields = split(line)
@@ -84,10 +84,7 @@ def _parts(path: Path, folder: Path, reading: Reading) -> Iterator[Part]:
             reading.problems.add(path, str(error), number)
             continue
         if reading.wanted(name):
-            faces = _faces(fields, path, number, reading.problems)
-            if name in several:
-                faces.lose()
-            yield Part(name, folder / name, faces, path, number)
+            yield Part(name, folder / name, _faces(fields, path, number, reading.problems), path, number)
 
 
 def _faces(fields: list[str], path: Path, line: int, problems: Problems) -> Faces:

@@ -24,10 +24,10 @@ def names(parts: Parts) -> Counter[str]:
     return found
 
 
-def gathered(parts: Iterator[Part], times: Mapping[str, int], problems: Problems) -> Iterator[Annotation]:
+def gathered(parts: Iterator[Part], times: Mapping[str, int], problems: Problems | None) -> Iterator[Annotation]:
     """The pictures, where the last part of each comes.
 
-    times: how often those come that come several times. problems: is told of them.
+    times: how often those come that are to be gathered. problems: is told of them; None: they may come several times.
     """
     begun: dict[str, Part] = {}
     left = dict(times)
@@ -46,8 +46,11 @@ def gathered(parts: Iterator[Part], times: Mapping[str, int], problems: Problems
         yield part.faces.annotation(part.name, part.path)
 
 
-def _merge(first: Part, part: Part, problems: Problems) -> None:
-    if first.faces.merge(part.faces):
+def _merge(first: Part, part: Part, problems: Problems | None) -> None:
+    same = first.faces.merge(part.faces)
+    if problems is None:
+        return
+    if same:
         problems.add(part.file, f"{shown(part.name)} comes again, with the same faces: they are taken once", part.line)
     else:
         # Whether these are further faces or others' idea of the same ones, nothing tells.
