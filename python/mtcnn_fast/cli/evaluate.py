@@ -74,6 +74,6 @@ def _annotated(arguments: argparse.Namespace) -> searching.Items:
         labels = Problems()
         for annotation in annotations_of(arguments, labels):
             yield Item(annotation.name, str(annotation.path), annotation.name)
-        report_problems(labels, "rows or files of the annotations")
+        report_problems(labels, "entries of the annotations")
 
     return items
