@@ -126,6 +126,20 @@ def test_several_images_of_other_kinds(finder: MTCNN, astronaut: Pixels) -> None
     follow(finder, "list(images)", images=several)
     refused(finder.detect_batch, iter([astronaut]), "list(images)")
     follow(finder, "list(images)", images=iter([astronaut]))
+    refused(finder.detect_batch, {1: astronaut}.values(), "list(images)")
+    follow(finder, "list(images)", images={1: astronaut}.values())
+
+
+def test_pixels_in_lists(finder: MTCNN, astronaut: Pixels) -> None:
+    image = astronaut.tolist()
+    for call in (finder.detect, lambda image: finder.detect_batch([image])):
+        refused(call, image, "numpy.asarray(image)")
+    refused(finder.detect, np.asarray(image), "image.astype(numpy.uint8)")
+    follow(finder, "numpy.asarray(image).astype(numpy.uint8)", image=image)
+    # What takes several images has no use for several of several.
+    with pytest.raises(TypeError, match=r"^image 0 is a list; ") as error:
+        finder.detect_batch([[astronaut]])
+    assert "detect_batch" not in str(error.value)
 
 
 TENSORS = [
@@ -179,6 +193,9 @@ def test_what_can_be_an_array(finder: MTCNN, astronaut: Pixels) -> None:
 
     refused(finder.detect, Wrapped(), "numpy.asarray(image)")
     follow(finder, "numpy.asarray(image)", image=Wrapped())
+    refused(finder.detect_batch, Wrapped(), "numpy.asarray(images)")
+    refused(finder.detect, memoryview(astronaut), "numpy.asarray(image)")
+    follow(finder, "numpy.asarray(image)", image=memoryview(astronaut))
 
 
 # --- PIL --------------------------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ BAD = [
     (np.ma.array(zeros(40, 40, 3), mask=True), TypeError, ["masked array", ".filled(0)"]),
     (zeros(40, 40, 3, dtype=[("r", U8)]), TypeError, ["[('r', 'u1')]"]),
     (7, TypeError, ["int"]),
-    ([[1, 2], [3, 4]], TypeError, ["list", "detect_batch"]),
+    ([[1, 2], [3, 4]], TypeError, ["list", "numpy.asarray(image)"]),
     (memoryview(b"1234"), TypeError, ["memoryview"]),
     (np.uint8(3), TypeError, ["numpy.uint8"]),
     (Image.new("P", (40, 40)), ValueError, ["'P'", 'convert("RGB")']),
@@ -233,6 +233,17 @@ def test_subclasses_of_arrays(detector: MTCNN, face: NDArray[np.uint8], kind: ty
     assert detector.detect(image) == detector.detect_batch([image])[0] == detector.detect(gray)
     faces = detector.detect(gray)
     np.testing.assert_array_equal(draw(image, faces), draw(gray, faces))
+
+
+class _Raises:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise KeyError("shape")
+
+
+def test_a_shape_that_raises(detector: MTCNN) -> None:
+    with pytest.raises(TypeError, match=r"^image is a .*_Raises; wanted"):
+        detector(_Raises())
 
 
 # --- Damaged files ----------------------------------------------------------------------------------------------------

@@ -62,12 +62,19 @@ def refusal_of_object(image: object, name: str, wanted: str) -> TypeError:
     if image is None:
         return TypeError(f"{name} is None, which is what cv2.imread gives for a file that it cannot read; {wanted}")
     if isinstance(image, list | tuple):
-        hint = "; detect_batch takes several images"
-    elif hasattr(image, "__array__") or hasattr(image, "__array_interface__"):
+        hint = _list_hint(image, name)
+    elif can_be_an_array(image):
         hint = "; try numpy.asarray(image)"
     else:
         hint = file_hint(image)
     return TypeError(f"{name} is {article(type(image))}; {wanted}{hint}")
+
+
+def can_be_an_array(values: object) -> bool:
+    """Whether it is no array, but says how it becomes NumPy's."""
+    if isinstance(values, memoryview):
+        return values.ndim > 1  # one of a single axis is a file's content
+    return hasattr(values, "__array__") or hasattr(values, "__array_interface__")
 
 
 def file_hint(source: object) -> str:
@@ -93,6 +100,16 @@ def pil_hint(image: Any) -> str:
     # Pillow warns where a palette with an alpha for each color is converted to RGB.
     to = "RGBA" if isinstance(image.info.get("transparency"), bytes) else "RGB"
     return f'; image.convert("{to}") makes one of it'
+
+
+def _list_hint(image: list[Any] | tuple[Any, ...], name: str) -> str:
+    inner: Any = image
+    while isinstance(inner, list | tuple) and inner:
+        inner = inner[0]
+    if isinstance(inner, int | float) and isinstance(image[0], list | tuple):
+        return "; lists of pixels become an array by numpy.asarray(image)"
+    # Of one image in a list of several it would be no advice.
+    return "; detect_batch takes several images" if name == "image" else ""
 
 
 def _array_hint(found: Found) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from mtcnn_fast import _core
-from mtcnn_fast.advice import file_hint
+from mtcnn_fast.advice import can_be_an_array, file_hint
 from mtcnn_fast.checks import described, each, flag, floats, integer, named, number, text
 from mtcnn_fast.detections import Detections, Face
 from mtcnn_fast.device import DeviceDetections, batch_device_pixels, device_pixels, stream_address
@@ -305,8 +305,14 @@ class MTCNN:
         if isinstance(images, list | tuple):
             return [self._view(image, f"image {i}", stream) for i, image in enumerate(images)]
         if not is_exported(images) and not isinstance(images, np.ndarray):
-            hint = "; detect takes one image" if is_pil(images) else file_hint(images)
-            hint = "; try list(images)" if isinstance(images, Iterator) and not hint else hint
+            if is_pil(images):
+                hint = "; detect takes one image"
+            elif can_be_an_array(images):
+                hint = "; try numpy.asarray(images)"
+            else:
+                hint = file_hint(images)
+            if not hint and isinstance(images, Iterable) and not isinstance(images, Mapping):
+                hint = "; try list(images)"
             raise TypeError(f"images is {described(images)}; wanted a list, a tuple or a 4-D uint8 array{hint}")
         if is_exported(images) and not is_on_host(images, "images"):
             return batch_device_pixels(self._core, images, self._channel_order, stream)
@@ -355,9 +361,12 @@ def _selection(max_faces: object, clip: object) -> tuple[int, bool]:
 
 
 def _dimensions(image: object) -> int:
-    shape = getattr(image, "shape", None)
+    try:
+        shape = getattr(image, "shape", None)
+        interface = None if shape is not None else getattr(image, "__cuda_array_interface__", None)
+    except Exception:  # told, with the image's name, by `detect`
+        return 0
     if shape is None:
-        interface = getattr(image, "__cuda_array_interface__", None)
         shape = interface.get("shape") if isinstance(interface, dict) else None
     return len(shape) if isinstance(shape, tuple) else 0
 
