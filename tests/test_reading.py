@@ -62,6 +62,8 @@ def test_every_source_gives_the_same(astronaut_path: Path, tmp_path: Path) -> No
         (None, TypeError, "source is None"),
         (3, TypeError, "wanted a path, bytes, or a file"),
         (io.StringIO("text"), TypeError, "opened for reading bytes"),
+        (io.TextIOWrapper(io.BytesIO(b"\xff\xd8")), TypeError, "opened for reading bytes"),
+        (np.zeros((4, 4, 3), np.uint8), TypeError, "wanted a path, bytes, or a file"),
         (b"", OSError, "the file is empty"),
         (b"no picture", OSError, "not a picture that Pillow can decode"),
         (b"\0\0\0\x18ftypheic" + bytes(100), OSError, r"not a picture|cannot be decoded"),
@@ -75,6 +77,12 @@ def test_every_source_gives_the_same(astronaut_path: Path, tmp_path: Path) -> No
 def test_what_is_no_picture(source: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         read(source)
+
+
+@pytest.mark.parametrize("page", [-1, 1, 100])
+def test_a_page_that_there_is_not(picture: Image.Image, page: int) -> None:
+    with pytest.raises(IndexError, match=f"page is {page}; "):
+        read(written(picture, "PNG"), page)
 
 
 def test_heic_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

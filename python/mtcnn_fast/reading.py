@@ -86,6 +86,8 @@ def read(source: Source, page: int | None = None) -> NDArray[np.uint8]:
     source, ImportError without Pillow (extra `cli`).
     """
     number = 0 if page is None else integer("page", page)
+    if number < 0:
+        raise IndexError(f"page is {number}; wanted 0 or more")
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the picture"
     try:
         found = next(_pages(source, number), None)
@@ -330,7 +332,7 @@ def _opened(source: Source) -> Iterator[BinaryIO]:
     """A file to read and to go to and fro in."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
-    elif source == STANDARD_INPUT:
+    elif isinstance(source, str) and source == STANDARD_INPUT:
         if sys.stdin is None:
             raise OSError("stdin is closed")
         yield _whole(sys.stdin.buffer)
@@ -351,7 +353,11 @@ def _opened(source: Source) -> Iterator[BinaryIO]:
 
 
 def _whole(stream: BinaryIO) -> BinaryIO:
-    content = stream.read(_MOST_OF_A_PIPE + 1)
+    content: object
+    try:
+        content = stream.read(_MOST_OF_A_PIPE + 1)
+    except UnicodeDecodeError:  # of a file opened for reading text
+        content = ""
     if not isinstance(content, bytes):
         raise TypeError(f"source gives {type(content).__name__}; wanted a file opened for reading bytes ('rb')")
     if len(content) > _MOST_OF_A_PIPE:
