@@ -187,7 +187,8 @@ def test_an_interrupt_spares_an_earlier_file(
     assert detect(pictures, "--json", path) == 130
     assert path.read_text() == "[]\n"
     assert len((tmp_path / "a.json.part").read_text().splitlines()) == 50
-    assert f"what this one has found is in {path}.part" in capsys.readouterr().err
+    told = f"{path} is an earlier run's; what this one has found is in {path}.part (--resume goes on)"
+    assert told in capsys.readouterr().err
     monkeypatch.undo()
     assert detect(pictures, "--json", path, "--resume") == 0
     assert len(records(path)) == 400
@@ -280,6 +281,185 @@ def test_other_settings_and_pictures_are_refused(
     with pytest.raises(SystemExit):
         detect(pictures, "--resume")
     assert "--json FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_a_run_of_first_pages_is_whole(
+    pictures: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [pictures / "002.tif", "--pages", "first", "--json", tmp_path / name]
+    assert detect(*arguments) == 0
+    before = (tmp_path / name).read_bytes()
+    capsys.readouterr()
+    assert detect(*arguments, "--resume") == 0
+    assert capsys.readouterr().err.startswith("1 picture, 1 face, 1 from an earlier run, ")
+    assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]',
+        '{"images": []}',
+        '{"image": "a.png", "boxes": []}\n{"image": "b',
+        '{"path": "a.png", "faces": [], "pages": "2"}',
+        '{"path": "a.png", "faces": [], "page": null}\n',
+        '{"path": "a.png", "faces": []}',
+        "[" * 5000,
+    ],
+)
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_a_file_of_another_tool_is_left_alone(
+    pictures: Path, tmp_path: Path, name: str, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SystemExit) as exited:
+        detect(pictures / "000.png", "--json", tmp_path / name, "--resume")
+    assert exited.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert (tmp_path / name).read_text().rstrip("\n") == content.rstrip("\n")
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_machine_that_went_down_leaves_zeros(pictures: Path, whole: Path, tmp_path: Path) -> None:
+    detect(pictures, "--json", tmp_path / "a.jsonl")
+    content = (tmp_path / "a.jsonl").read_bytes()
+    cut = content.index(b"\n", 5000) + 1
+    for left in (content[:cut], content[: cut + 15], content[: cut - 1]):
+        (tmp_path / "a.jsonl").write_bytes(left + bytes(100) if left.endswith((b"\n", b"p")) else left)
+        assert detect(pictures, "--json", tmp_path / "a.jsonl", "--resume") == 0
+        assert (tmp_path / "a.jsonl").read_bytes() == content
+
+
+def test_settings_are_compared_before_anything_is_written(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "broken.png").write_bytes(b"away")
+    arguments = [pictures / "000.png", pictures / "broken.png", "--json", tmp_path / "a.json"]
+    assert detect(*arguments) == 1
+    before = sorted(os.listdir(tmp_path))  # noqa: PTH208
+    with pytest.raises(SystemExit):
+        detect(*arguments, "--resume", "--min-face-size", 30)
+    assert "other settings: min_face_size" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == before  # noqa: PTH208
+
+
+def test_what_an_earlier_run_tried_again_is_not_taken_for_this_ones(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, retried = tmp_path / "a.jsonl", tmp_path / "a.jsonl.retried"
+    picture = str(pictures / "000.png")
+    for number, name in ((1, "other.png"), (9, picture), (0, picture)):
+        path.unlink(missing_ok=True)
+        assert detect(picture, "--json", path) == 0
+        before = path.read_bytes()
+        retried.write_text(json.dumps([number, {"path": name, "faces": []}]) + "\n")
+        with pytest.raises(SystemExit):
+            detect(picture, "--json", path, "--resume")
+        assert "is of other pictures" in capsys.readouterr().err
+        assert path.read_bytes() == before
+    for damaged in ("[", "{}", "[1, 2]", '["a", {"path": "x", "faces": []}]', "[1, {}]", "[" * 5000):
+        retried.write_text(damaged + "\n")
+        with pytest.raises(SystemExit):
+            detect(picture, "--json", path, "--resume")
+        assert "a.jsonl.retried:1: not a line that this command has written" in capsys.readouterr().err
+        assert path.read_bytes() == before
+    # A new run replaces the file, and what belonged to it.
+    assert detect(picture, "--json", path) == 0
+    assert not retried.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links")
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_a_file_that_is_a_link(pictures: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "real").mkdir()
+    link, target = tmp_path / name, tmp_path / "real" / name
+    link.symlink_to(target)
+    for _ in range(2):
+        assert detect(pictures / "000.png", "--json", link) == 0
+        assert link.is_symlink()
+        assert len(records(target)) == 1
+        target.chmod(0o600)
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_two_runs_never_write_one_file(
+    pictures: Path, whole: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with started(*[pictures] * 10, "--json", tmp_path / name) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for more in ([], ["--resume"]):
+            with pytest.raises(SystemExit):
+                detect(pictures, "--json", tmp_path / name, *more)
+            assert f"another run is writing {tmp_path / name}" in capsys.readouterr().err
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert records(tmp_path / name) == records(whole) * 10
+
+
+def test_options_that_would_count_for_nothing(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options: list[list[str]] = [["--json", "-", "--resume"], ["--json", os.devnull, "--resume"], ["--format", "jsonl"]]
+    for arguments in options:
+        with pytest.raises(SystemExit) as exited:
+            detect(pictures, *arguments)
+        assert exited.value.code == 2
+        assert arguments[-1 if "--resume" in arguments else 0] in capsys.readouterr().err
+
+
+def test_a_name_that_is_too_long_costs_nothing_else(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "x" * 300 + ".jpg"
+    (tmp_path / "a.json").write_text("[]\n")
+    assert detect(name, pictures / "000.png", "--json", tmp_path / "a.json", "--draw", tmp_path / "drawn") == 1
+    assert f"{name}: File name too long" in capsys.readouterr().err
+    assert ["error" in record for record in records(tmp_path / "a.json")] == [True, False]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links")
+def test_pictures_that_links_lead_to_are_not_drawn_over(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "face.png").symlink_to(data / "face.png")
+    for _ in range(2):
+        assert detect(tmp_path / "linked", "--draw", data) == 0
+    after = {path.name: path.read_bytes() for path in data.iterdir()}
+    assert sorted(after.keys() - before.keys()) == ["face-2.png"]
+    assert {name: after[name] for name in before} == before
+
+
+def test_whatever_a_drawing_raises_costs_no_faces(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise SystemError("tile cannot extend outside image")
+
+    monkeypatch.setattr("mtcnn_fast.drawings.draw", fail)
+    assert detect(pictures / "000.png", "--draw", tmp_path / "drawn", "--json", tmp_path / "a.json") == 1
+    assert "000.png: not drawn: tile cannot extend outside image" in capsys.readouterr().err
+    assert len(records(tmp_path / "a.json")[0]["faces"]) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have shorter paths")
+def test_drawings_of_nested_folders(
+    tmp_path: Path, astronaut_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    below = "d/" * 1200
+    for name in ("d/" * number for number in range(1, 1201)):
+        Path("in", name).mkdir(parents=True)
+    shutil.copy(astronaut_path, f"in/{below}a.jpg")
+    try:
+        assert detect("in", "--draw", "in/drawn") == 0
+        assert Path("in/drawn", below, "a.jpg").exists()
+    finally:
+        subprocess.run(["rm", "-rf", "in"], check=True)
 
 
 def test_a_picture_is_never_replaced(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -470,6 +650,25 @@ def test_a_full_disk_keeps_what_was_written(
     assert len(records(tmp_path / "a.jsonl")) == 69
     monkeypatch.undo()
     assert detect(pictures, "--json", tmp_path / "a.jsonl", "--resume") == 0
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_what_ends_the_last_write_tells_where_the_results_are(
+    pictures: Path,
+    tmp_path: Path,
+    error: BaseException,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(results, "_write_document", fail)
+    assert detect(pictures, "--json", tmp_path / "a.json") == (1 if isinstance(error, OSError) else 130)
+    assert f"what this one has found is in {tmp_path}/a.json.part (--resume goes on)" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert detect(pictures, "--json", tmp_path / "a.json", "--resume") == 0
+    assert "400 from an earlier run" in capsys.readouterr().err
 
 
 def test_a_document_of_any_layout_is_gone_on_with(pictures: Path, whole: Path, tmp_path: Path) -> None:

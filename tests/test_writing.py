@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mtcnn_fast.console import Console, shown
-from mtcnn_fast.writing import JSON, PNG, check_destination, check_folder, line_of, replacing, write_whole
+from mtcnn_fast.writing import JSON, PNG, check_destination, check_folder, claim, line_of, replacing, write_whole
 
 FULL = Path("/dev/full")
 
@@ -91,6 +91,7 @@ def test_destinations(tmp_path: Path) -> None:
             check_destination(tmp_path / name, begins)
     with pytest.raises(FileExistsError, match="what the command reads"):
         check_destination(tmp_path / "old.json", JSON, inputs=[f"{tmp_path}/./old.json"])
+    check_destination(tmp_path / "old.json", JSON, inputs=["x" * 5000, "a\0b"])
     assert sorted(os.listdir(tmp_path)) == ["a.jpg", "empty", "old.json", "old.png"]  # noqa: PTH208
 
 
@@ -98,9 +99,20 @@ def test_folders(tmp_path: Path) -> None:
     assert check_folder(tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").touch()
     for name in ("file", "file/sub"):
-        with pytest.raises(OSError, match=r"exists|directory") as raised:
+        with pytest.raises(NotADirectoryError) as raised:
             check_folder(tmp_path / name)
-        assert line_of(raised.value).startswith(f"{tmp_path}/{name}: ")
+        assert line_of(raised.value) == f"{tmp_path}/file is no folder"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
+def test_a_file_is_claimed_once(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("ab") as first, (tmp_path / "a").open("rb") as second:
+        with claim(first, "a"):
+            for _ in range(2):
+                with pytest.raises(FileExistsError, match="another run is writing a"):
+                    claim(second, "a")
+                first.close()
+        claim(second, "a").close()
 
 
 def test_lines_of_exceptions() -> None:

@@ -131,7 +131,7 @@ def detect_files(
         elif drawings is not None:
             try:
                 drawing = _draw(drawings, outcome, item)
-            except (MemoryError, OSError, ValueError) as error:
+            except Exception as error:  # encoders raise what they like
                 tally.not_drawn += 1
                 complain(name, f"not drawn: {line_of(error)}")
         if outcome.picture is not None and outcome.picture.damage is not None:
@@ -187,6 +187,7 @@ def detect_to_file(
         "jsonl",
         settings_of(detector, max_faces=max_faces, clip=False, pages="first"),
         resume=True,
+        first_page_only=True,
         to_do_again=to_do_again(None),
     )
     complete = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mtcnn_fast.drawing import draw
 from mtcnn_fast.extra import require
-from mtcnn_fast.writing import check_folder, naming, replacing
+from mtcnn_fast.writing import check_folder, is_folder, make_folder, naming, replacing
 
 if TYPE_CHECKING:
     from mtcnn_fast.detections import Detections
@@ -32,21 +32,26 @@ class Drawings:
         self.folder = check_folder(folder)
         place = os.path.realpath(folder)
         read = [Path(os.path.realpath(argument)) for argument in arguments]
-        self._files = {str(path) for path in read if not path.is_dir()}
+        folders = {path for path in read if is_folder(path)}
+        self._files = {str(path) for path in read if path not in folders}
         # A folder for drawings below one that is searched is left out of the search.
-        self._searched = [path for path in read if path.is_dir() and path not in Path(place).parents]
+        self._searched = [path for path in folders if path not in Path(place).parents]
         # Hashes, a fifth of the paths' memory.
         self._taken: set[int] = set()
+
+    def spare(self, paths: Iterable[str]) -> None:
+        """Notes the pictures that will be read: those that links lead to may be where drawings go."""
+        if not any(self.folder.iterdir()):
+            return
+        below = os.path.realpath(self.folder) + os.sep
+        self._files.update(real for path in paths if (real := os.path.realpath(path)).startswith(below))
 
     def write(self, picture: Picture, faces: Detections, below: str) -> str:
         """Writes the drawing of a picture at `below` under its argument; the path. Raises OSError that names it."""
         path = self._choose(Path(below), picture.page if picture.pages > 1 else None)
         image = require("PIL.Image", "writing pictures")
         with naming(path):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except FileExistsError as error:
-                raise NotADirectoryError(f"{error.filename} is no folder") from error
+            make_folder(path.parent)
         kind = image.registered_extensions()[path.suffix.lower()]
         with replacing(path) as file:
             image.fromarray(draw(picture.pixels, faces)).save(file, format=kind, quality=_QUALITY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 # Names that begin so are what macOS keeps beside a file, and that folder is where its archives keep them.
@@ -80,7 +81,10 @@ def find(
 
     leave_out: a folder that is not searched, where a command writes. report: is told of folders that cannot be read.
     """
-    left_out = None if leave_out is None else os.path.realpath(leave_out)
+    left_out = None
+    if leave_out is not None:
+        with suppress(OSError):
+            left_out = _place(leave_out)
     for argument in arguments:
         if not os.path.isdir(argument):  # a Path would make one slash of two, as a URL has them
             yield Found(argument, os.path.basename(argument))
@@ -88,14 +92,22 @@ def find(
         yield from _search(argument, frozenset(suffixes), left_out, report, passed_over)
 
 
-# A chain of the folders above one, each by device and number.
-_Above = tuple[tuple[int, int], "_Above | None"]
+# Of a folder: device and number. Paths, made real, would take the cube of the depth of nested folders.
+_Place = tuple[int, int]
+
+# A chain of the folders above one.
+_Above = tuple[_Place, "_Above | None"]
+
+
+def _place(folder: str) -> _Place:
+    itself = os.stat(folder)
+    return itself.st_dev, itself.st_ino
 
 
 def _search(
     root: str,
     suffixes: frozenset[str],
-    left_out: str | None,
+    left_out: _Place | None,
     report: Callable[[OSError], object],
     passed_over: PassedOver,
 ) -> Iterator[Found]:
@@ -104,8 +116,9 @@ def _search(
     while waiting:
         below, folder, above = waiting.pop()
         try:
-            itself = os.stat(folder)
-            place = (itself.st_dev, itself.st_ino)
+            place = _place(folder)
+            if below and place == left_out:
+                continue
             if _leads_back(place, above):
                 passed_over.add("looping (links to a folder above)")
                 continue
@@ -116,9 +129,7 @@ def _search(
         for name in files:
             yield Found(os.path.join(folder, name), f"{below}{name}")
         for name in reversed(folders):
-            inner = os.path.join(folder, name)
-            if left_out is None or os.path.realpath(inner) != left_out:
-                waiting.append((f"{below}{name}/", inner, (place, above)))
+            waiting.append((f"{below}{name}/", os.path.join(folder, name), (place, above)))
 
 
 def _contents(folder: str, suffixes: frozenset[str], passed_over: PassedOver) -> tuple[list[str], list[str]]:
@@ -147,7 +158,7 @@ def _asks(question: Callable[[], bool]) -> bool:
         return False
 
 
-def _leads_back(place: tuple[int, int], above: _Above | None) -> bool:
+def _leads_back(place: _Place, above: _Above | None) -> bool:
     while above is not None:
         if above[0] == place:
             return True

@@ -7,6 +7,7 @@ where the decoder had to make something up, `"drawing"` where a drawing was writ
 While a run lasts, records go to a file of lines: FILE itself for JSON lines, unless an earlier FILE is there, else
 FILE.part. What failed and is tried again goes to that file's `.retried`, which is merged in at the end or by the next
 run. The settings of the run are beside the lines, in `.settings`. Whatever ends the run, each record is in one of them.
+Where FILE is a link, all of them are beside the file that it leads to. The lines are locked: one run at a time.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from mtcnn_fast.streaming import Outcome
-from mtcnn_fast.writing import naming, replacing, settle, write_whole
+from mtcnn_fast.writing import claim, keep_permissions, naming, replacing, settle, write_whole
 
 T = TypeVar("T")
 
@@ -33,6 +34,9 @@ _NUMBER = " number"
 
 # A process that is killed loses nothing that was written; a machine that goes down, at most what came since.
 _SECONDS_BETWEEN_SETTLING = 5.0
+
+# What a record begins with, here and in files of older versions.
+_BEGINNINGS = (b'{"path": "', b'{"name": "')
 
 
 def record_of(outcome: Outcome[Any], path: str, drawing: str | None = None) -> Record:
@@ -82,10 +86,11 @@ class File(Generic[T]):
     """Results in a regular file.
 
     settings: all that results depend on, in JSON's types. resume: go on with what an earlier run has written, if there
-    is any. to_do_again: of the records of a picture, whether it is searched again.
+    is any. first_page_only: whether records of one page are all of a picture's. to_do_again: of the records of a
+    picture, whether it is searched again.
 
-    Raises OSError that names the file, ValueError for an earlier run of other settings or a damaged file, and
-    FileExistsError for lines of a run that was cut off, without resume.
+    Raises OSError that names the file, or says that another run is writing it, ValueError for an earlier run of other
+    settings or a damaged file, and FileExistsError for lines of a run that was cut off, without resume.
     """
 
     def __init__(
@@ -95,16 +100,23 @@ class File(Generic[T]):
         settings: Record,
         *,
         resume: bool = False,
+        first_page_only: bool = False,
         to_do_again: Callable[[list[Record]], bool],
     ) -> None:
-        self.file = file
+        self.file = file = Path(os.path.realpath(file)) if file.is_symlink() else file
         self._document = kind == "json"
+        self._first_page_only = first_page_only
         self._to_do_again = to_do_again
-        part = file.with_name(file.name + ".part")
+        part = _beside(file, ".part")
+        for place in (file, part):
+            with suppress(FileNotFoundError), place.open("rb") as opened:
+                claim(opened, file).close()
+        # As they will be read back: tuples become lists.
+        settings = json.loads(json.dumps(settings))
         self._keeps_earlier = _has_content(file)
         self._begun = False
         if resume:
-            self._lines = self._left_by_an_earlier_run(part)
+            self._lines = self._left_by_an_earlier_run(part, settings)
         elif _has_content(part):
             raise FileExistsError(
                 f"{part} is there, of a run that was cut off: --resume goes on with it; remove it to start anew"
@@ -112,23 +124,22 @@ class File(Generic[T]):
         else:
             self._lines = part if self._document or self._keeps_earlier else file
         self._retried = _beside(self._lines, ".retried")
-        # As they will be read back: tuples become lists.
-        settings = json.loads(json.dumps(settings))
         if self._begun:
-            _merge(self._lines, self._retried)
-            _cut(self._lines, _parsed)
-            # A finished document keeps no settings, and needs none if nothing is to be added.
-            self._without_settings = not _beside(self._lines, ".settings").exists()
-            if not self._without_settings:
-                self._check_settings(settings)
-        else:
-            self._without_settings = False
-            for old in (self._lines, self._retried):
-                old.unlink(missing_ok=True)
-            write_whole(_beside(self._lines, ".settings"), json.dumps(settings, indent=1).encode() + b"\n")
+            self._merge()
+            self._cut(self._lines, _parsed, _BEGINNINGS)
+        # A finished document keeps no settings, and needs none if nothing is to be added.
+        self._without_settings = self._begun and not _beside(self._lines, ".settings").exists()
         self._out = self._lines.open("ab")
+        self._claim = claim(self._out, file)
         self._again: BinaryIO | None = None
         self._settled = time.monotonic()
+        if not self._begun:
+            self._begin(settings)
+
+    @property
+    def lines(self) -> Path:
+        """Where the records are until the run has ended."""
+        return self._lines
 
     def remaining(
         self, files: Iterable[tuple[str, T]], done: Callable[[list[Record]], object]
@@ -175,16 +186,24 @@ class File(Generic[T]):
 
         Returns where the results are: not in `file`, if the run was cut off and an earlier one's are there.
         """
+        with self._claim:
+            return self._close(complete, all_well)
+
+    def _close(self, complete: bool, all_well: bool) -> Path:
         for out in filter(None, (self._out, self._again)):
             with naming(self.file), out:
                 settle(out)
-        _merge(self._lines, self._retried)
+        self._merge()
         if self._lines == self.file or (self._keeps_earlier and not complete):
             return self._lines
         if self._document:
             _write_document(self._lines, self.file)
             self._lines.unlink()
         else:
+            if self._keeps_earlier:
+                keep_permissions(self.file, self._lines)
+            # Those of the file that is replaced are of its pictures.
+            _beside(self.file, ".retried").unlink(missing_ok=True)
             self._lines.replace(self.file)
         settings, kept = _beside(self._lines, ".settings"), _beside(self.file, ".settings")
         if settings.exists():
@@ -193,34 +212,83 @@ class File(Generic[T]):
             kept.unlink(missing_ok=True)
         return self.file
 
-    def _left_by_an_earlier_run(self, part: Path) -> Path:
+    def _begin(self, settings: Record) -> None:
+        try:
+            self._out.truncate(0)
+            self._retried.unlink(missing_ok=True)
+            write_whole(_beside(self._lines, ".settings"), json.dumps(settings, indent=1).encode() + b"\n")
+        except OSError:
+            self._claim.close()
+            self._out.close()
+            self._lines.unlink()
+            raise
+
+    def _left_by_an_earlier_run(self, part: Path, settings: Record) -> Path:
         self._begun = True
         if part.exists():
+            _check_settings(part, settings)
             return part
         if not self._keeps_earlier:
             self._begun = False
             return part if self._document else self.file
+        _check_settings(self.file, settings)
         if not self._document:
             return self.file
         _write_lines(self.file, part)
-        settings = _beside(self.file, ".settings")
-        if settings.exists():
-            write_whole(_beside(part, ".settings"), settings.read_bytes())
+        earlier = _beside(self.file, ".settings")
+        if earlier.exists():
+            write_whole(_beside(part, ".settings"), earlier.read_bytes())
         # The lines begin with all that the file has.
         self._keeps_earlier = False
         return part
 
-    def _check_settings(self, settings: Record) -> None:
-        path = _beside(self._lines, ".settings")
-        try:
-            earlier = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-        differing = [key for key in settings if not isinstance(earlier, dict) or earlier.get(key) != settings[key]]
-        if differing:
-            raise ValueError(
-                f"{self.file} was begun with other settings: {', '.join(differing)}; remove it, or name another file"
-            )
+    def _ends(self, record: Record) -> bool:
+        """Whether a record is the last of its picture's."""
+        return self._first_page_only or "error" in record or record.get("page", 0) == record.get("pages", 1) - 1
+
+    def _cut(self, lines: Path, parse: Parse, beginnings: Sequence[bytes]) -> None:
+        """Cuts off a line that was not written to its end, and a picture whose last page is not there.
+
+        Raises ValueError, and cuts nothing, if the file has other lines: it is not of this command.
+        """
+        whole = reached = 0
+        with lines.open("r+b") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    record = parse(line, lines, number)
+                except ValueError:
+                    if line.endswith(b"\n") or not _begins(line, beginnings):
+                        raise
+                    break
+                reached += len(line)
+                if not line.endswith(b"\n"):
+                    file.write(b"\n")
+                    reached += 1
+                if self._ends(record):
+                    whole = reached
+            file.truncate(whole)
+
+    def _merge(self) -> None:
+        """Puts what was tried again into the place of what had failed."""
+        lines, retried = self._lines, self._retried
+        if not retried.exists():
+            return
+        self._cut(lines, _parsed, _BEGINNINGS)
+        self._cut(retried, _parsed_retried, (b"[",))
+        later = _groups(retried, _parsed_retried)
+        following = next(later, None)
+        with replacing(lines) as file:
+            for number, records in enumerate(_groups(lines, _parsed), 1):
+                if following is not None and following[0][_NUMBER] == number:
+                    if _name(following[0]) != _name(records[0]):
+                        break
+                    records, following = following, next(later, None)
+                for record in records:
+                    record.pop(_NUMBER, None)
+                    file.write(json.dumps(record).encode() + b"\n")
+            if following is not None:
+                raise ValueError(f"{retried} is of other pictures than {lines}; remove it")
+        retried.unlink()
 
     def _other_pictures(self, records: list[Record], number: int, wanted: str) -> ValueError:
         return ValueError(
@@ -235,10 +303,7 @@ def failed(records: list[Record]) -> bool:
 
 
 def _name(record: Record) -> str:
-    name = record.get("path", record.get("name"))
-    if not isinstance(name, str):
-        raise ValueError(f"a record has no path: {json.dumps(record)[:80]}")
-    return name
+    return str(record.get("path", record.get("name")))
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -252,9 +317,19 @@ def _has_content(path: Path) -> bool:
         return False
 
 
-def _ends(record: Record) -> bool:
-    """Whether a record is the last of its picture's."""
-    return "error" in record or record.get("page", 0) == record.get("pages", 1) - 1
+def _check_settings(results: Path, settings: Record) -> None:
+    path = _beside(results, ".settings")
+    if not path.exists():
+        return
+    try:
+        earlier = json.loads(path.read_bytes())
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    differing = [key for key in settings if not isinstance(earlier, dict) or earlier.get(key) != settings[key]]
+    if differing:
+        raise ValueError(
+            f"{results} was begun with other settings: {', '.join(differing)}; remove it, or name another file"
+        )
 
 
 Parse = Callable[[bytes, Path, int], Record]
@@ -264,18 +339,28 @@ def _parsed(line: bytes, file: Path, number: int) -> Record:
     """The record in a line of a file."""
     with suppress(RecursionError, ValueError):
         record = json.loads(line)
-        if isinstance(record, dict) and isinstance(record.get("faces"), list):
-            _name(record)
-            return record
+        if _is_record(record):
+            return dict(record)
     raise ValueError(f"{file}:{number}: not a line that this command has written")
 
 
 def _parsed_retried(line: bytes, file: Path, number: int) -> Record:
     """The record in a line of what was tried again, with the number of its picture."""
-    with suppress(TypeError, ValueError):
+    with suppress(RecursionError, TypeError, ValueError):
         picture, record = json.loads(line)
-        return {**record, _NUMBER: picture}
+        if isinstance(picture, int) and _is_record(record):
+            return {**record, _NUMBER: picture}
     raise ValueError(f"{file}:{number}: not a line that this command has written")
+
+
+def _is_record(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("path", value.get("name")), str)
+        and isinstance(value.get("faces"), list)
+        and isinstance(value.get("drawing", ""), str)
+        and all(isinstance(value.get(key, 0), int) for key in ("page", "pages"))
+    )
 
 
 def _groups(lines: Path, parse: Parse) -> Iterator[list[Record]]:
@@ -292,35 +377,14 @@ def _groups(lines: Path, parse: Parse) -> Iterator[list[Record]]:
         yield group
 
 
-def _cut(lines: Path, parse: Parse) -> None:
-    """Cuts off a line that was not written to its end, and a picture whose last page is not there."""
-    whole = reached = 0
-    with lines.open("r+b") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                break
-            reached += len(line)
-            if _ends(parse(line, lines, number)):
-                whole = reached
-        file.truncate(whole)
-
-
-def _merge(lines: Path, retried: Path) -> None:
-    """Puts what was tried again into the place of what had failed."""
-    if not retried.exists():
-        return
-    _cut(lines, _parsed)
-    _cut(retried, _parsed_retried)
-    later = _groups(retried, _parsed_retried)
-    following = next(later, None)
-    with replacing(lines) as file:
-        for number, records in enumerate(_groups(lines, _parsed), 1):
-            if following is not None and following[0][_NUMBER] == number:
-                records, following = following, next(later, None)
-            for record in records:
-                record.pop(_NUMBER, None)
-                file.write(json.dumps(record).encode() + b"\n")
-    retried.unlink()
+def _begins(line: bytes, beginnings: Sequence[bytes]) -> bool:
+    """Whether a line can be what a run that was cut off has written of its last."""
+    with suppress(RecursionError, ValueError):
+        json.loads(line)
+        return False
+    # A machine that goes down may leave zeros where a line was to be.
+    text = line.rstrip(b"\0")
+    return any(text.startswith(each) or each.startswith(text) for each in beginnings)
 
 
 def _write_document(lines: Path, document: Path) -> None:
@@ -348,6 +412,8 @@ def _records_by_line(document: Path) -> Iterator[Record]:
     with document.open("rb") as file:
         for number, line in enumerate(file, 1):
             text = line.strip().removesuffix(b",")
+            if number == 1 and text not in (b"[", b"[]"):
+                raise ValueError("not in the layout of this module")
             if text not in (b"[", b"]", b"[]", b""):
                 yield _parsed(text, document, number)
 

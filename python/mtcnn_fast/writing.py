@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+if sys.platform != "win32":
+    import fcntl
 
 JSON = (b"[", b"{")
 """What a JSON file begins with."""
@@ -41,8 +46,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             with part.open("wb") as file:
                 yield file
                 settle(file)
-            if target.exists():
-                part.chmod(stat.S_IMODE(target.stat().st_mode))
+            keep_permissions(target, part)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
@@ -52,6 +56,40 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     """Writes a file by `replacing`."""
     with replacing(path) as file:
         file.write(content)
+
+
+def keep_permissions(earlier: Path, new: Path) -> None:
+    """Gives a file the permissions of the one that it is to replace, if that is there."""
+    if earlier.exists():
+        new.chmod(stat.S_IMODE(earlier.stat().st_mode))
+
+
+def claim(file: BinaryIO, path: str | os.PathLike[str]) -> BinaryIO:
+    """Locks an open file against other processes that claim it, until it and what is returned are closed.
+
+    It locks nothing where the system or the file system has no such locks. Raises FileExistsError that names `path` if
+    another process has claimed the file.
+    """
+    lock = open(os.dup(file.fileno()), "rb")  # noqa: PTH123, SIM115 # the caller closes it
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise FileExistsError(f"another run is writing {path}; wanted one at a time, or another file") from error
+        except OSError:  # such as of a network's file system
+            pass
+    return lock
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, with those above it, however many. Raises NotADirectoryError for what is there and is none."""
+    missing = list(itertools.takewhile(lambda place: not is_folder(place), (folder, *folder.parents)))
+    for place in reversed(missing):
+        try:
+            place.mkdir(exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(f"{place} is no folder") from error
 
 
 def settle(file: BinaryIO) -> None:
@@ -64,7 +102,7 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
     """Makes a folder, with those above it, and tries to write into it. Raises OSError that names it."""
     with naming(folder):
         place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place)
         _try_to_write_into(place)
     return place
 
@@ -91,7 +129,7 @@ def check_destination(
         _try_to_write_into(Path(os.path.realpath(place)).parent)
         if place.exists():
             for source in inputs:
-                if Path(source).exists() and place.samefile(source):
+                if _is_there(source) and place.samefile(source):
                     raise FileExistsError(f"{path} is what the command reads; it is not replaced")
             with place.open("rb") as file:
                 head = file.read(64)
@@ -133,6 +171,15 @@ def is_special(path: Path) -> bool:
     except OSError:
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; no for one that is too long, of which Path's method raises."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def _is_there(path: str | os.PathLike[str]) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 # as `is_folder`
 
 
 def _try_to_write_into(folder: Path) -> None:

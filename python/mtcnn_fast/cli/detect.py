@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 from mtcnn_fast import reading
@@ -13,7 +14,7 @@ from mtcnn_fast.cli import searching
 from mtcnn_fast.detecting import Item
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.results import FORMATS, format_of
-from mtcnn_fast.writing import reason
+from mtcnn_fast.writing import is_special, reason
 
 
 def add_command(commands: Commands) -> None:
@@ -83,9 +84,13 @@ def items_of(paths: list[str], leave_out: str | None = None, below: bool = False
 def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     if arguments.paths.count(reading.STANDARD_INPUT) > 1:
         error("argument PATH: - is given twice; stdin can be read once")
+    to_stdout = arguments.json == searching.STANDARD_OUTPUT
+    if arguments.json is None and arguments.format is not None:
+        error("argument --format: it is of the file of --json; wanted --json FILE with it")
+    if arguments.resume and arguments.json is not None and (to_stdout or is_special(Path(arguments.json))):
+        error(f"argument --resume: {arguments.json} cannot be read; wanted --json with a file to go on with")
     # For paths that lead nowhere no file and no folder is made.
     nowhere = not any(name == reading.STANDARD_INPUT or os.path.lexists(name) for name in arguments.paths)
-    to_stdout = arguments.json == searching.STANDARD_OUTPUT
     job = searching.Job(
         items=items_of(arguments.paths, arguments.draw),
         inputs=arguments.paths,

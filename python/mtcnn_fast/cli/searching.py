@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -73,11 +73,13 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
             find = finder(detector, arguments.max_faces, clip)
             require("PIL.Image", "reading pictures")
             drawings = None if job.draw is None else Drawings(job.draw, job.inputs)
+            if drawings is not None:
+                drawings.spare(item.path for item in job.items(lambda name, reason: None, PassedOver()))
             settings = settings_of(detector, max_faces=arguments.max_faces, clip=clip, pages=job.pages)
             results = _results(job, settings, drawings, stack)
             bar = _bar(job, stack)
         except (ImportError, OSError, RuntimeError, TypeError, ValueError) as reason:
-            error(line_of(reason))
+            error(shown(line_of(reason)))
         report = _Report(bar, job)
         tally, passed_over = Tally(), PassedOver()
         steps = detect_files(
@@ -100,23 +102,25 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
                     return 1
         except (KeyboardInterrupt, OSError, ValueError) as reason:
             ended = reason
-            steps.close()
+            with suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait for what is being read
+                steps.close()
         well = tally.all_well and not report.failures
-        kept = None
+        kept = results.lines if isinstance(results, File) else None
         try:
             if isinstance(results, File):
                 kept = results.close(ended is None, well)
             elif results is not None and not isinstance(ended, OSError):
                 results.close()
-        except OSError as reason:
+        except (KeyboardInterrupt, OSError) as reason:
             ended = ended or reason
     if isinstance(ended, ValueError):
-        error(str(ended))
+        error(shown(ended))
     if isinstance(ended, OSError):
-        console.complain(line_of(ended))
+        console.complain(shown(line_of(ended)))
     _sum_up(tally, passed_over, time.monotonic() - began)
-    if kept is not None and str(kept) != job.output:
-        console.complain(f"{job.output} is an earlier run's; what this one has found is in {kept} (--resume goes on)")
+    if isinstance(results, File) and kept != results.file:
+        earlier = f"{job.output} is an earlier run's; " if results.file.exists() else ""
+        console.complain(shown(f"{earlier}what this one has found is in {kept} (--resume goes on)"))
     if isinstance(ended, KeyboardInterrupt):
         raise ended
     return int(not well or tally.damaged > 0 or ended is not None or (not tally.pictures and bool(str(passed_over))))
@@ -141,7 +145,7 @@ class _Report:
             self._print(console.complain if self._to_stdout else console.say, line)
 
     def complain(self, name: str, reason: str) -> None:
-        self._print(console.complain, f"{shown(name)}: {reason}")
+        self._print(console.complain, f"{shown(name)}: {shown(reason)}")
 
     def not_searched(self, name: str, reason: str) -> None:
         self.failures += 1
@@ -187,7 +191,14 @@ def _results(job: Job, settings: Record, drawings: Drawings | None, stack: ExitS
                 file.write(text.encode())
 
         return Stream(write, job.kind)
-    return File(path, job.kind, settings, resume=job.resume, to_do_again=to_do_again(drawings))
+    return File(
+        path,
+        job.kind,
+        settings,
+        resume=job.resume,
+        first_page_only=job.pages == FIRST,
+        to_do_again=to_do_again(drawings),
+    )
 
 
 def _sum_up(tally: Tally, passed_over: PassedOver, seconds: float) -> None:
