@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -290,6 +291,16 @@ def test_unreadable_pictures_are_survived_and_listed(tmp_path: Path) -> None:
     again = Problems()
     generate([Source([*found, empty_box])], tmp_path / "out", 12, FEW, problems=again, block=4)
     assert list(again) == lines
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    found = entries(tmp_path, 2)
+    found[0].path.unlink()
+    os.mkfifo(found[0].path)
+    problems = Problems()
+    store = generate([Source(found)], tmp_path / "out", 12, FEW, problems=problems)
+    assert (store.unreadable, list(problems)) == (1, [f"{found[0].path}: it is a pipe, not a picture"])
 
 
 def test_damaged_pictures_are_not_learned(tmp_path: Path) -> None:

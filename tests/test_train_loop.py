@@ -373,7 +373,7 @@ def test_more_epochs_go_on(store: SampleStore, tmp_path: Path, schedule: str) ->
     )
     # Once said, it is the run's own.
     _, rows = fit(store, tmp_path, more, say=lines.append)
-    assert (len(rows), lines[-1]) == (5, "pnet: going on after epoch 5")
+    assert (len(rows), lines[-1]) == (5, "pnet: finished after epoch 5")
     # What is done is not undone.
     _, rows = fit(store, tmp_path, training(epochs=3, schedule=schedule))
     assert len(rows) == 5

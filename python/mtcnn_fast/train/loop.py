@@ -93,8 +93,10 @@ def fit(
     checkpoint = Checkpoint(folder / "checkpoint.pt", network, optimizer, settings)
     rows, changed = checkpoint.restore(device)
     if rows:
-        new = f" ({', '.join(changed)}; the learning rate is that of the new schedule)" if changed else ""
-        say(f"{network.name}: going on after epoch {rows[-1].epoch}{new}")
+        over = len(rows) >= training.epochs or has_stopped(rows, training.patience)
+        told = ", ".join(changed) + "; the learning rate is that of the new schedule" * (not over)
+        what = "finished" if over else "going on"
+        say(f"{network.name}: {what} after epoch {rows[-1].epoch}{f' ({told})' if changed else ''}")
 
     with Log(folder, rows) as write:
         for epoch in range(len(rows) + 1, training.epochs + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from mtcnn_fast import reading
@@ -21,8 +22,11 @@ _DAMAGED = "damaged"
 def pixels_to_learn(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], str | None]:
     """(H, W, 3), RGB, and what is to be said of them; None: nothing.
 
-    Raises FAILURES. A damaged picture is an OSError: half of it may be grey, also where its labels are.
+    Raises FAILURES. A damaged picture is an OSError: half of it may be grey, also where its labels are. So is a pipe:
+    nobody may ever write into one that a list names.
     """
+    if stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116 # a Path would make one slash of two
+        raise OSError("it is a pipe, not a picture")
     pixels, note = reading.first_page(path)
     if note is not None and note.startswith(_DAMAGED):
         raise OSError(note)
