@@ -147,7 +147,7 @@ def test_text_as_windows_writes_it(tmp_path: Path) -> None:
         assert config.sources[0].annotations == tmp_path / "Gesichter\\\u00fc.txt"
 
 
-@pytest.mark.parametrize("path", ["C:\\data", "C:\\users", "C:\\xray"])
+@pytest.mark.parametrize("path", ["C:\\data", "C:\\users", "C:\\xray", "C:\\new", "C:\\faces", "a\\test"])
 def test_backslashes_are_what_toml_has(tmp_path: Path, path: str) -> None:
     with pytest.raises(ValueError, match=r"begins an escape: write paths with /, or between '\.\.\.'"):
         read(tmp_path, f'[[sources]]\nannotations = "{path}"\n')

@@ -411,6 +411,10 @@ def cut(path: Path) -> None:
         (lambda f: (f / "samples.json").write_text('{"format": 1, "complete": true}'), "damaged"),
         (lambda f: cut(f / "images-000001.npy"), "damaged"),
         (lambda f: cut(f / "labels-000000.npy"), "damaged"),
+        (
+            lambda f: (f / "labels-000001.npy").unlink(),
+            "labels-000001.npy is not there; remove .*, and it is made anew",
+        ),
         (lambda f: (f / "labels-000001.npy").write_bytes(b""), "damaged"),
         (lambda f: (f / "samples.json").write_bytes(b"\xff"), "samples.json is damaged: .*; remove"),
         (lambda f: (f / "samples.json").write_text("[" * 100_000), "samples.json is damaged: .*; remove"),

@@ -35,6 +35,10 @@ else:
     import tomli as tomllib
 
 
+# Of a path as Windows has it.
+_ESCAPES = r"""; between "..." a \ begins an escape: write paths with /, or between '...'"""
+
+
 def _beside(path: Path, info: ValidationInfo) -> Path:
     """Paths in a configuration file start at its folder."""
     return Path(info.context["folder"] if info.context else ".") / path
@@ -45,6 +49,8 @@ def _path(value: Any) -> Any:
         raise ValueError(f"wanted a path; it is {value!r}")
     if value == "" or "\0" in str(value):
         raise ValueError(f"wanted a path; it is {value!r}")
+    if any(character < " " for character in str(value)):
+        raise ValueError(f"wanted a path; it is {value!r}{_ESCAPES}")
     return value
 
 
@@ -250,10 +256,10 @@ def read_config(path: Path) -> Config:
         line = 1 + text[: error.start].count("\n")
         raise ValueError(f"{path} is no TOML file: line {line} is not UTF-8") from None
     except ValueError as error:
-        # Of a path as Windows has it; tomllib speaks of an escape, or of the value that would follow it.
+        # tomllib speaks of an escape, or of the value that would follow it.
         hint = ""
         if "escape" in str(error).lower() or "\\" in str(error) or "hex value" in str(error):
-            hint = r"""; between "..." a \ begins an escape: write paths with /, or between '...'"""
+            hint = _ESCAPES
         raise ValueError(f"{path} is no TOML file: {error}{hint}") from error
     try:
         return Config.model_validate(table, context={"folder": path.parent})

@@ -107,6 +107,7 @@ def changes(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
 def _damaged(path: Path, error: Exception) -> str:
     # PyTorch goes on with advice to load what it would not.
     said = repr(error) if isinstance(error, LookupError) else (str(error) or type(error).__name__).splitlines()[0]
+    said = said.partition(". ")[0]
     return f"{path} is damaged, or no checkpoint: {said}; remove {path.parent} to start anew"
 
 

@@ -153,11 +153,16 @@ class SampleStore:
             if not np.array_equal(np.broadcast_to(counts, len(KINDS)), [document["counts"][kind] for kind in KINDS]):
                 raise ValueError(f"it holds {counts} samples of {KINDS}, and should hold {document['counts']}")
             self._unreadable += int(document["unreadable"])
+        except FileNotFoundError as error:
+            lost = Path(error.filename).name
+            raise ValueError(
+                f"{folder} is damaged: {lost} is not there; remove {folder}, and it is made anew"
+            ) from error
         except OSError:
             raise
         except Exception as error:  # what is no number, or none in range, raises all sorts of exceptions
             said = repr(error) if isinstance(error, LookupError) else reason(error)
-            raise ValueError(f"{folder} is damaged: {said}; remove it, and it is made anew") from error
+            raise ValueError(f"{folder} is damaged: {said}; remove {folder}, and it is made anew") from error
         return size
 
 
