@@ -444,10 +444,6 @@ def test_what_is_no_store(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ValueError, match=r"no samples\.json"):
             SampleStore(path)
-    write(tmp_path / "a", [1, 2])
-    (tmp_path / "a" / "images-000000.npy").unlink()
-    with pytest.raises(FileNotFoundError):
-        SampleStore(tmp_path / "a")
 
 
 def test_a_store_that_is_not_complete(tmp_path: Path) -> None:
