@@ -479,12 +479,12 @@ def test_an_output_that_cannot_be_written_ends_before_any_picture_is_read(
 
     monkeypatch.setattr("mtcnn_fast.reading.first_page", read)
 
-    def refused(output: Path, place: Path, words: str) -> None:
+    def refused(output: Path, words: str) -> None:
         assert cli.main(run_of(tiny, output)) == 1
-        assert capsys.readouterr().err == f"mtcnn-fast train: {place}: {words}\n"
+        assert capsys.readouterr().err == f"mtcnn-fast train: {words}\n"
 
     (tmp_path / "file").touch()
-    refused(tmp_path / "file" / "below", tmp_path / "file" / "below", "Not a directory")
+    refused(tmp_path / "file" / "below", f"{tmp_path / 'file'} is no folder")
     (tmp_path / "a" / "pnet").mkdir(parents=True)
 
     def full(folder: Path) -> None:
@@ -492,7 +492,7 @@ def test_an_output_that_cannot_be_written_ends_before_any_picture_is_read(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mtcnn_fast.writing._try_to_write_into", full)
-    refused(tmp_path / "a", tmp_path / "a" / "pnet", "No space left on device")
+    refused(tmp_path / "a", f"{tmp_path / 'a' / 'pnet'}: No space left on device")
     (tmp_path / "b" / "pnet.safetensors").mkdir(parents=True)
     assert cli.main(run_of(tiny, tmp_path / "b")) == 1
     assert "pnet.safetensors is a folder" in capsys.readouterr().err
