@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -288,6 +289,7 @@ def test_warnings_of_pillow_are_the_pictures_own(monkeypatch: pytest.MonkeyPatch
 
     def complain(image: Image.Image) -> Any:
         warnings.warn_explicit("Truncated File Read", UserWarning, "PIL/File.py", 1, module="PIL.File")
+        logging.getLogger("PIL.File").error("more samples than %d", 4)
         return load(image)
 
     monkeypatch.setattr(Image.Image, "load", complain)
@@ -302,7 +304,15 @@ def test_warnings_of_pillow_are_the_pictures_own(monkeypatch: pytest.MonkeyPatch
             thread.start()
         for thread in threads:
             thread.join()
-        assert damage == ["Truncated File Read"] * 2
+        assert damage == ["Truncated File Read; more samples than 4"] * 2
+
+
+def test_a_large_picture_is_not_damaged(monkeypatch: pytest.MonkeyPatch, picture: Image.Image) -> None:
+    monkeypatch.setattr(reading, "_MOST_PIXELS", 200_000)
+    with reading.as_a_command():
+        assert next(reading.pages(written(picture, "PNG"))).damage is None
+        with pytest.raises(OSError, match="exceeds limit"):
+            next(reading.pages(written(picture.resize((1024, 512)), "PNG")))
 
 
 def suffixes_of_opencv() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import os
 import re
 import stat
@@ -146,8 +147,8 @@ def suffixes() -> frozenset[str]:
 def as_a_command() -> Iterator[None]:
     """For a process that goes through pictures, and is nobody else's.
 
-    What Pillow warns of while a picture is read is told as that picture's damage, not on stderr. Pictures may have as
-    many pixels as the engine takes, where Pillow refuses large ones to guard servers.
+    What Pillow warns of or logs while a picture is read is told as that picture's damage, not on stderr. Pictures may
+    have as many pixels as the engine takes, where Pillow refuses large ones to guard servers.
     """
     try:
         image, _ = _pillow()
@@ -163,14 +164,25 @@ def as_a_command() -> Iterator[None]:
         else:
             kept.append(str(message))
 
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            kept = getattr(_heard, "warnings", None)
+            if kept is not None:
+                kept.append(record.getMessage())
+
+    log, keeper = logging.getLogger("PIL"), Keeper(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("always", module=r"PIL\.")
+        # Pillow refuses from twice the limit on; what is below is no damage.
+        warnings.filterwarnings("ignore", category=image.DecompressionBombWarning)
         warnings.showwarning = keep
+        log.addHandler(keeper)
         image.MAX_IMAGE_PIXELS = _MOST_PIXELS
         try:
             yield
         finally:
             image.MAX_IMAGE_PIXELS = limit
+            log.removeHandler(keeper)
 
 
 @functools.cache
