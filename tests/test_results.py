@@ -21,7 +21,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from mtcnn_fast import MTCNN, Detections, detecting, results, streaming
-from mtcnn_fast.cli import main
+from mtcnn_fast.cli import interrupts, main
 from mtcnn_fast.reading import Picture
 from mtcnn_fast.results import File
 
@@ -125,6 +125,41 @@ def test_an_interrupted_run_leaves_a_whole_file(
     assert not list(tmp_path.glob("a.json*.part"))
     assert detect(*arguments, "--resume") == 0
     assert records(tmp_path / name) == records(whole) * 10
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to send to another process")
+def test_a_key_that_is_pressed_twice_loses_nothing(pictures: Path, tmp_path: Path) -> None:
+    with started(*[pictures] * 10, "--json", tmp_path / "a.json") as process:
+        assert process.stdout is not None
+        for _ in range(50):
+            process.stdout.readline()
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.002)
+        _, err = process.communicate(timeout=60)
+    # The system's own status where the last comes when the interpreter has given up its handlers.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in err
+    assert len(records(tmp_path / "a.json")) >= 50
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to send to another process")
+def test_a_later_interrupt_ends_what_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(interrupts, "_SECONDS_TO_END", 0.01)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    previous = {number: signal.getsignal(number) for number in interrupts.STATUS}
+    try:
+        with interrupts.interruptible():
+            with pytest.raises(interrupts.Interrupt):
+                signal.raise_signal(signal.SIGINT)
+            time.sleep(0.02)
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        interrupts._came.clear()
+    assert ended == [143]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to send to another process")
@@ -388,7 +423,7 @@ def test_a_file_that_is_a_link(pictures: Path, tmp_path: Path, name: str) -> Non
 def test_two_runs_never_write_one_file(
     pictures: Path, whole: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with started(*[pictures] * 10, "--json", tmp_path / name) as process:
+    with started(*[pictures] * 4, "--json", tmp_path / name) as process:
         assert process.stdout is not None
         process.stdout.readline()
         for more in ([], ["--resume"]):
@@ -397,7 +432,7 @@ def test_two_runs_never_write_one_file(
             assert f"another run is writing {tmp_path / name}" in capsys.readouterr().err
         process.communicate(timeout=60)
     assert process.returncode == 0
-    assert records(tmp_path / name) == records(whole) * 10
+    assert records(tmp_path / name) == records(whole) * 4
 
 
 def test_options_that_would_count_for_nothing(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:

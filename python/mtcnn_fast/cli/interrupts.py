@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,14 +23,26 @@ class Interrupt(KeyboardInterrupt):
 
 _came: list[int] = []
 
+# What was done is kept in less, unless a disk or a share does not answer.
+_SECONDS_TO_END = 2.0
+
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within it SIGINT and SIGTERM raise `Interrupt`."""
+    """Within it SIGINT and SIGTERM raise `Interrupt`, once: what was done is being kept then.
+
+    A further one ends the process at once if it comes later than `_SECONDS_TO_END`, and is left out before: it would
+    raise in the middle of what keeps the results, and a key that is pressed twice is no wish to lose them.
+    """
+    began: list[float] = []
 
     def note(number: int, frame: object) -> None:
-        _came.append(number)
-        raise Interrupt(number)
+        if not began:
+            began.append(time.monotonic())
+            _came.append(number)
+            raise Interrupt(number)
+        if time.monotonic() - began[0] > _SECONDS_TO_END:
+            os._exit(STATUS[signal.Signals(number)])
 
     _came.clear()
     if threading.current_thread() is not threading.main_thread():
@@ -38,7 +52,8 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in previous.items():
+        # The process that was interrupted is about to end.
+        for number, handler in previous.items() if not began else ():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
