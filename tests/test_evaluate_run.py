@@ -184,6 +184,12 @@ def test_what_the_detector_refuses_is_survived(
     assert problems.count == 2
 
 
+def test_nothing_is_written_for_paths_that_lead_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert detect(tmp_path / "missing.jpg", "--output", tmp_path / "found.jsonl") == 1
+    assert "missing.jpg: No such file or directory" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_bar_on_a_terminal(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +207,7 @@ def test_a_bar_on_a_terminal(
         (["a.jpg", "--batch", "0"], "batch"),
         (["a.jpg", "--min-face-size", "1"], "min_face_size"),
         (["a.jpg", "--max-faces", "-1"], "max_faces"),
-        (["a.jpg", "--output", "missing/found.jsonl"], "no folder"),
+        ([__file__, "--output", "missing/found.jsonl"], "no folder"),
     ],
 )
 def test_bad_options(arguments: Sequence[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

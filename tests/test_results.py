@@ -487,7 +487,7 @@ def test_drawings_of_nested_folders(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     below = "d/" * 1200
-    for name in ("d/" * number for number in range(1, 1201)):
+    for name in ("d/" * number for number in range(200, 1201, 200)):
         Path("in", name).mkdir(parents=True)
     shutil.copy(astronaut_path, f"in/{below}a.jpg")
     try:

@@ -81,6 +81,11 @@ def items_of(paths: list[str], leave_out: str | None = None, below: bool = False
     return items
 
 
+def lead_nowhere(paths: list[str]) -> bool:
+    """Whether there is nothing at any of the paths: no file and no folder is made for them."""
+    return not any(name == reading.STANDARD_INPUT or os.path.lexists(name) for name in paths)
+
+
 def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     if arguments.paths.count(reading.STANDARD_INPUT) > 1:
         error("argument PATH: - is given twice; stdin can be read once")
@@ -89,8 +94,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         error("argument --format: it is of the file of --json; wanted --json FILE with it")
     if arguments.resume and arguments.json is not None and (to_stdout or is_special(Path(arguments.json))):
         error(f"argument --resume: {arguments.json} cannot be read; wanted --json with a file to go on with")
-    # For paths that lead nowhere no file and no folder is made.
-    nowhere = not any(name == reading.STANDARD_INPUT or os.path.lexists(name) for name in arguments.paths)
+    nowhere = lead_nowhere(arguments.paths)
     job = searching.Job(
         items=items_of(arguments.paths, arguments.draw),
         inputs=arguments.paths,

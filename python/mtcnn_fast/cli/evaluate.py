@@ -9,7 +9,7 @@ from typing import NoReturn
 from mtcnn_fast.annotations import Problems
 from mtcnn_fast.arguments import Commands, lists_commands, path
 from mtcnn_fast.cli import searching
-from mtcnn_fast.cli.detect import items_of
+from mtcnn_fast.cli.detect import items_of, lead_nowhere
 from mtcnn_fast.detecting import Item
 from mtcnn_fast.evaluate import fddb, landmarks, table, wider
 from mtcnn_fast.evaluate.inputs import add_annotation_arguments, annotations_of
@@ -59,10 +59,12 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
     except (OSError, ValueError) as reason:
         error(line_of(reason))
     given = (arguments.annotations, arguments.images, arguments.only)
+    nowhere = arguments.annotations is None and lead_nowhere(arguments.paths)
     job = searching.Job(
         items=items_of(arguments.paths, below=True) if arguments.paths else _annotated(arguments),
         inputs=[*arguments.paths, *filter(None, given)],
-        output=arguments.output,
+        output=None if nowhere else arguments.output,
+        resume=not nowhere,
     )
     return searching.run(arguments, job, error)
 
