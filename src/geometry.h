@@ -24,6 +24,17 @@ MTCNN_FAST_HD inline float probability(float logit) {
 
 enum class Stage { pnet, rnet, onet };
 
+// Networks that were never trained can say anything. What they say counts within these limits (docs/numerics.md), so
+// that faces are finite whatever the weights are.
+constexpr float kMostOffset = 16;        // of offsets and landmarks, in units of the window
+constexpr double kMostSides = 16;        // of a window's corners from the image's origin, in its longer sides
+constexpr double kMostPixels = 1 << 24;  // the same in pixels, which float32 tells apart so far
+
+// What is not a number counts as the least.
+MTCNN_FAST_HD inline float limited(float offset) {
+  return offset > -kMostOffset ? (offset < kMostOffset ? offset : kMostOffset) : -kMostOffset;
+}
+
 // The box arithmetic of one profile.
 class Geometry {
  public:
@@ -79,24 +90,26 @@ class Geometry {
     return {whole.x1 > 1 ? whole.x1 : 1, whole.y1 > 1 ? whole.y1 : 1, whole.x2 < width ? whole.x2 : width,
             whole.y2 < height ? whole.y2 : height};
   }
-  // Whether a crop can be made. Weights that were never trained can send a box anywhere.
+  // Whether a crop can be made.
   MTCNN_FAST_HD bool has_pixels(const BoxD& window, int height, int width) const {
-    constexpr double kFarthest = 1 << 24;
+    const double sides = kMostSides * (height > width ? height : width);
+    const double farthest = sides < kMostPixels ? sides : kMostPixels;
     const BoxD w = crop_window(window, height, width);
-    return w.x2 >= w.x1 && w.y2 >= w.y1 && w.x1 > -kFarthest && w.y1 > -kFarthest && w.x2 < kFarthest &&
-           w.y2 < kFarthest;
+    return w.x2 >= w.x1 && w.y2 >= w.y1 && window.x1 > -farthest && window.y1 > -farthest && window.x2 < farthest &&
+           window.y2 < farthest;
   }
 
  private:
   MTCNN_FAST_HD BoxD regressed(const BoxD& box, const float offsets[4], int extra) const {
-    return conventions_.single_precision ? regress<float>(box, offsets, static_cast<float>(extra))
-                                         : regress<double>(box, offsets, extra);
+    const float moves[4] = {limited(offsets[0]), limited(offsets[1]), limited(offsets[2]), limited(offsets[3])};
+    return conventions_.single_precision ? regress<float>(box, moves, static_cast<float>(extra))
+                                         : regress<double>(box, moves, extra);
   }
   template <class Real>
   MTCNN_FAST_HD static void place_landmarks(Candidate& c) {
     for (int p = 0; p < 10; ++p) {
       const Real from = Real(p < 5 ? c.box.x1 : c.box.y1), to = Real(p < 5 ? c.box.x2 : c.box.y2);
-      c.landmarks[p] = static_cast<float>((to - from + 1) * Real(c.landmarks[p]) + from - 1);
+      c.landmarks[p] = static_cast<float>((to - from + 1) * Real(limited(c.landmarks[p])) + from - 1);
     }
   }
 

@@ -442,9 +442,21 @@ def cell_windows(rows: NDArray[np.int64], columns: NDArray[np.int64], scale: flo
     return np.asarray(np.fix(corners.astype(real) / real(scale)), np.float64)
 
 
+# Networks that were never trained can say anything. Offsets and landmarks count within -16 to 16, of which what is not
+# a number counts as -16. Squares with a corner 16 times the image's longer side, or 2^24 pixels, or further from the
+# image's origin are not looked at. So faces are finite whatever the weights are.
+MOST_OFFSET = 16
+MOST_SIDES = 16
+MOST_PIXELS = 2**24
+
+
+def limited(offsets: Array) -> Array:
+    return np.clip(np.nan_to_num(offsets, nan=-MOST_OFFSET), -MOST_OFFSET, MOST_OFFSET)
+
+
 def regress(boxes: Array, offsets: Array, extra: int, real: Real) -> NDArray[np.float64]:
     """Boxes moved by offsets in units of their widths and heights, which count both corners' pixels if `extra` is 1."""
-    boxes, offsets = boxes.astype(real), offsets.astype(real)
+    boxes, offsets = boxes.astype(real), limited(offsets).astype(real)
     sides = boxes[:, 2:] - boxes[:, :2] + real(extra)
     return np.asarray(boxes + offsets * np.concatenate([sides, sides], axis=1), np.float64)
 
@@ -620,7 +632,9 @@ def squares(
         what = f"{('x1', 'y1', 'x2', 'y2')[corner]} = {boxes[i, corner]:.6f}"
         note(decisions, stage, "fix", what, margins[i, corner], errors[i], boxes[i])
     # The pixels of an empty crop cannot be looked at. (facenet-pytorch raises an exception there.)
-    seen: NDArray[np.bool_] = np.all(crops[:, 2:] >= crops[:, :2], axis=1)
+    farthest = min(MOST_SIDES * max(image.shape[:2]), MOST_PIXELS)
+    near = np.all((boxes[:, :2] > -farthest) & (boxes[:, 2:] < farthest), axis=1)
+    seen: NDArray[np.bool_] = near & np.all(crops[:, 2:] >= crops[:, :2], axis=1)
     result = candidates[seen]
     result.boxes = fixed[seen] if conventions.fixes_boxes else boxes[seen]
     result.box_errors = np.zeros(len(result)) if conventions.fixes_boxes else errors[seen]
@@ -678,7 +692,7 @@ def detect(
     faces = judge(faces, "onet", thresholds[2], decisions)
     # Landmarks lie in the box that O-Net saw, before its offsets. The 1 taken away makes them 0-based.
     sides = faces.boxes[:, 2:] - faces.boxes[:, :2] + 1
-    points = faces.landmarks.reshape(-1, 2, 5) * sides[:, :, None] + faces.boxes[:, :2, None] - 1
+    points = limited(faces.landmarks).reshape(-1, 2, 5) * sides[:, :, None] + faces.boxes[:, :2, None] - 1
     faces.landmarks = points.transpose(0, 2, 1).reshape(-1, 10)
     faces.box_errors = faces.box_errors + OFFSET_ERROR * sides.max(axis=1, initial=0)
     faces.boxes = regress(faces.boxes, faces.offsets, 1, real)

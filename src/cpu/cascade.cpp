@@ -125,8 +125,11 @@ void Cascade::begin() {
   parallel_for(static_cast<int>(views_.size()), threads_for(kCopyingWork * pixels), [&](int i) {
     ImageWork& image = work_.images[i];
     image.height = views_[i].height, image.width = views_[i].width;
+    image.plan.make(image.height, image.width, model_.options, model_.conventions);
+    // An image without a level is not looked at, and not copied: a few bytes can stand for one of any size.
+    if (image.plan.levels.size() == 0) return;
     image.source.read(views_[i]);
-    image.plan.make(image.source.source, image.height, image.width, model_.options, model_.conventions);
+    image.plan.read_from(image.source.source);
   });
 }
 
@@ -313,7 +316,7 @@ void Cascade::refine(int side) {
       largest = std::max({largest, static_cast<int>(window.x2 - window.x1), static_cast<int>(window.y2 - window.y1)});
       work_.crops.push_back({i, &candidate, window, false});
     }
-    row = std::max(row, crop_scratch(image.width, image.source.source.channels));
+    if (image.plan.levels.size() > 0) row = std::max(row, crop_scratch(image.width, image.source.source.channels));
     if (!seen_.empty()) (side == kRnetSide ? seen_[i].rnet : seen_[i].onet) = std::ssize(image.candidates);
   }
   // Windows about one face overlap: cut one after the other, they find its pixels in the cache.

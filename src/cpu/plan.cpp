@@ -18,22 +18,22 @@ Resample Resize::whole(const Source& source, int height, int width, int target_h
           .bias = bias};
 }
 
-void PyramidPlan::make(const Source& source, int height, int width, const Options& options,
-                       const Conventions& conventions) {
+void PyramidPlan::make(int height, int width, const Options& options, const Conventions& conventions) {
   if (height != height_ || width != width_) {
     height_ = width_ = 0;  // no plan, should one of these throw
     levels.clear();
     for (const Backend::LevelSize& size : pyramid_levels(height, width, options, conventions)) {
       Level& level = levels.add();
       level.size = size;
-      level.resample = level.resize.whole(source, height, width, size.height, size.width, conventions, kScale, kBias);
+      level.resample = level.resize.whole({}, height, width, size.height, size.width, conventions, kScale, kBias);
     }
     height_ = height, width_ = width;
   }
-  for (Level& level : levels) {
-    level.resample.source = source;
-    level.candidates.clear();
-  }
+  for (Level& level : levels) level.candidates.clear();
+}
+
+void PyramidPlan::read_from(const Source& source) {
+  for (Level& level : levels) level.resample.source = source;
 }
 
 std::size_t PyramidPlan::bytes() const {

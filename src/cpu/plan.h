@@ -29,8 +29,10 @@ class PyramidPlan {
     Inspection::Level seen;
   };
 
-  // Levels for that image, without candidates. Throws as pyramid_levels() does.
-  void make(const Source& source, int height, int width, const Options& options, const Conventions& conventions);
+  // Levels for images of that size, without candidates. Throws as pyramid_levels() does.
+  void make(int height, int width, const Options& options, const Conventions& conventions);
+  // The image that they are resized from.
+  void read_from(const Source& source);
 
   Recycled<Level> levels;
   std::size_t bytes() const;

@@ -87,6 +87,8 @@ class CudaBackend final : public Backend {
     for (const ImageView& image : images) {
       plans.push_back(plans_.get(image.height, image.width));
       planned.push_back(describe(image, *plans.back()));
+      // An image without a level is not looked at: one pixel stands for it, and no more is copied.
+      if (plans.back()->levels.empty()) planned.back().height = planned.back().width = 1;
     }
     struct Context {
       std::span<std::vector<Detection>> faces;

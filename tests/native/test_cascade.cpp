@@ -1,8 +1,10 @@
 // The whole cascade on pictures of random blobs, with so low thresholds that many candidates reach every stage.
 #include <array>
+#include <limits>
 
 #include "backend.h"
 #include "common.h"
+#include "weights.h"
 
 using mtcnn_fast::Detection;
 using mtcnn_fast::Detector;
@@ -63,6 +65,53 @@ TEST(cascade, pictures_too_small_for_any_level_have_no_face) {
     const Detector detector(Options{.min_face_size = 4, .thresholds = {0, 0, 0}});
     for (const Size& size : {Size{1, 1}, Size{3, 3}, Size{1, 200}, Size{200, 2}})
       CHECK(detector.detect(Picture(size.width, size.height, 9).view()).empty());
+  });
+}
+
+// A byte stands for the image: what reads further is seen by ASan, and what copies takes seconds and gigabytes.
+TEST(cascade, an_image_without_a_level_is_not_read) {
+  const std::uint8_t pixel = 0;
+  const mtcnn_fast::ImageView wide{
+      .data = &pixel, .width = 1'000'000'000, .height = 11, .format = mtcnn_fast::PixelFormat::gray};
+  for_each_isa([&] {
+    const Detector detector(Options{});
+    CHECK(detector.detect(wide).empty());
+    CHECK(detector.inspect(wide).levels.empty());
+    CHECK(detector.backend().windows(wide, mtcnn_fast::Stage::onet).empty());
+    CHECK(Detector(Options{.min_face_size = 40, .max_face_size = 40}).detect(wide).empty());
+  });
+}
+
+TEST(cascade, faces_are_finite_whatever_the_weights) {
+  const Picture picture(50, 44, 10);
+  const float largest = std::numeric_limits<float>::max();
+  const auto wild = [&](const std::string& layers, float value) {
+    mtcnn_fast::Tensors weights = mtcnn_fast::embedded_weights();
+    float sign = 1;
+    for (auto& [name, tensor] : weights)
+      if (name.find(layers) != std::string::npos)
+        for (float& x : tensor.data) x = (sign = -sign) * value;
+    return weights;
+  };
+  for_each_isa([&] {
+    std::size_t found = 0;
+    for (const char* layers : {"pnet.box", "rnet.box", "onet.box", "onet.landmarks", "onet.fc"})
+      for (const float value : {30.0f, 1e9f, largest})
+        for (const char* profile : {"reference", "facenet-pytorch", "mtcnn"})
+          for (const char* precision : {"fp32", "fast"}) {
+            Options options = lenient();
+            options.profile = profile, options.precision = precision;
+            options.weights = wild(layers, value);
+            const Detector detector(options);
+            const auto faces = detector.detect(picture.view());
+            check_faces(faces);
+            found += faces.size();
+            for (const auto next : {mtcnn_fast::Stage::rnet, mtcnn_fast::Stage::onet})
+              for (const auto& window : detector.backend().windows(picture.view(), next))
+                for (const float side : {window.box.x1, window.box.y1, window.box.x2, window.box.y2})
+                  CHECK(std::abs(side) <= 16 * 50 + 1);
+          }
+    CHECK(found > 0);
   });
 }
 

@@ -171,6 +171,33 @@ TEST(cascade, every_cell_a_candidate) {
               Detector(on("cpu", options)).detect(picture.view()));
 }
 
+// A byte stands for the first image: it is not looked at, and but for a pixel not uploaded.
+TEST(cascade, an_image_without_a_level_is_not_read) {
+  const Picture picture(36, 32, 10);
+  const std::uint8_t pixel = 0;
+  const ImageView wide{.data = &pixel, .width = 1'000'000'000, .height = 11, .format = PixelFormat::gray};
+  const Detector detector(on("cuda"));
+  const auto found = detector.detect(std::vector{wide, picture.view()});
+  CHECK(found[0].empty());
+  CHECK(!found[1].empty() && same(found[1], detector.detect(picture.view())));
+  CHECK(detector.inspect(wide).levels.empty());
+}
+
+TEST(cascade, wild_weights_are_limited_as_on_the_cpu) {
+  const Picture picture(24, 26, 5);
+  for (const char* layer : {"pnet.box.bias", "rnet.box.bias", "onet.box.bias", "onet.landmarks.bias"})
+    for (const char* profile : {"reference", "facenet-pytorch"}) {
+      check::context = std::string(layer) + ", " + profile;
+      Options options = lenient();
+      options.profile = profile;
+      Tensors& weights = options.weights.emplace(embedded_weights());
+      std::vector<float>& bias = weights.at(layer).data;
+      for (std::size_t i = 0; i < bias.size(); ++i) bias[i] = i % 3 == 0 ? -1e30f : i % 3 == 1 ? 3e38f : 20;
+      check_agree(Detector(on("cuda", options)).detect(picture.view()),
+                  Detector(on("cpu", options)).detect(picture.view()));
+    }
+}
+
 TEST(cascade, batches_are_as_one_by_one) {
   std::vector<Picture> pictures;
   for (const Size& size : {Size{30, 38}, Size{12, 12}, Size{44, 35}, Size{5, 5}, Size{23, 50}, Size{30, 38}})

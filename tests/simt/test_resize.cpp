@@ -386,7 +386,7 @@ TEST(resize, crops) {
     }
 }
 
-// Weights that were never trained can ask for windows of up to 2^25 pixels a side.
+// Weights that were never trained can ask for windows of up to 2^25 pixels a side, in an image that is as large.
 TEST(resize, huge_crops) {
   const Pixels pixels({30, 200});
   const double far = (1 << 24) - 1;
