@@ -17,6 +17,8 @@ namespace {
 constexpr int kChannels = 3;
 constexpr double kTemplateSize = 112;
 constexpr double kFarthest = 1 << 22;  // of a box's corners: a table of windows has an entry a pixel
+constexpr int kLargestSize = 1 << 14;
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 34;
 
 // The ArcFace template (insightface), pixels of a 112 x 112 crop: eyes, nose, mouth corners.
 constexpr std::array<Point, 5> kTemplate{
@@ -52,7 +54,16 @@ std::uint8_t round_to_byte(double value) { return static_cast<std::uint8_t>(std:
 }  // namespace
 
 void check_crop_size(int size) {
-  if (size < 1) throw std::invalid_argument("size is " + std::to_string(size) + "; it must be at least 1");
+  if (size < 1 || size > kLargestSize)
+    throw std::invalid_argument("size is " + std::to_string(size) + "; it must be at least 1 and at most " +
+                                std::to_string(kLargestSize));
+}
+
+void check_cuts(std::int64_t n, int size) {
+  check_crop_size(size);
+  if (n > kMostBytes / (std::int64_t{size} * size * kChannels))
+    throw std::invalid_argument("size is " + std::to_string(size) + ", of " + std::to_string(n) +
+                                " faces: the cuts would take more than 16 GiB; fewer faces at a time are wanted");
 }
 
 void check_margin(double margin) {

@@ -41,7 +41,7 @@ class Backend : public std::enable_shared_from_this<Backend> {
   // Stage functions for tests, studies and pipelines. Arrays are dense, row-major float32; an image or level is
   // (height, width, 3) in RGB, crops are (n, side, side, 3), all normalised to (x - 127.5) / 128 unless said otherwise.
 
-  // Pixel values, 0 to 255, of a whole image resized to (height, width).
+  // Pixel values, 0 to 255, of a whole image resized to (height, width); both sizes have passed check_resize().
   virtual void resize(const ImageView& image, int height, int width, float* out) const = 0;
   // Size of P-Net's map for a level of that size; 0 x 0 for a level under 12 pixels.
   static int pnet_cells(int side) { return side < 12 ? 0 : (side - 1) / 2 - 4; }
@@ -75,6 +75,11 @@ class Backend : public std::enable_shared_from_this<Backend> {
   std::string device_name;  // what a GPU's driver calls it; empty for the CPU
   int num_threads = 1;
 };
+
+// Throws std::invalid_argument for a resize that is beyond the kernels' reach: a side of the source or the target of
+// more than 2^28 pixels (rows are counted in bytes, by int), or a target of more than 2^30 (tasks on a GPU are counted
+// by int).
+void check_resize(int height, int width, int target_height, int target_width);
 
 // One factory a device. detector.cpp has checked the options and resolved the profile and the number of threads.
 std::unique_ptr<Backend> make_cpu_backend(const Options& options, const Conventions& conventions, int threads);

@@ -266,6 +266,7 @@ py::tuple windows(const Detector& detector, const Image& image, const std::strin
   std::vector<Backend::Window> found;
   {
     py::gil_scoped_release release;
+    detector.backend().check_image(view);
     found = detector.backend().windows(view, network == "rnet" ? Stage::rnet : Stage::onet);
   }
   const auto n = static_cast<py::ssize_t>(found.size());
@@ -295,7 +296,8 @@ py::list levels(const Detector& detector, py::ssize_t height, py::ssize_t width)
 
 Floats resize(const Detector& detector, const Image& image, py::ssize_t height, py::ssize_t width) {
   const ImageView view = to_view(image);
-  Floats out({py::ssize_t{to_side(height)}, py::ssize_t{to_side(width)}, py::ssize_t{3}});
+  check_resize(view.height, view.width, to_side(height), to_side(width));
+  Floats out({height, width, py::ssize_t{3}});
   float* const data = out.mutable_data();
   {
     py::gil_scoped_release release;
@@ -366,7 +368,7 @@ py::array_t<std::int64_t> suppress(const Detector& detector, const py::array_t<d
 // Both kinds of cut fill one size x size x 3 patch a face by `cut(face, out)`.
 template <typename Cut>
 Bytes cut_faces(py::ssize_t n, int size, const Cut& cut) {
-  check_crop_size(size);
+  check_cuts(n, size);
   const py::ssize_t side = size;
   Bytes out({n, side, side, py::ssize_t{3}});
   std::uint8_t* const data = out.mutable_data();

@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -91,9 +92,32 @@ py::capsule export_dlpack(const DeviceArray& array, const py::object& /*stream*/
   return export_as<dlpack::ManagedTensor>(array, dlpack::kCapsule);
 }
 
+// What can be shown of a capsule's name, which may be anything.
+std::string shown(const char* name) {
+  constexpr std::size_t kMost = 40;
+  std::string text;
+  for (; name && *name && text.size() < kMost; ++name) text += *name >= ' ' && *name <= '~' ? *name : '?';
+  return text;
+}
+
+// A tensor comes from any package, right or wrong: nothing of it is followed before it is seen to be possible.
+void check_tensor(const dlpack::Tensor& tensor) {
+  constexpr std::int32_t kMostDimensions = 32;  // NumPy 1's
+  if (tensor.dimensions < 0 || tensor.dimensions > kMostDimensions)
+    throw py::value_error("the capsule has " + std::to_string(tensor.dimensions) + " dimensions; wanted 0 to " +
+                          std::to_string(kMostDimensions));
+  if (tensor.dimensions > 0 && !tensor.shape)
+    throw py::value_error("the capsule has " + std::to_string(tensor.dimensions) + " dimensions and no shape");
+  if (tensor.byte_offset > std::numeric_limits<std::uintptr_t>::max() - reinterpret_cast<std::uintptr_t>(tensor.data))
+    throw py::value_error("the capsule has an offset of " + std::to_string(tensor.byte_offset) +
+                          " bytes, beyond the end of memory");
+}
+
 // Address, shape, strides in elements or None, (type code, bits, lanes) and (device type, index). The tensor stays the
 // capsule's, which has to be kept for as long as the memory is read.
-py::tuple read_dlpack(const py::capsule& capsule) {
+py::tuple read_dlpack(const py::object& object) {
+  if (!PyCapsule_CheckExact(object.ptr())) throw py::type_error("what it exports is no capsule");
+  const auto capsule = py::reinterpret_borrow<py::capsule>(object);
   const char* const name = capsule.name();
   const dlpack::Tensor* tensor = nullptr;
   if (PyCapsule_IsValid(capsule.ptr(), dlpack::kVersionedCapsule)) {
@@ -105,9 +129,9 @@ py::tuple read_dlpack(const py::capsule& capsule) {
   } else if (PyCapsule_IsValid(capsule.ptr(), dlpack::kCapsule)) {
     tensor = &static_cast<dlpack::ManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kCapsule))->tensor;
   } else {
-    throw py::type_error(std::string("the capsule is named '") + (name ? name : "") +
-                         "'; wanted one of DLPack that nobody has used yet");
+    throw py::type_error("the capsule is named '" + shown(name) + "'; wanted one of DLPack that nobody has used yet");
   }
+  check_tensor(*tensor);
   const auto tuple = [&](const std::int64_t* values) {
     py::tuple all(tensor->dimensions);
     for (std::int32_t i = 0; i < tensor->dimensions; ++i) all[i] = values[i];

@@ -14,6 +14,14 @@ namespace {
 // and a level of exactly n pixels does not become n + 1.
 constexpr double kTolerance = 1e-9;
 
+constexpr int kLongestSide = 1 << 28;
+
+void check_side(const char* what, int height, int width) {
+  if (std::max(height, width) > kLongestSide)
+    throw std::invalid_argument(std::string(what) + " of " + std::to_string(width) + "x" + std::to_string(height) +
+                                " pixels has a side of more than 2^28");
+}
+
 int level_side(int side, double scale, LevelSize rounding) {
   const double exact = side * scale;
   if (rounding == LevelSize::truncate_plus_one) return static_cast<int>(exact + 1);
@@ -34,6 +42,7 @@ void for_each_scale(int height, int width, const Options& options, const F& f) {
                                   std::to_string(options.scale_factor) + " give an image of " + std::to_string(width) +
                                   "x" + std::to_string(height) +
                                   " a pyramid of more than 2^31 pixels; a larger min_face_size is wanted");
+    check_side("an image", height, width);
     f(scale);
   }
 }
@@ -42,6 +51,15 @@ void for_each_scale(int height, int width, const Options& options, const F& f) {
 
 void check_pyramid(int height, int width, const Options& options) {
   for_each_scale(height, width, options, [](double) {});
+}
+
+void check_resize(int height, int width, int target_height, int target_width) {
+  constexpr std::int64_t kMostPixels = 1 << 30;
+  check_side("an image", height, width);
+  check_side("a size", target_height, target_width);
+  if (std::int64_t{target_height} * target_width > kMostPixels)
+    throw std::invalid_argument("a size of " + std::to_string(target_width) + "x" + std::to_string(target_height) +
+                                " has more than 2^30 pixels");
 }
 
 std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Options& options,

@@ -12,7 +12,8 @@
 
 namespace mtcnn_fast {
 
-// Throws std::invalid_argument for an image whose pyramid has more than 2^31 pixels.
+// Throws std::invalid_argument for an image whose pyramid has more than 2^31 pixels, and for one that has a pyramid and
+// a side of more than 2^28.
 void check_pyramid(int height, int width, const Options& options);
 
 // Levels of the pyramid for an image of height x width, largest first: scale_k = 12 / min_face_size * scale_factor^k

@@ -1,6 +1,9 @@
 // Image views of every kind, and options and weights that must be refused.
 #include <limits>
 
+#include <mtcnn_fast/align.h>
+
+#include "backend.h"
 #include "common.h"
 #include "weights.h"
 
@@ -129,6 +132,30 @@ TEST(input, the_image_that_is_refused_is_named) {
     detector.detect(too_large);
   } catch (const std::invalid_argument& error) {
     CHECK(std::string(error.what()).find("image 0") == std::string::npos);
+  }
+}
+
+TEST(input, sizes_beyond_the_kernels_reach_are_refused) {
+  const Detector detector(Options{.min_face_size = 24, .device = "cpu"});
+  const std::uint8_t pixel[3] = {};
+  const auto text = "an image of 300000000x24 pixels has a side of more than 2^28";
+  const ImageView wide{.data = pixel, .width = 300'000'000, .height = 24, .format = PixelFormat::gray};
+  CHECK_THROWS(std::invalid_argument, text, detector.detect(wide));
+  CHECK_THROWS(std::invalid_argument, text, mtcnn_fast::check_resize(24, 300'000'000, 5, 5));
+  CHECK_THROWS(std::invalid_argument, "a size of 300000000x1 pixels", mtcnn_fast::check_resize(9, 9, 1, 300'000'000));
+  CHECK_THROWS(std::invalid_argument, "a size of 2048x8400000 has more than 2^30 pixels",
+               mtcnn_fast::check_resize(9, 9, 8'400'000, 2048));
+  mtcnn_fast::check_resize(1 << 28, 1, 1 << 15, 1 << 15);
+}
+
+TEST(input, cuts_of_absurd_sizes_are_refused) {
+  const Picture picture(20, 20, 3);
+  std::uint8_t out[3];
+  for (const int size : {0, -1, 16385, std::numeric_limits<int>::max()}) {
+    const std::string text = "size is " + std::to_string(size) + "; it must be at least 1 and at most 16384";
+    CHECK_THROWS(std::invalid_argument, text, mtcnn_fast::crop(picture.view(), {0, 0, 9, 9}, size, 0, out));
+    CHECK_THROWS(std::invalid_argument, text,
+                 mtcnn_fast::align(picture.view(), {{{1, 1}, {9, 1}, {5, 5}, {2, 8}, {8, 8}}}, size, out));
   }
 }
 
