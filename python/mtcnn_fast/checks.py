@@ -85,6 +85,8 @@ def flag(name: str, value: object) -> bool:
 def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is {described(value)}; wanted a string")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError(f"{name} is {value!r}, which is no text: it holds half a character")
     return value
 
 

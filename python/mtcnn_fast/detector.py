@@ -321,10 +321,12 @@ class MTCNN:
 
     def _host_view(self, array: NDArray[np.uint8], pixel_format: str, name: str) -> _core.HostImage:
         if has_zero_stride(array):
-            # A few bytes can stand for an image of any size: refuse one beyond the limits before it is copied.
+            # A few bytes can stand for an image of any size: one beyond the limits is refused before it is copied.
             with named(name, ValueError):
-                self._core.levels(*array.shape[:2])
-        return walkable(array), pixel_format
+                levels = self._core.levels(*array.shape[:2])
+            # Of one without a level nothing is looked at: a pixel, which has none either, stands for it.
+            array = array if levels else array[:1, :1]
+        return walkable(array, name), pixel_format
 
     def _find(
         self, views: list[Any], selection: tuple[int, bool], stream: int, on_device: bool

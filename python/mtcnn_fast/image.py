@@ -20,6 +20,8 @@ _WANTED = "wanted a uint8 NumPy array (height, width, 3), (height, width, 4) or 
 _PIL_FORMATS = {"RGB": "rgb", "RGBA": "rgba", "L": "gray"}
 _CHANNEL_ORDERS = ("rgb", "bgr")
 
+_MOST_COPIED = 2**31
+
 _EXIF_ORIENTATION = 274
 _TURNED = range(2, 9)  # 1 is upright; other values mean nothing
 
@@ -148,6 +150,16 @@ def has_zero_stride(image: NDArray[Any]) -> bool:
     return any(stride == 0 and side > 1 for stride, side in zip(image.strides[:2], image.shape[:2], strict=True))
 
 
-def walkable(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The same pixels in a layout that the core can walk: the array itself, save for repeated rows or columns."""
-    return np.ascontiguousarray(image) if has_zero_stride(image) else image
+def walkable(image: NDArray[np.uint8], name: str = "image") -> NDArray[np.uint8]:
+    """The same pixels in a layout that the core can walk: the array itself, save for repeated rows or columns.
+
+    Raises ValueError, under `name`, for more of these than a copy may have.
+    """
+    if not has_zero_stride(image):
+        return image
+    if image.shape[0] * image.shape[1] > _MOST_COPIED:
+        raise ValueError(
+            f"{name} repeats rows or columns in memory (shape {image.shape}, strides {image.strides}), and has more "
+            "than 2**31 pixels, too many to copy"
+        )
+    return np.ascontiguousarray(image)

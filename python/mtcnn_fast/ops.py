@@ -40,11 +40,12 @@ def pyramid(
 ) -> list[Floats]:
     """The levels that P-Net sees, largest first: float32 (h, w, 3), normalised."""
     stages = _stages(device, profile, number("min_face_size", min_face_size), number("scale_factor", scale_factor))
-    view = _view(image)
-    return [
-        (stages.resize(view, height, width) - np.float32(127.5)) / np.float32(128)
-        for _, height, width in stages.levels(*view[0].shape[:2])
-    ]
+    array, pixel_format = pixels(image)
+    levels = stages.levels(*array.shape[:2])
+    if not levels:
+        return []
+    view = walkable(array), pixel_format
+    return [(stages.resize(view, height, width) - np.float32(127.5)) / np.float32(128) for _, height, width in levels]
 
 
 def pnet(level: NDArray[np.floating[Any]], *, device: str = "cpu", precision: str = "fp32") -> tuple[Floats, Floats]:

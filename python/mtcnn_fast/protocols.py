@@ -6,6 +6,7 @@ https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -139,7 +140,7 @@ def _read_dlpack(image: Any, name: str, devices: tuple[int, ...], arguments: dic
     item = bits * lanes // 8
     strides = tuple(stride * item for stride in (_dense(shape) if strides is None else strides))
     device = "cpu" if kind in _DLPACK_CPU else f"cuda:{index}"
-    return _checked(Exported(address, shape, strides, dtype, device, (image, capsule)), name)
+    return _checked(Exported(address, shape, strides, dtype, device, (image, capsule)), name, item)
 
 
 def _read_cuda_array_interface(core: _core.Detector, image: Any, name: str, stream: int) -> Exported:
@@ -147,6 +148,8 @@ def _read_cuda_array_interface(core: _core.Detector, image: Any, name: str, stre
         interface = image.__cuda_array_interface__
     if not isinstance(interface, Mapping):
         raise TypeError(f"{name}: its __cuda_array_interface__ is {described(interface)}; wanted a dict")
+    with named(name, ValueError):
+        interface = dict(interface)
 
     def field(key: str, wanted: str, fits: Any, default: Any = None) -> Any:
         value = interface.get(key, default)
@@ -157,17 +160,18 @@ def _read_cuda_array_interface(core: _core.Detector, image: Any, name: str, stre
     if interface.get("mask") is not None:
         raise ValueError(f"{name} has a mask; wanted an array without one")
     dtype = np.dtype(field("typestr", "a NumPy type", _is_type))
-    shape = tuple(field("shape", "a tuple of integers", _integers))
+    shape = _plain(field("shape", "a tuple of integers", _integers))
     strides = field(
         "strides", "None or a stride a side", lambda s: s is None or (_integers(s) and len(s) == len(shape))
     )
-    if strides is None:
-        strides = tuple(stride * dtype.itemsize for stride in _dense(shape))
-    address, _ = field("data", "an address and a boolean", lambda data: _integers(data) and len(data) == 2)
-    queue = field("stream", "None or an integer", lambda queue: queue is None or isinstance(queue, Integral))
-    exported = _checked(Exported(address, shape, tuple(strides), dtype.name, core.device, image), name)
+    strides = tuple(stride * dtype.itemsize for stride in _dense(shape)) if strides is None else _plain(strides)
+    (address,) = _plain(field("data", "an address and a boolean", _is_address)[:1])
+    queue = field("stream", "None or an integer", lambda queue: queue is None or _is_integer(queue))
+    exported = _checked(Exported(address, shape, strides, dtype.name, core.device, image), name, dtype.itemsize)
     if queue == 0:
         raise ValueError(f"{name} is to be waited for on stream 0, which __cuda_array_interface__ forbids; wanted 1")
+    if queue is not None and not 0 < queue < 2 * _INT64:
+        raise ValueError(f"{name} is to be waited for on stream {queue}, which is none")
     # An array without pixels has no address, and is refused for its shape.
     if 0 in shape:
         return exported
@@ -177,27 +181,50 @@ def _read_cuda_array_interface(core: _core.Detector, image: Any, name: str, stre
     # None says that there is nothing to wait for.
     if queue is not None and queue != (stream or _LEGACY_STREAM):
         core.order_streams(int(queue), stream)
-    return Exported(address, shape, tuple(strides), dtype.name, f"cuda:{owner}", image)
+    return Exported(address, shape, strides, dtype.name, f"cuda:{owner}", image)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _integers(value: object) -> bool:
-    return isinstance(value, tuple | list) and all(isinstance(part, Integral) for part in value)
+    return isinstance(value, tuple | list) and all(_is_integer(part) for part in value)
+
+
+def _plain(values: Any) -> tuple[int, ...]:
+    """Integers of any kind as Python's, whose arithmetic does not overflow."""
+    return tuple(int(value) for value in values)
+
+
+def _is_address(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and _is_integer(value[0])
 
 
 def _is_type(value: object) -> bool:
     try:
         return isinstance(value, str) and np.dtype(value) is not None
-    except TypeError:
+    except Exception:  # NumPy raises whatever comes up in a string that is no type: SyntaxError, ValueError, ...
         return False
 
 
-def _checked(exported: Exported, name: str) -> Exported:
+def _checked(exported: Exported, name: str, item: int) -> Exported:
+    """`exported`, of elements of `item` bytes, if there can be such an array."""
     if not all(0 <= side < _INT64 for side in exported.shape):
         raise ValueError(f"{name} has shape {exported.shape}; wanted sides of at least 0")
     if not all(abs(stride) < _INT64 for stride in exported.strides):
         raise ValueError(f"{name} has strides {exported.strides}, beyond 64 bits")
     if not 0 <= exported.address < 2 * _INT64 or (exported.address == 0 and 0 not in exported.shape):
         raise ValueError(f"{name} is at address {exported.address}, which is none")
+    if 0 not in exported.shape:
+        reaches = [stride * (side - 1) for stride, side in zip(exported.strides, exported.shape, strict=True)]
+        first = exported.address + sum(reach for reach in reaches if reach < 0)
+        end = exported.address + sum(reach for reach in reaches if reach > 0) + item
+        if first < 0 or end > 2 * _INT64 or math.prod(exported.shape) * max(item, 1) >= _INT64:
+            raise ValueError(
+                f"{name} has shape {exported.shape} and strides {exported.strides}, from address {exported.address} "
+                "on: it does not fit into memory"
+            )
     return exported
 
 
