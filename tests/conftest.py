@@ -24,6 +24,15 @@ CUDA = [device for device in mtcnn_fast.available_devices() if device == "cuda:0
 EMULATED = bool(CUDA) and mtcnn_fast.MTCNN(device=CUDA[0])._core.device_name == "emulator"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz",
+        type=int,
+        metavar="N",
+        help="cases of each kind in test_fuzz_api.py: some dozens by default, of fixed seeds all the same",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "heavy: takes too long on an emulated GPU, and is skipped there")
 
