@@ -69,6 +69,27 @@ def test_an_image_that_is_refused_is_not_copied(detector: MTCNN) -> None:
             patient.detect_batch([large[:20, :20].copy(), large])
 
 
+def test_a_file_that_is_refused_is_not_read() -> None:
+    Image: Any = pytest.importorskip("PIL.Image")
+
+    class Unread:
+        mode, size = "L", (10**6, 10**6)
+        getbands = Image.Image.getbands
+
+        @property
+        def __array_interface__(self) -> dict[str, Any]:
+            raise AssertionError("it is read")
+
+    words = r"^image 1: min_face_size .* an image of 1000000x1000000 a pyramid of more than 2\^31 pixels"
+    with pytest.raises(ValueError, match=words):
+        MTCNN(device="cpu").detect_batch([np.zeros((20, 20), np.uint8), Unread()])
+
+
+def test_batches_of_too_many_images(face: NDArray[np.uint8]) -> None:
+    with at_once(), pytest.raises(ValueError, match="images is an array of 1000000000 images; wanted at most"):
+        MTCNN(device="cpu").detect_batch(np.broadcast_to(face, (10**9, *face.shape)))
+
+
 @pytest.mark.parametrize(
     ("size", "words"),
     [

@@ -267,7 +267,8 @@ class MTCNN:
         """Cuts the faces out upright, for a recognition network: uint8 (N, size, size, 3), channels as in the image.
 
         The landmarks are mapped by a least-squares similarity onto the ArcFace template scaled by size / 112; bilinear,
-        black outside the image. faces: detections, one face, or landmarks (N, 5, 2).
+        black outside the image. faces: detections, one face, or landmarks (N, 5, 2). size: up to 16384; the cuts of a
+        call take at most 16 GiB.
         """
         landmarks = _rows(faces, "landmarks", (5, 2))
         return _core.align(_walkable(image, self._channel_order), landmarks, integer("size", size))
@@ -278,7 +279,7 @@ class MTCNN:
         """Cuts the boxes out, stretched to squares: uint8 (N, size, size, 3), channels as in the image.
 
         margin: share of a box's width and height added on each side, in (-0.5, 2]. Pixel area where both sides shrink,
-        else bilinear; black outside the image. faces: detections, one face, or boxes (N, 4).
+        else bilinear; black outside the image. faces: detections, one face, or boxes (N, 4). size: as in `align`.
         """
         boxes = _rows(faces, "boxes", (4,))
         size, margin = integer("size", size), number("margin", margin)
@@ -299,6 +300,10 @@ class MTCNN:
     def _view(self, image: Any, name: str = "image", stream: int = 0) -> _core.HostImage | _core.DeviceImage:
         if is_exported(image) and not is_on_host(image, name):
             return device_pixels(self._core, image, self._channel_order, name, stream)
+        if is_pil(image) and 0 not in image.size:
+            # One beyond the limits is refused before it is read from its file.
+            with named(name, ValueError):
+                self._core.levels(*image.size[::-1])
         return self._host_view(*pixels(image, self._channel_order, name), name)
 
     def _views(self, images: Any, stream: int) -> list[Any]:  # of HostImage and DeviceImage

@@ -20,7 +20,9 @@ _WANTED = "wanted a uint8 NumPy array (height, width, 3), (height, width, 4) or 
 _PIL_FORMATS = {"RGB": "rgb", "RGBA": "rgba", "L": "gray"}
 _CHANNEL_ORDERS = ("rgb", "bgr")
 
+# Pixels of an image that is copied, and images of a call: a few bytes can stand for any number of either.
 _MOST_COPIED = 2**31
+_MOST_IMAGES = 2**24
 
 _EXIF_ORIENTATION = 274
 _TURNED = range(2, 9)  # 1 is upright; other values mean nothing
@@ -88,6 +90,8 @@ def check_batch_shape(shape: tuple[int, ...], dtype: str) -> None:
     if len(shape) != 4:
         hint = "list(images)" if dtype == "object" else "detect takes one image"
         raise ValueError(f"images is a {dtype} array of shape {shape}; wanted (N, H, W, channels); {hint}")
+    if shape[0] > _MOST_IMAGES:
+        raise ValueError(f"images is an array of {shape[0]} images; wanted at most 2**24 a call")
 
 
 def described_export(image: object, exported: Exported, shape: tuple[int, ...]) -> str:

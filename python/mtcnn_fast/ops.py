@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 def resize(image: Any, size: Sequence[int], *, device: str = "cpu", profile: str = "reference") -> Floats:
-    """A whole image, in RGB order, resized as pyramid levels are: float32 (h, w, 3), pixel values from 0 to 255."""
+    """A whole image, in RGB order, resized as pyramid levels are: float32 (h, w, 3), pixel values from 0 to 255.
+
+    size: sides of at most 2**28 pixels, which also holds for the image's, and 2**30 pixels in all.
+    """
     height, width = each("size", size, 2, integer)
     return _stages(device, profile).resize(_view(image), height, width)
 
