@@ -272,7 +272,7 @@ def options(random: Random) -> None:
 def calls(random: Random) -> None:
     """Arguments of methods: of the right types and ranges or refused."""
     image, model = picture(random, 30), some_detector(random)
-    value = (*NUMBERS, *TEXTS, np.bool_(True))[random.integers(len(NUMBERS) + len(TEXTS) + 1)]
+    value = any_of(random, [*NUMBERS, *TEXTS, np.bool_(True)])
     name = str(random.choice(["max_faces", "clip", "stream", "output", "image", "images", "network", "progress"]))
     if name == "image":
         found = attempt(model.detect, value)
@@ -281,14 +281,14 @@ def calls(random: Random) -> None:
     elif name == "network":
         found = attempt(model.windows, image, value)
     elif name == "progress":
-        found = attempt(model.detect_batch, [], progress=value if value is not True else 1)
+        # A bar would be drawn.
+        found = attempt(model.detect_batch, [], progress=1 if isinstance(value, bool | np.bool_) else value)
     else:
         found = attempt(model.detect, image, **{name: value})
     fine = {
         "max_faces": value is None or (type(value) is int and 0 <= value < 2**31),
         "clip": isinstance(value, bool | np.bool_),
         "stream": value is None,
-        "progress": isinstance(value, np.bool_),
     }
     assert isinstance(found, Exception) != fine.get(name, False), f"{name}={value!r} gives {found!r}"
 

@@ -9,7 +9,7 @@ import pytest
 
 import fuzz
 
-CASES = 150
+CASES = 200
 
 
 @pytest.fixture(scope="session")
