@@ -29,6 +29,7 @@ _DLPACK_CUDA = (2, 13)  # a GPU's own memory, and memory managed by CUDA
 _DLPACK_TYPES = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
 
 _INT64 = 2**63
+_MEMORY = 2**57  # bytes that an address of today's processors can reach
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,8 @@ def _checked(exported: Exported, name: str, item: int) -> Exported:
         reaches = [stride * (side - 1) for stride, side in zip(exported.strides, exported.shape, strict=True)]
         first = exported.address + sum(reach for reach in reaches if reach < 0)
         end = exported.address + sum(reach for reach in reaches if reach > 0) + item
-        if first < 0 or end > 2 * _INT64 or math.prod(exported.shape) * max(item, 1) >= _INT64:
+        whole = math.prod(exported.shape) * max(item, 1)  # what NumPy keeps within 64 bits
+        if first < 0 or end > 2 * _INT64 or end - first > _MEMORY or whole >= _INT64:
             raise ValueError(
                 f"{name} has shape {exported.shape} and strides {exported.strides}, from address {exported.address} "
                 "on: it does not fit into memory"
