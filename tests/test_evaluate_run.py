@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -365,3 +367,21 @@ def test_facenet_pytorch_that_is_not_there(
     with pytest.raises(SystemExit):
         command("table", "--set", f"a=facepoint:{sets.parent}/pictures/list.txt", "--detectors", "facenet-pytorch")
     assert "facenet_pytorch" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_pipe_that_a_list_names_is_not_waited_for(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "list.txt").write_text(f"a/face.jpg 1 20 1 20 {POINTS}\npipe.jpg 1 20 1 20 {POINTS}\n")
+    os.mkfifo(pictures / "pipe.jpg")
+    output = tmp_path / "found.jsonl"
+    assert detect("--annotations", pictures / "list.txt", "--output", output) == 1
+    assert command("table", "--set", f"a=facepoint:{pictures}/list.txt") == 1
+    assert capsys.readouterr().err.count("pipe.jpg: it is a pipe, not a picture") == 2
+    # One that the user names is read to its end.
+    content = (pictures / "a" / "face.jpg").read_bytes()
+    writer = threading.Thread(target=lambda: (pictures / "pipe.jpg").write_bytes(content))
+    writer.start()
+    assert detect(pictures / "pipe.jpg", "--output", tmp_path / "piped.jsonl") == 0
+    writer.join()

@@ -95,6 +95,7 @@ def detect_files(
     complain: Callable[[str, str], object],
     batch_size: int = BATCH_SIZE,
     first_page_only: bool = False,
+    pipes: bool = False,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Generator[None, None, None]:
     """Searches the items, and yields after each picture: its record is written then, and `tally` counts it.
@@ -120,7 +121,7 @@ def detect_files(
     else:
         todo = ((item, None) for item in items)
     files = (((item, again), item.path) for item, again in todo)
-    for outcome in detect_each(find, files, batch_size=batch_size, first_page_only=first_page_only):
+    for outcome in detect_each(find, files, batch_size=batch_size, first_page_only=first_page_only, pipes=pipes):
         item, again = outcome.key
         name = item.name if outcome.pages == 1 else f"{item.name} (page {outcome.page} of {outcome.pages})"
         tally.pictures += 1

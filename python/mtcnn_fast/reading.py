@@ -29,6 +29,9 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | B
 
 STANDARD_INPUT = "-"
 
+PIPE = "it is a pipe, not a picture"
+"""Why a file of a list is not read."""
+
 # What Pillow opens but does not decode by itself: stubs, and formats that another program or Windows must draw.
 _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
 
@@ -124,8 +127,10 @@ def pages(source: Source, first_only: bool = False) -> Iterator[Picture]:
 def first_page(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], str | None]:
     """The pixels to which labels belong, as `Picture` has them, and what is to be said of them; None: nothing.
 
-    Raises as `pages` does, and ValueError for a name that is none.
+    Raises as `pages` does, and for a pipe: a list that names one would be waited for.
     """
+    if is_pipe(path):
+        raise OSError(PIPE)
     picture = next(pages(path, first_only=True))
     return picture.pixels, remark(picture)
 
@@ -135,6 +140,16 @@ def remark(picture: Picture) -> str | None:
     if picture.damage is not None:
         return f"damaged: {picture.damage}"
     return f"the first of {picture.pages} pages is taken" if picture.pages > 1 else None
+
+
+def is_pipe(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is STANDARD_INPUT or a pipe."""
+    if path == STANDARD_INPUT:
+        return True
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 # a Path would make one slash of two
+    except (OSError, ValueError):
+        return False
 
 
 def suffixes() -> frozenset[str]:

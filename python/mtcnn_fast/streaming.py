@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -65,15 +64,17 @@ def detect_each(
     *,
     batch_size: int = BATCH_SIZE,
     first_page_only: bool = False,
+    pipes: bool = False,
 ) -> Iterator[Outcome[K]]:
     """Detects faces in files, given with a key each; of a file with pages, in every page unless told otherwise.
 
     find: as `MTCNN.detect_batch` of a detector of channel order "rgb". Where it raises one of `FAILURES`, it is given
     the pictures of the batch one by one, so that only the one that is at fault goes without.
+    pipes: whether pipes and STANDARD_INPUT are read to their ends, as a user who names them wants; else they fail.
     """
     waiting: list[Outcome[K]] = []
     size = 0
-    for outcome in _pictures(files, first_page_only):
+    for outcome in _pictures(files, first_page_only, pipes):
         waiting.append(outcome)
         size += 0 if outcome.picture is None else outcome.picture.pixels.nbytes
         if len(waiting) >= batch_size or size >= _BATCH_BYTES:
@@ -104,9 +105,11 @@ def _find(find: Find, images: list[NDArray[np.uint8]]) -> Sequence[Detections | 
         return [error] if len(images) == 1 else [outcome for image in images for outcome in _find(find, [image])]
 
 
-def _pictures(files: Iterable[tuple[K, str | os.PathLike[str]]], first_page_only: bool) -> Iterator[Outcome[K]]:
+def _pictures(
+    files: Iterable[tuple[K, str | os.PathLike[str]]], first_page_only: bool, pipes: bool
+) -> Iterator[Outcome[K]]:
     """Every page, not searched yet. Pages beyond a file's first are read when it is their turn."""
-    for key, content in _read_ahead(files, first_page_only):
+    for key, content in _read_ahead(files, first_page_only, pipes):
         if isinstance(content, Exception):
             yield Outcome(key, None, error=reason(content))
             continue
@@ -120,16 +123,19 @@ def _pictures(files: Iterable[tuple[K, str | os.PathLike[str]]], first_page_only
             yield Outcome(key, None, error=reason(error), page=last.page + 1, pages=last.pages)
 
 
-def _read_ahead(files: Iterable[tuple[K, str | os.PathLike[str]]], first_page_only: bool) -> Iterator[tuple[K, _Read]]:
+def _read_ahead(
+    files: Iterable[tuple[K, str | os.PathLike[str]]], first_page_only: bool, pipes: bool
+) -> Iterator[tuple[K, _Read]]:
     rest = iter(files)
     ahead: deque[tuple[K, Future[_Read] | _Read]] = deque()
     with ThreadPoolExecutor(READERS) as pool:
         try:
             while True:
                 for key, path in islice(rest, 2 * READERS - len(ahead)):
-                    # A pipe is waited for here, where Ctrl-C can end it.
-                    asked = (path, first_page_only)
-                    ahead.append((key, _read(*asked) if _is_pipe(path) else pool.submit(_read, *asked)))
+                    if not reading.is_pipe(path):
+                        ahead.append((key, pool.submit(_read, path, first_page_only)))
+                    else:  # waited for here, where Ctrl-C can end it
+                        ahead.append((key, _read(path, first_page_only) if pipes else OSError(reading.PIPE)))
                 if not ahead:
                     return
                 key, content = ahead.popleft()
@@ -146,12 +152,3 @@ def _read(path: str | os.PathLike[str], first_page_only: bool) -> _Read:
         return next(found), found
     except FAILURES as error:
         return error
-
-
-def _is_pipe(path: str | os.PathLike[str]) -> bool:
-    if path == reading.STANDARD_INPUT:
-        return True
-    try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 # a Path would make one slash of two
-    except (OSError, ValueError):
-        return False

@@ -65,6 +65,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         inputs=[*arguments.paths, *filter(None, given)],
         output=None if nowhere else arguments.output,
         resume=not nowhere,
+        pipes=bool(arguments.paths),
     )
     return searching.run(arguments, job, error)
 

@@ -48,6 +48,8 @@ class Job:
     resume: bool = True
     draw: str | None = None
     pages: str = FIRST
+    pipes: bool = True
+    """Whether items that are pipes are waited for: those that a user names."""
     lines: bool = False
     """Whether to print a line a picture."""
     counted: bool = False
@@ -92,6 +94,7 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
             complain=report.complain,
             batch_size=arguments.batch,
             first_page_only=job.pages == FIRST,
+            pipes=job.pipes,
             progress=report.progress,
         )
         ended: BaseException | None = None

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING
 
 from mtcnn_fast import reading
+from mtcnn_fast.streaming import FAILURES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FAILURES = (MemoryError, OSError, RuntimeError, ValueError)
-"""What one picture can raise, of its file, its name or its size: it is named, and the run goes on without it."""
+__all__ = ["FAILURES", "name_bytes", "pixels_to_learn"]
 
 # As `reading.first_page` begins.
 _DAMAGED = "damaged"
@@ -22,11 +21,8 @@ _DAMAGED = "damaged"
 def pixels_to_learn(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], str | None]:
     """(H, W, 3), RGB, and what is to be said of them; None: nothing.
 
-    Raises FAILURES. A damaged picture is an OSError: half of it may be grey, also where its labels are. So is a pipe:
-    nobody may ever write into one that a list names.
+    Raises FAILURES. A damaged picture is an OSError: half of it may be grey, also where its labels are.
     """
-    if stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116 # a Path would make one slash of two
-        raise OSError("it is a pipe, not a picture")
     pixels, note = reading.first_page(path)
     if note is not None and note.startswith(_DAMAGED):
         raise OSError(note)
