@@ -166,7 +166,7 @@ def test_matlab_cells_of_other_shapes(tmp_path: Path) -> None:
     found = all_of(tmp_path / "wider_face_val.mat")
     assert (found[0], len(found[1])) == ([], 1)
     (tmp_path / "wider_face_val.mat").write_bytes(b"MATLAB 5.0 MAT-file".ljust(200))
-    with pytest.raises(ValueError, match="is not a MATLAB file of WIDER FACE"):
+    with pytest.raises(ValueError, match="is not a whole MATLAB file"):
         all_of(tmp_path / "wider_face_val.mat")
 
 
@@ -482,7 +482,7 @@ def test_names_that_no_file_can_have(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"images": [{"id": 1, "file_name": "\\ud800.jpg"}], "annotations": []}')
     found, problems = all_of(tmp_path / "a.json")
     assert (found, len(problems)) == ([], 1)
-    assert summary(coco(tmp_path, [], [{"id": 1, "file_name": "../p/a.jpg"}])) == [("../p/a.jpg", 0, True)]
+    assert summary(coco(tmp_path, [], [{"id": 1, "file_name": "s/../p/a.jpg"}])) == [("s/../p/a.jpg", 0, True)]
 
 
 def test_documents_that_nest_too_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,14 +492,14 @@ def test_documents_that_nest_too_deep(tmp_path: Path, monkeypatch: pytest.Monkey
     deep = f"<annotation>{'<a>' * 100_000}{'</a>' * 100_000}</annotation>"
     assert summary(voc(tmp_path, deep, "<annotation/>")) == [("a", 0, True), ("b", 0, True)]
 
-    real = Path.read_bytes
+    real = Path.open
 
-    def read_bytes(path: Path) -> bytes:
-        if path.name == "a.xml":
+    def refuse(path: Path, *how: Any, **options: Any) -> Any:
+        if path.name == "a.xml" and how == ("rb",):
             raise MemoryError
-        return real(path)
+        return real(path, *how, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(Path, "open", refuse)
     found = voc(tmp_path, "<annotation/>", "<annotation/>")
     assert summary(found) == [("b", 0, True)]
     assert "not enough memory" in found[1][0]

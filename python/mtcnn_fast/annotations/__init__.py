@@ -12,10 +12,10 @@ from pathlib import Path
 
 from mtcnn_fast.annotations import backgrounds, celeba, coco, facepoint, voc, wider
 from mtcnn_fast.annotations.base import Annotation, Problems, Reading, Wanted
+from mtcnn_fast.annotations.limits import lines
 from mtcnn_fast.annotations.selection import Listed, gathered, names
-from mtcnn_fast.checks import described
+from mtcnn_fast.checks import described, flag
 from mtcnn_fast.finding import PassedOver, find
-from mtcnn_fast.text_files import lines
 
 __all__ = ["FORMATS", "Annotation", "Problems", "read"]
 
@@ -38,6 +38,7 @@ def read(
     only: str | os.PathLike[str] | None = None,
     problems: Problems | None = None,
     passed_over: PassedOver | None = None,
+    outside: bool = False,
 ) -> Iterator[Annotation]:
     """The labelled pictures of a data set, in its order, read as they are asked for.
 
@@ -50,14 +51,16 @@ def read(
     * problems: is told of every row, file and attribute that cannot be used, and of every picture in `only` that did
       not come; None: a warning says how many there were.
     * passed_over: of "backgrounds", counts the files that are no pictures.
+    * outside: take pictures whose names lead out of the folder of the pictures: absolute names, and `../`; else their
+      rows cannot be used. Names that lead back into it are always taken.
 
     A label that cannot be used leaves its picture incomplete; a mark or landmarks that cannot be used do not cost the
     box. A picture that comes twice is one: the faces of all its places are taken, once if they are the same, and where
     they differ it is told, and incomplete. Of "facepoint", where each face has a row, the rows of one picture are one
     picture, and rows that are the same are each a picture. For this all names are read first, and are in memory.
 
-    Raises ValueError for an empty path, for a format that is not known or does not fit the file, and for a line of
-    `only` that selects several pictures; OSError for a file that cannot be read.
+    Raises ValueError for an empty path, for a format that is not known or does not fit the file, for a line of `only`
+    that selects several pictures, and for a line beyond `limits.MAX_LINE`; OSError for a file that cannot be read.
     """
     for what, given in (("path", path), ("images", images), ("only", only)):
         if given is not None and not os.fspath(given):
@@ -78,6 +81,7 @@ def read(
         None if only is None else Path(only),
         problems,
         PassedOver() if passed_over is None else passed_over,
+        flag("outside", outside),
     )
 
 
@@ -88,10 +92,11 @@ def _read(
     only: Path | None,
     problems: Problems | None,
     passed_over: PassedOver,
+    outside: bool,
 ) -> Iterator[Annotation]:
     noted = Problems(limit=1) if problems is None else problems
     with _naming(path):
-        parts = _READERS[format](path, images)
+        parts = _READERS[format](path, images, outside)
         # Names in a folder are distinct; of "facepoint" they need not be.
         known = Counter() if format in ("backgrounds", "facepoint") and only is None else names(parts)
     wanted: Wanted = _all

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from mtcnn_fast.annotations.limits import MAX_FACES
 from mtcnn_fast.checks import described
 from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.text_files import portable
@@ -95,6 +96,7 @@ class Faces:
         self._landmarks: list[Points] = []
         self._ignored: list[bool] = []
         self._complete = True
+        self._known: Counter[str] | None = None
 
     def add(
         self,
@@ -105,16 +107,19 @@ class Faces:
         landmarks: Points | None = None,
         ignored: bool = False,
     ) -> None:
-        """Adds a face. Raises ValueError for a box that is not finite or has no area.
+        """Adds a face. Raises ValueError for a box that is not finite or has no area, and for one too many.
 
         landmarks: checked by `point`, or NaN.
         """
+        if len(self._boxes) == MAX_FACES:
+            raise ValueError(f"the picture has more than {MAX_FACES} faces, which is the limit")
         box = (x1, y1, x2, y2)
         # A NaN fails the comparison too.
         if not all(abs(value) <= _LARGEST for value in box):
             raise ValueError(f"box {x1:g} {y1:g} {x2:g} {y2:g} (x1 y1 x2 y2) is not finite, or beyond 2^24 pixels")
         if not (np.float32(x1) < np.float32(x2) and np.float32(y1) < np.float32(y2)):
             raise ValueError(f"box {x1:g} {y1:g} {x2:g} {y2:g} (x1 y1 x2 y2) has no area")
+        self._known = None
         self._boxes.append(box)
         self._landmarks.append(_UNKNOWN if landmarks is None else landmarks)
         self._ignored.append(ignored)
@@ -125,12 +130,18 @@ class Faces:
 
     def merge(self, other: Faces) -> bool:
         """Adds those faces of another collection that this one does not have. Returns whether the two were the same."""
-        missing = other._keys() - self._keys()
-        same = not missing and not self._keys() - other._keys()
+        # A list may have a row for each of a picture's faces: the work must not grow with those that are there.
+        if self._known is None:
+            self._known = self._keys()
+        missing = other._keys()
+        for key in missing:
+            missing[key] -= self._known[key]
+        same = len(self._boxes) == len(other._boxes) and not any(count > 0 for count in missing.values())
         for box, landmarks, ignored in zip(other._boxes, other._landmarks, other._ignored, strict=True):
             key = _key(box, landmarks, ignored)
-            if missing[key]:
+            if missing[key] > 0:
                 missing[key] -= 1
+                self._known[key] += 1
                 self._boxes.append(box)
                 self._landmarks.append(landmarks)
                 self._ignored.append(ignored)
@@ -188,7 +199,7 @@ def numbers(fields: Iterable[str]) -> list[float]:
                 raise ValueError
             values.append(float(text))
         except ValueError:
-            raise ValueError(f"{text!r} is not a number") from None
+            raise ValueError(f"{shown(text)} is not a number") from None
     return values
 
 
@@ -241,21 +252,58 @@ def picture_name(name: str) -> str:
     return f"/{found}" if posixpath.isabs(portable(name)) else found
 
 
+def leads_out(name: str, folder: Path | None = None) -> bool:
+    """Whether a name, with `/` between folders, leads out of where it stands: up, or from the root to elsewhere.
+
+    folder: what absolute names may lie in. Links are not looked into: they are the user's own.
+    """
+    plain = posixpath.normpath(name)
+    if posixpath.isabs(plain):
+        places = () if folder is None else {os.path.abspath(folder), os.path.realpath(folder)}  # noqa: PTH100
+        return not any(Path(plain).is_relative_to(place) for place in places)
+    return plain.partition("/")[0] == ".."
+
+
+def without_outside(name: str, place: str) -> str:
+    """Words for a name that leads out of a place, where that is not allowed."""
+    return f"{shown(name)} leads out of {place}; it is taken with --outside (outside=True in Python, true in TOML)"
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """The folder of a data set's pictures."""
+
+    folder: Path
+    outside: bool
+    """Whether pictures may lie elsewhere."""
+
+    def name(self, text: str) -> str:
+        """The name of a picture, as `picture_name`. Raises ValueError, too, for one that leads out of the folder."""
+        found = picture_name(text)
+        if not self.outside and leads_out(found, self.folder):
+            raise ValueError(without_outside(found, os.fspath(self.folder)))
+        return found
+
+    def path(self, name: str) -> Path:
+        """Of the picture."""
+        return self.folder / name
+
+
 def shown(text: str) -> str:
     """A text, or its beginning, as a message has it."""
     return repr(text if len(text) <= 80 else f"{text[:80]}...")
 
 
-def picture_folder(images: Path | None, *usual: Path) -> Path:
+def picture_folder(images: Path | None, outside: bool, *usual: Path) -> Pictures:
     """`images`, or where a data set usually keeps its pictures: the first of those folders there is, else the last.
 
     Raises NotADirectoryError if `images` is not a folder.
     """
     if images is None:
-        return next((folder for folder in usual if folder.is_dir()), usual[-1])
+        return Pictures(next((folder for folder in usual if folder.is_dir()), usual[-1]), outside)
     if not images.is_dir():
         raise NotADirectoryError(f"there is no folder of pictures {images}")
-    return images
+    return Pictures(images, outside)
 
 
 def _key(box: Sequence[float], landmarks: Points, ignored: bool) -> str:

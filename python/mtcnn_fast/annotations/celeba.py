@@ -11,6 +11,7 @@ from mtcnn_fast.annotations.base import (
     Faces,
     Part,
     Parts,
+    Pictures,
     Points,
     Reading,
     numbers,
@@ -19,31 +20,31 @@ from mtcnn_fast.annotations.base import (
     points,
     shown,
 )
-from mtcnn_fast.text_files import lines
+from mtcnn_fast.annotations.limits import lines
 
 BOXES = "list_bbox_celeba.txt"
 LANDMARKS = "list_landmarks_celeba.txt"
 
 
-def read(path: Path, images: Path | None) -> Parts:
+def read(path: Path, images: Path | None, outside: bool) -> Parts:
     """list_bbox_celeba.txt, or its folder, with list_landmarks_celeba.txt beside it: one face a picture."""
     boxes = path / BOXES if path.is_dir() else path
     inside = boxes.parent
     # Anno/ lies beside Img/img_celeba.
     usual = [inside / "img_celeba", inside.parent / "Img" / "img_celeba", inside.parent / "img_celeba"]
-    folder = picture_folder(images, *usual, inside / "images", inside)
+    pictures = picture_folder(images, outside, *usual, inside / "images", inside)
     known = _Landmarks(inside / LANDMARKS)
-    return lambda reading: _parts(boxes, known, folder, reading)
+    return lambda reading: _parts(boxes, known, pictures, reading)
 
 
-def _parts(boxes: Path, known: _Landmarks, folder: Path, reading: Reading) -> Iterator[Part]:
+def _parts(boxes: Path, known: _Landmarks, pictures: Pictures, reading: Reading) -> Iterator[Part]:
     promised, rows = _rows(boxes)
     count = 0
     for number, line in rows:
         count += 1
         text, *fields = line.split()
         try:
-            name = picture_name(text)
+            name = pictures.name(text)
         except ValueError as error:
             reading.problems.add(boxes, str(error), number)
             continue
@@ -64,7 +65,7 @@ def _parts(boxes: Path, known: _Landmarks, folder: Path, reading: Reading) -> It
             lost = str(error)
         if lost is not None:
             reading.problems.add(boxes, lost, number)
-        yield Part(name, folder / name, faces, boxes, number)
+        yield Part(name, pictures.path(name), faces, boxes, number)
     if count != promised:
         reading.problems.add(boxes, f"{count} rows; its first line says {promised}")
 

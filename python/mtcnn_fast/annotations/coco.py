@@ -14,10 +14,10 @@ from mtcnn_fast.annotations.base import (
     Faces,
     Part,
     Parts,
+    Pictures,
     Reading,
     is_set,
     picture_folder,
-    picture_name,
     shown,
 )
 from mtcnn_fast.annotations.keypoints import Schemes
@@ -28,18 +28,18 @@ from mtcnn_fast.writing import reason
 _LISTS = ("images", "annotations")
 
 
-def read(path: Path, images: Path | None) -> Parts:
+def read(path: Path, images: Path | None, outside: bool) -> Parts:
     """`images` (id, file_name) and `annotations` (image_id, bbox `[x, y, w, h]`, iscrowd, keypoints `[x, y, v] * n`).
 
     Every annotation is a face, of whatever category, whose `keypoints` name its landmarks. The document is read whole.
     An id that several pictures have leaves them without labels, for nothing tells whose those are: they are told, and
     the pictures are incomplete. A label without an id is told alone: it would cost every picture.
     """
-    folder = picture_folder(images, path.parent / "images", path.parent.parent / "images", path.parent)
+    pictures = picture_folder(images, outside, path.parent / "images", path.parent.parent / "images", path.parent)
     document = _document(path)
     if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in _LISTS):
         raise ValueError(f"{path} has no lists `images` and `annotations`, as COCO's documents have them")
-    return lambda reading: _Document(path, document, reading).parts(folder)
+    return lambda reading: _Document(path, document, pictures, reading).parts()
 
 
 def _document(path: Path) -> Any:
@@ -54,13 +54,14 @@ def _document(path: Path) -> Any:
 class _Document:
     """The lists of a document, and what is told of them in one reading."""
 
-    def __init__(self, path: Path, document: dict[str, Any], reading: Reading) -> None:
+    def __init__(self, path: Path, document: dict[str, Any], folder: Pictures, reading: Reading) -> None:
         self._path = path
+        self._folder = folder
         self._reading = reading
         self._pictures, self._labels = (document[key] for key in _LISTS)
         self._schemes = Schemes(document.get("categories"))
 
-    def parts(self, folder: Path) -> Iterator[Part]:
+    def parts(self) -> Iterator[Part]:
         names = [self._name(position) for position in range(len(self._pictures))]
         by_id: defaultdict[Hashable, dict[str, None]] = defaultdict(dict)
         for picture, name in zip(self._pictures, names, strict=True):
@@ -85,14 +86,14 @@ class _Document:
             except ValueError as error:
                 faces.lose()
                 self._tell(f"images[{position}]", str(error))
-            yield Part(name, folder / name, faces, self._path)
+            yield Part(name, self._folder.path(name), faces, self._path)
 
     def _name(self, position: int) -> str | None:
         try:
             name = self._pictures[position]["file_name"]
             if not isinstance(name, str):
                 raise TypeError
-            return picture_name(name)
+            return self._folder.name(name)
         except (KeyError, TypeError):
             self._tell(f"images[{position}]", "no file_name")
         except ValueError as error:

@@ -12,6 +12,7 @@ from mtcnn_fast.annotations.base import (
     Faces,
     Part,
     Parts,
+    Pictures,
     Problems,
     Reading,
     numbers,
@@ -20,7 +21,7 @@ from mtcnn_fast.annotations.base import (
     points,
     shown,
 )
-from mtcnn_fast.text_files import lines
+from mtcnn_fast.annotations.limits import lines
 
 _BOX = 4
 # Of a box, and two of each of five points.
@@ -30,13 +31,13 @@ _NUMBERS = 14
 _PATH = re.compile(r".*?\.[A-Za-z]\w*(?=\s|$)")
 
 
-def read(path: Path, images: Path | None) -> Parts:
+def read(path: Path, images: Path | None, outside: bool) -> Parts:
     """One face a row: the picture's path, `x1 x2 y1 y2`, and left eye, right eye, nose, mouth corners as `x y`.
 
     A picture with several faces has several rows.
     """
-    folder = picture_folder(images, path.parent)
-    return lambda reading: _parts(path, folder, reading)
+    pictures = picture_folder(images, outside, path.parent)
+    return lambda reading: _parts(path, pictures, reading)
 
 
 def several(path: Path) -> Counter[str]:
@@ -75,16 +76,16 @@ def split(line: str) -> tuple[str, list[str]]:
     raise ValueError(f"{shown(line)} has no path of a picture, with {_NUMBERS} numbers after it")
 
 
-def _parts(path: Path, folder: Path, reading: Reading) -> Iterator[Part]:
+def _parts(path: Path, pictures: Pictures, reading: Reading) -> Iterator[Part]:
     for number, line in lines(path):
         try:
             text, fields = split(line)
-            name = picture_name(text)
+            name = pictures.name(text)
         except ValueError as error:
             reading.problems.add(path, str(error), number)
             continue
         if reading.wanted(name):
-            yield Part(name, folder / name, _faces(fields, path, number, reading.problems), path, number)
+            yield Part(name, pictures.path(name), _faces(fields, path, number, reading.problems), path, number)
 
 
 def _faces(fields: list[str], path: Path, line: int, problems: Problems) -> Faces:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mtcnn_fast.annotations.base import Problems, Wanted, numbers, shown
+from mtcnn_fast.annotations.limits import MAX_FACES
 
 Line = tuple[int, str]
 """Of a file: its number, from 1, and its text, stripped and not blank."""
@@ -52,18 +53,22 @@ def entries(rows: Lines, file: Path, problems: Problems, wanted: Wanted = lambda
         if count == 0 and _is_zeros(ahead.peek()) and not _is_count(ahead.peek(1)):
             ahead.take()
         take = wanted(name)
-        found, surplus = [], False
+        found: list[Line] = []
+        surplus = False
         left = count
         for line in _before_a_name(ahead):
             if left:
                 left -= 1
-                if take:
+                if take and len(found) < MAX_FACES:
                     found.append(line)
             elif take:
                 surplus = True
                 _refuse(line, file, problems)
         if not take:
             continue
+        surplus |= count - left > MAX_FACES
+        if count - left > MAX_FACES:
+            problems.add(file, f"{shown(name)} has more than {MAX_FACES} rows, which is the limit", at)
         if left:
             problems.add(file, f"{left} of the {count} rows of {shown(name)} are missing", at)
         yield Entry(name, at, found, not left and not surplus)

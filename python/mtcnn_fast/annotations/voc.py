@@ -15,14 +15,18 @@ from mtcnn_fast.annotations.base import (
     Faces,
     Part,
     Parts,
+    Pictures,
     Problems,
     Reading,
     is_set,
+    leads_out,
     numbers,
     picture_folder,
     picture_name,
     shown,
+    without_outside,
 )
+from mtcnn_fast.annotations.limits import MAX_TEXT, read_bounded
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.reading import suffixes
 from mtcnn_fast.text_files import decode
@@ -35,15 +39,15 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _DECLARED = re.compile(rb"\s*<\?xml[^>]*\sencoding\s*=\s*[\"']([\w.-]+)[\"']")
 
 
-def read(path: Path, images: Path | None) -> Parts:
+def read(path: Path, images: Path | None, outside: bool) -> Parts:
     """The `.xml` files of a folder, at any depth, in the order of their names, or one such file.
 
     Every object is a face. A picture goes by its <filename>, which need not have a suffix, or by the XML file's name if
     there is none; that of an XML file in a folder below also by that folder's name.
     """
     inside = path if path.is_dir() else path.parent
-    folder = picture_folder(images, *_usual(inside))
-    return lambda reading: _parts(path, _Pictures(inside, folder, images is None), reading)
+    pictures = picture_folder(images, outside, *_usual(inside))
+    return lambda reading: _parts(path, _Pictures(inside, pictures, images is None), reading)
 
 
 def _usual(inside: Path) -> Sequence[Path]:
@@ -62,7 +66,8 @@ def _parts(path: Path, pictures: _Pictures, reading: Reading) -> Iterator[Part]:
     for found in find([str(path)], (SUFFIX,), report=report, passed_over=PassedOver()):
         file = Path(found.path)
         try:
-            root = _parsed(file.read_bytes())
+            with file.open("rb") as opened:
+                root = _parsed(read_bounded(opened, MAX_TEXT))
             for element in root.iter():  # an <Object> that is passed over would be background
                 element.tag = element.tag.lower()
             # Other programs keep other XML beside pictures: that is no picture without faces.
@@ -121,9 +126,9 @@ def _faces(root: ElementTree.Element, file: Path, problems: Problems) -> Faces:
 class _Pictures:
     """Finds the picture of an XML file."""
 
-    def __init__(self, inside: Path, folder: Path, usual: bool) -> None:
+    def __init__(self, inside: Path, pictures: Pictures, usual: bool) -> None:
         self._inside = inside
-        self._folder = folder
+        self._folder, self._outside = pictures.folder, pictures.outside
         self._usual = usual
         self._listed: dict[Path, dict[str, list[str]]] = {}
 
@@ -134,7 +139,8 @@ class _Pictures:
         """
         below, own = dirname(xml), splitext(basename(xml))[0]
         given = picture_name(filename.strip() or own)
-        places = self._places(below)
+        likeliest, *_ = every = self._places(below)
+        places = [place for place in every if self._is_allowed(_joined(place[0], given))]
         for before, place in places:
             if (place / given).is_file():
                 return _joined(before, given), place / given
@@ -150,8 +156,13 @@ class _Pictures:
                     raise ValueError(f"its picture can be {' or '.join(map(shown, fitting))}")
                 name = _joined(dirname(stem), fitting[0])
                 return _joined(before, name), place / name
-        before, place = ("", self._folder) if given.startswith(f"{below}/") else places[0]
+        before, place = ("", self._folder) if below and given.startswith(f"{below}/") else likeliest
+        if not self._is_allowed(_joined(before, given)):
+            raise ValueError(without_outside(given, str(self._folder)))
         return _joined(before, given), place / given
+
+    def _is_allowed(self, name: str) -> bool:
+        return self._outside or not leads_out(name, self._folder)
 
     def _places(self, below: str) -> list[tuple[str, Path]]:
         """Where the picture of an XML file may lie, and what comes before its name then; likeliest first."""

@@ -10,22 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from mtcnn_fast.annotations import listings
+from mtcnn_fast.annotations import listings, matlab
 from mtcnn_fast.annotations.base import (
     Faces,
     Part,
     Parts,
+    Pictures,
     Problems,
     Reading,
     is_set,
     numbers,
     picture_folder,
-    picture_name,
     shown,
 )
+from mtcnn_fast.annotations.limits import lines
 from mtcnn_fast.checks import described
-from mtcnn_fast.extra import require
-from mtcnn_fast.text_files import lines
 from mtcnn_fast.writing import reason
 
 # Rows are `x y w h blur expression illumination invalid occlusion pose`.
@@ -39,30 +38,30 @@ _NAME = re.compile(r"\.[A-Za-z]\w*$")
 _KEYS = ("event_list", "file_list", "face_bbx_list", "invalid_label_list")
 
 
-def read(path: Path, images: Path | None) -> Parts:
+def read(path: Path, images: Path | None, outside: bool) -> Parts:
     """A text list (name, count, rows of `x y w h` and, optionally, six attributes), or a `.mat` file of the same."""
     # wider_face_split/ lies beside WIDER_train/images and WIDER_val/images.
     splits = [f"WIDER_{split}" for split in ("train", "val", "test") if split in path.stem]
     usual = [folder / split / "images" for split in splits for folder in (path.parent, path.parent.parent)]
-    folder = picture_folder(images, path.parent / "images", *usual, path.parent)
+    pictures = picture_folder(images, outside, path.parent / "images", *usual, path.parent)
     if path.suffix.lower() != ".mat":
-        return lambda reading: _text(path, folder, reading)
+        return lambda reading: _text(path, pictures, reading)
     content = _content(path)
-    return lambda reading: _matlab(path, content, folder, reading)
+    return lambda reading: _matlab(path, content, pictures, reading)
 
 
-def _text(path: Path, folder: Path, reading: Reading) -> Iterator[Part]:
+def _text(path: Path, pictures: Pictures, reading: Reading) -> Iterator[Part]:
     problems = reading.problems
 
     def wanted(name: str) -> bool:
         try:
-            return reading.wanted(_checked(name))
+            return reading.wanted(_checked(pictures, name))
         except ValueError:
             return True  # to be told of below
 
     for entry in listings.entries(lines(path), path, problems, wanted):
         try:
-            name = _checked(entry.name)
+            name = _checked(pictures, entry.name)
         except ValueError as error:
             problems.add(path, str(error), entry.line)
             continue
@@ -71,11 +70,11 @@ def _text(path: Path, folder: Path, reading: Reading) -> Iterator[Part]:
             faces.lose()
         for number, row in entry.rows:
             _add(faces, row.split(), path, number, problems)
-        yield Part(name, folder / name, faces, path, entry.line)
+        yield Part(name, pictures.path(name), faces, path, entry.line)
 
 
-def _checked(name: str) -> str:
-    found = picture_name(name)
+def _checked(pictures: Pictures, name: str) -> str:
+    found = pictures.name(name)
     if not _NAME.search(found):
         raise ValueError(f"{shown(name)} is not the name of a picture")
     return found
@@ -107,35 +106,31 @@ _Cells = tuple[Any, Any, Any, Any]
 
 
 def _content(path: Path) -> list[_Cells]:
-    loadmat = require("scipy.io", "reading MATLAB files", "evaluate").loadmat
+    content = matlab.variables(path, _KEYS)
     try:
-        content: dict[str, Any] = loadmat(path)
         return list(zip(*(content[key].ravel() for key in _KEYS), strict=True))
-    except (OSError, MemoryError):
-        raise
-    except NotImplementedError as error:
-        raise ValueError(f"{path} is a MATLAB 7.3 file, which SciPy cannot read; take the text list") from error
     except KeyError as error:
         raise ValueError(f"{path} has no {error}: it is not WIDER FACE's ground truth of all faces") from error
-    except Exception as error:  # of damaged files SciPy's parser raises what it likes
+    except ValueError as error:
         raise ValueError(f"{path} is not a MATLAB file of WIDER FACE: {reason(error)}") from error
 
 
-def _matlab(path: Path, content: list[_Cells], folder: Path, reading: Reading) -> Iterator[Part]:
+def _matlab(path: Path, content: list[_Cells], pictures: Pictures, reading: Reading) -> Iterator[Part]:
     for number, (event, files, boxes, invalid) in enumerate(content):
         try:
-            pictures = list(zip(files.ravel(), boxes.ravel(), invalid.ravel(), strict=True))
+            listed = list(zip(files.ravel(), boxes.ravel(), invalid.ravel(), strict=True))
         except (AttributeError, ValueError):
             reading.problems.add(path, f"event {number}: its lists of pictures, boxes and marks are not of one length")
             continue
-        for position, (file, rows, marks) in enumerate(pictures):
+        for position, (file, rows, marks) in enumerate(listed):
             try:
-                name = picture_name(f"{_text_of(event)}/{_text_of(file)}.jpg")
+                name = pictures.name(f"{_text_of(event)}/{_text_of(file)}.jpg")
             except ValueError as error:
                 reading.problems.add(path, f"event {number}, picture {position}: {error}")
                 continue
             if reading.wanted(name):
-                yield Part(name, folder / name, _faces(rows, marks, partial(_tell, reading.problems, path, name)), path)
+                tell = partial(_tell, reading.problems, path, name)
+                yield Part(name, pictures.path(name), _faces(rows, marks, tell), path)
 
 
 def _faces(rows: Any, marks: Any, tell: Callable[[object], None]) -> Faces:

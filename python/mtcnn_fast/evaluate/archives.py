@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from posixpath import splitext
+from typing import IO, Any, BinaryIO, cast
 
+from mtcnn_fast.annotations.base import leads_out, without_outside
+from mtcnn_fast.annotations.limits import MAX_ARCHIVE, MAX_TEXT, more_than, read_bounded
 from mtcnn_fast.finding import PassedOver, find, is_shadow
 from mtcnn_fast.text_files import portable
 from mtcnn_fast.writing import reason
 
 SUFFIX = ".txt"
 
-# What an archive begins with, whole or not: zip, gzip, bzip2, xz.
-_BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
-_DAMAGE = (EOFError, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+# What archives are packed by, from what they begin with.
+_PACKED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
 
-# What a member of a zip archive may raise: damage of its own, a password, a compression that is not known here.
-_OF_A_MEMBER = (*_DAMAGE, MemoryError, NotImplementedError, OSError, RuntimeError)
+_PIECE = 2**20
 
 Report = Callable[[str, str], object]
 """Is told the name of a file or a member that cannot be read, and why."""
@@ -33,31 +41,33 @@ def is_collection(path: Path) -> bool:
     """Whether `members` is to read it: a folder, or a tar or a zip archive, whole or not."""
     if path.is_dir():
         return True
-    with path.open("rb") as file:
-        begins = file.read(8)
-    return begins.startswith(_BEGINNINGS) or tarfile.is_tarfile(path) or zipfile.is_zipfile(path)
+    return _beginning(path).startswith((*_ZIP, *_PACKED)) or _is_tar(path) or zipfile.is_zipfile(path)
 
 
-def members(path: Path, report: Report, passed_over: PassedOver) -> Iterator[tuple[str, bytes]]:
+def members(
+    path: Path, report: Report, passed_over: PassedOver, *, outside: bool = False
+) -> Iterator[tuple[str, bytes]]:
     """Name, with `/` between folders, and content of the text files of a folder or an archive, by `finding`'s rule.
 
-    Raises ValueError for an archive that is damaged or another file, and if there are no text files.
+    Nothing is unpacked to the disk, and no member is in memory but the one that is given. outside: take members whose
+    names lead out of the archive; else they are reported.
+
+    Raises ValueError for an archive that is damaged or another file, or unpacks to more than MAX_ARCHIVE bytes, and if
+    there are no text files.
     """
     found = False
-    try:
-        for name, read in _members(path, report, passed_over):
-            found = True
-            try:
-                content = read()
-            except _OF_A_MEMBER as error:
-                # A tar archive is one stream: behind damage there is nothing.
-                if isinstance(error, _DAMAGE) and not path.is_dir() and not zipfile.is_zipfile(path):
-                    raise
-                report(name, f"cannot be read: {reason(error)}")
-                continue
-            yield name, content
-    except _DAMAGE as error:
-        raise ValueError(f"{path} is not a whole archive: {reason(error)}") from error
+    for name, read in _members(path, report, passed_over):
+        found = True
+        try:
+            if not outside and leads_out(name):
+                raise ValueError(without_outside(name, "the archive"))
+            content = read()
+        except _OfTheArchive:
+            raise
+        except Exception as error:  # a password, an unknown compression, and whatever damage makes of a member
+            report(name, f"cannot be read: {reason(error)}")
+            continue
+        yield name, content
     if not found:
         raise ValueError("; ".join([f"{path} has no {SUFFIX} files", *filter(None, [str(passed_over)])]))
 
@@ -66,41 +76,141 @@ Member = tuple[str, Callable[[], bytes]]
 """Name, and what reads it."""
 
 
+class _OfTheArchive(ValueError):
+    """What ends the reading of an archive."""
+
+
 def _members(path: Path, report: Report, passed_over: PassedOver) -> Iterator[Member]:
     if path.is_dir():
         return _of_folder(path, report, passed_over)
-    return (_of_zip if zipfile.is_zipfile(path) else _of_tar)(path, passed_over)
+    begins = _beginning(path)
+    # A plain tar may have a zip at its end, where the mark of a zip archive is looked for.
+    is_zip = begins.startswith(_ZIP) or (not begins.startswith(tuple(_PACKED)) and not _is_tar(path))
+    return _of_zip(path, passed_over) if is_zip and zipfile.is_zipfile(path) else _of_tar(path, passed_over)
 
 
 def _of_folder(path: Path, report: Report, passed_over: PassedOver) -> Iterator[Member]:
+    def reader(file: str) -> Callable[[], bytes]:
+        def read() -> bytes:
+            with Path(file).open("rb") as opened:
+                return read_bounded(opened, MAX_TEXT)
+
+        return read
+
     for file in find(
         [str(path)],
         (SUFFIX,),
         report=lambda error: report(str(error.filename), reason(error)),
         passed_over=passed_over,
     ):
-        yield portable(file.below), Path(file.path).read_bytes
+        yield portable(file.below), reader(file.path)
 
 
 def _of_zip(path: Path, passed_over: PassedOver) -> Iterator[Member]:
-    with zipfile.ZipFile(path) as archive:
+    unpacked = 0
+
+    def reader(entry: zipfile.ZipInfo) -> Callable[[], bytes]:
+        def read() -> bytes:
+            with archive.open(entry) as file:
+                return read_bounded(cast("BinaryIO", file), MAX_TEXT)
+
+        return read
+
+    with _naming(path), zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             name = portable(entry.filename)
             # The upper half has Unix's mode, or nothing.
             mode = entry.external_attr >> 16
             regular = not stat.S_IFMT(mode) or stat.S_ISREG(mode)
             if not name.endswith("/") and not entry.is_dir() and _is_taken(name, regular, passed_over):
-                yield name, lambda entry=entry: archive.read(entry)  # type: ignore[misc]
+                unpacked += min(entry.file_size, MAX_TEXT)
+                _check_unpacked(path, unpacked)
+                yield name, reader(entry)
 
 
 def _of_tar(path: Path, passed_over: PassedOver) -> Iterator[Member]:
-    with tarfile.open(path, "r|*") as stream:
-        for member in stream:
+    begins = _beginning(path)
+    opener = next((opener for start, opener in _PACKED.items() if begins.startswith(start)), None)
+
+    def reader(member: tarfile.TarInfo) -> Callable[[], bytes]:
+        def read() -> bytes:
+            if member.size > MAX_TEXT:
+                raise ValueError(more_than(MAX_TEXT))
+            # A tar archive is one stream: behind damage there is nothing.
+            with _naming(path):
+                content = archive.extractfile(member)
+                return b"" if content is None else content.read()
+
+        return read
+
+    with (
+        _naming(path),
+        path.open("rb") if opener is None else opener(path) as file,
+        _open_tar(stream := _Stream(file)) as archive,
+    ):
+        while (member := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps all of them
+            if opener is not None:
+                _check_unpacked(path, member.offset_data + member.size)
             name = portable(member.name)
             if not member.isdir() and _is_taken(name, member.isreg(), passed_over):
-                content = stream.extractfile(member)
-                if content is not None:
-                    yield name, content.read
+                yield name, reader(member)
+        if stream.last != bytes(tarfile.BLOCKSIZE):  # tarfile passes over what is no header
+            raise tarfile.ReadError("behind its last member there is neither another nor an end")
+        # The checksum of what is packed comes last.
+        while opener is not None and file.read(_PIECE):
+            _check_unpacked(path, file.tell())
+
+
+class _Stream:
+    """A file as tarfile reads it: what a header says of the next one's length is not believed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.last = b""
+        """What was read last."""
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MAX_TEXT + tarfile.BLOCKSIZE:
+            raise tarfile.ReadError(f"it has a header of {size} bytes")
+        self.last = self._file.read(size)
+        return self.last
+
+
+def _open_tar(stream: _Stream) -> tarfile.TarFile:
+    return tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:")
+
+
+def _is_tar(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            with _open_tar(_Stream(file)):
+                return True
+        except Exception:  # of another file tarfile raises what it likes
+            return False
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
+
+
+def _check_unpacked(path: Path, size: int) -> None:
+    if size > MAX_ARCHIVE:
+        raise _OfTheArchive(f"{path} unpacks to more than {MAX_ARCHIVE} bytes, which is the limit")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _OfTheArchive:
+        raise
+    except Exception as error:  # parsers of damaged archives raise what they like
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise _OfTheArchive(f"{path} is not a whole archive: {reason(error)}") from error
 
 
 def _is_taken(name: str, regular: bool, passed_over: PassedOver) -> bool:

@@ -10,19 +10,22 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mtcnn_fast.annotations import Problems
+from mtcnn_fast.annotations.limits import MAX_FACES
 from mtcnn_fast.annotations.listings import Lines, entries, fields
 from mtcnn_fast.arguments import path as place
-from mtcnn_fast.checks import described, each, number
+from mtcnn_fast.checks import described, each, flag, number
 from mtcnn_fast.console import shown
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate.archives import is_collection, members
 from mtcnn_fast.evaluate.documents import DEEP, check_regular, json_document, lines
+from mtcnn_fast.evaluate.inputs import add_outside
 from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.text_files import encoding, lines_of, portable
 from mtcnn_fast.writing import reason
@@ -60,6 +63,7 @@ def read_detections(
     images: str | os.PathLike[str] | None = None,
     problems: Problems | None = None,
     notes: Problems | None = None,
+    outside: bool = False,
 ) -> Iterator[PictureDetections]:
     """The detections of each picture of a file, in its order; read as they are asked for, but for JSON documents.
 
@@ -78,6 +82,11 @@ def read_detections(
     * problems: is told of every row, file and member that cannot be used; None: a warning says how many there were.
     * notes: is told of pictures that are damaged but have detections, and of files that are of another kind; None:
       nobody is.
+    * outside: of an archive, take members whose names lead out of it (absolute names, and `../`), which are else
+      refused: only their last two parts are a picture's name, and nothing is written to the disk.
+
+    Of a picture at most `limits.MAX_FACES` faces are taken; what an archive's member and a line may have at most is
+    there too.
 
     Raises ValueError for a format that is not known or does not fit the file, for an archive or a document that is
     damaged, and for images of one id; OSError for a file that cannot be read.
@@ -95,14 +104,26 @@ def read_detections(
         raise ValueError(f"format is {described(format)}; wanted one of {', '.join(FORMATS)}")
     if images is not None and format != "coco":
         raise ValueError(f"a document of images serves COCO's results; {source} has the format {format}")
-    return _read(source, format, None if images is None else Path(images), problems, notes or Problems(limit=0))
+    return _read(
+        source,
+        format,
+        None if images is None else Path(images),
+        problems,
+        notes or Problems(limit=0),
+        flag("outside", outside),
+    )
 
 
 def _read(
-    path: Path, format: str, images: Path | None, problems: Problems | None, notes: Problems
+    path: Path, format: str, images: Path | None, problems: Problems | None, notes: Problems, outside: bool
 ) -> Iterator[PictureDetections]:
     noted = Problems(limit=1) if problems is None else problems
-    yield from _coco(path, noted, notes, images) if format == "coco" else _READERS[format](path, noted, notes)
+    if format == "coco":
+        yield from _coco(path, noted, notes, images)
+    elif format == "wider":
+        yield from _wider(path, noted, notes, outside)
+    else:
+        yield from _READERS[format](path, noted, notes)
     if problems is None and noted.count:
         first = next(iter(noted))
         warnings.warn(f"{noted.count} entries of {path} could not be used; the first: {first}", stacklevel=2)
@@ -134,6 +155,8 @@ class _Faces:
 
         A box without an area is taken: it is no face, but it is a detection.
         """
+        if len(self._boxes) == MAX_FACES:
+            raise ValueError(f"the picture has more than {MAX_FACES} faces, which is the limit")
         x1, y1, x2, y2 = box
         # A NaN fails the comparison too.
         if not all(abs(value) <= _LARGEST for value in box):
@@ -158,20 +181,22 @@ class _Faces:
         )
 
 
-def _wider(path: Path, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
+def _wider(path: Path, problems: Problems, notes: Problems, outside: bool = False) -> Iterator[PictureDetections]:
     passed_over = PassedOver()
 
     def report(name: str, why: str) -> None:
         problems.add(path / name, why)
 
-    for file, content in members(path, report, passed_over):
+    for file, content in members(path, report, passed_over, outside=outside):
         try:
-            found = list(_pictures(lines_of(content), path / file, problems))
+            # A third would be no better than a second.
+            found = list(islice(_pictures(lines_of(content), path / file, problems), 2))
         except UnicodeError as error:
             problems.add(path / file, f"is no text: {reason(error)}")
             continue
         if len(found) != 1:
-            problems.add(path / file, f"has {len(found)} pictures; wanted a name, a count and rows of one")
+            count = f"{len(found)} pictures{' or more' if found else ''}"
+            problems.add(path / file, f"has {count}; wanted a name, a count and rows of one")
             continue
         # As the official reader does: not by the name inside, which detectors write in different ways.
         name = "/".join(PurePosixPath(file).with_suffix("").parts[-2:])
@@ -337,8 +362,10 @@ _READERS: dict[str, Callable[[Path, Problems, Problems], Iterator[PictureDetecti
 FORMATS: tuple[str, ...] = tuple(_READERS)
 
 
-def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
-    """DETECTIONS and what tells how to read them."""
+def add_detection_arguments(parser: argparse.ArgumentParser, outside: bool = True) -> None:
+    """DETECTIONS and what tells how to read them. outside: --outside too, which is else another's to add."""
+    if outside:
+        add_outside(parser)
     parser.add_argument("detections", type=place, metavar="DETECTIONS", help="file, folder or archive of detections")
     parser.add_argument(
         "--detections-format", choices=FORMATS, help="of DETECTIONS (default: detected from the content)"
@@ -359,4 +386,5 @@ def detections_of(arguments: argparse.Namespace, problems: Problems, notes: Prob
         images=arguments.coco_images,
         problems=problems,
         notes=notes,
+        outside=arguments.outside,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtcnn_fast import text_files
+from mtcnn_fast.annotations import limits
 from mtcnn_fast.writing import reason
 
 DEEP = "it is JSON that nests too deep"
@@ -45,10 +46,10 @@ def json_document(path: Path) -> Any:
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file, as `text_files.lines` has them, read as they are asked for."""
+    """The lines of a text file, as `limits.lines` has them, read as they are asked for."""
     check_regular(path)
     try:
-        yield from text_files.lines(path)
+        yield from limits.lines(path)
     except UnicodeError as error:
         raise ValueError(f"{path} is no text: {reason(error)}") from error
 

@@ -76,7 +76,7 @@ INCOMPLETE = "pictures have lost a label: what is found there and is no labelled
 
 
 def add_annotation_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """--annotations, --format, --images and --only."""
+    """--annotations, --format, --images, --only and --outside."""
     parser.add_argument(
         "--annotations",
         required=required,
@@ -94,12 +94,28 @@ def add_annotation_arguments(parser: argparse.ArgumentParser, required: bool = T
     parser.add_argument(
         "--only", type=path, metavar="FILE", help="text file that lists the pictures to take (default: all are taken)"
     )
+    add_outside(parser)
+
+
+def add_outside(parser: argparse.ArgumentParser) -> None:
+    """--outside, of annotations and of archives of detections."""
+    parser.add_argument(
+        "--outside",
+        action="store_true",
+        help="take names that lead out of the folder of the pictures, or of an archive: absolute ones, and ../ "
+        "(default: they are refused)",
+    )
 
 
 def annotations_of(arguments: argparse.Namespace, problems: Problems) -> Iterator[Annotation]:
     """What the arguments above name."""
     return read(
-        arguments.annotations, arguments.format, images=arguments.images, only=arguments.only, problems=problems
+        arguments.annotations,
+        arguments.format,
+        images=arguments.images,
+        only=arguments.only,
+        problems=problems,
+        outside=arguments.outside,
     )
 
 

@@ -155,7 +155,7 @@ def add_parser(commands: Commands) -> None:
         description="Prints the normalised mean error of landmarks, failures, and the area under the cumulative "
         "distribution of the errors.",
     )
-    add_detection_arguments(parser)
+    add_detection_arguments(parser, outside=False)
     add_annotation_arguments(parser)
     parser.add_argument(
         "--normalisation",

@@ -160,7 +160,7 @@ def add_parser(commands: Commands) -> None:
         help="precision and recall on any annotated set",
         description="Prints precision, recall and average precision of detections on an annotated set.",
     )
-    add_detection_arguments(parser)
+    add_detection_arguments(parser, outside=False)
     add_annotation_arguments(parser)
     parser.add_argument("--iou", type=float, nargs="+", default=[0.5], metavar="T", help="overlap asked of a match")
     parser.add_argument(

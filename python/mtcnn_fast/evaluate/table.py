@@ -57,10 +57,12 @@ class AnnotatedSet:
     """Whether every face in the pictures is labelled. If not, what else is found is not wrong: no precision."""
     normalisation: str = INTER_OCULAR
     """Of the landmarks' errors."""
+    outside: bool = False
+    """Whether names may lead out of the folder of the pictures."""
 
     def read(self, problems: Problems) -> Iterable[Annotation]:
         """Its pictures."""
-        return read(self.path, self.format, images=self.images, only=self.only, problems=problems)
+        return read(self.path, self.format, images=self.images, only=self.only, problems=problems, outside=self.outside)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,7 +186,8 @@ def _its_errors() -> Iterator[None]:
 
 
 def parse_set(description: str, folder: Path = Path()) -> AnnotatedSet:
-    """A set as `--set` gives it: `NAME=FORMAT:PATH[,images=DIR][,only=FILE][,iou=T][,complete=no][,normalisation=N]`.
+    """A set as `--set` gives it: `NAME=FORMAT:PATH[,images=DIR][,only=FILE][,iou=T][,complete=no][,normalisation=N]
+    [,outside=yes]`.
 
     Paths are below `folder`. Raises ValueError for anything else.
     """
@@ -206,16 +209,16 @@ def parse_set(description: str, folder: Path = Path()) -> AnnotatedSet:
             entry["iou"] = float(entry["iou"])
         except ValueError:
             raise ValueError(f"set {name}: iou is {entry['iou']!r}; wanted a number") from None
-    if "complete" in entry:
-        if entry["complete"] not in ("yes", "no"):
-            raise ValueError(f"set {name}: complete is {entry['complete']!r}; wanted yes or no")
-        entry["complete"] = entry["complete"] == "yes"
+    for key in {"complete", "outside"} & entry.keys():
+        if entry[key] not in ("yes", "no"):
+            raise ValueError(f"set {name}: {key} is {entry[key]!r}; wanted yes or no")
+        entry[key] = entry[key] == "yes"
     return _checked_set(name, entry, folder)
 
 
 def read_sets(path: Path) -> list[AnnotatedSet]:
     """The sets of a TOML file, whose tables `[NAME]` have the keys `path` and, as AnnotatedSet, format, images, only,
-    iou, complete and normalisation. Paths are below the file's folder. Raises ValueError for anything else."""
+    iou, complete, normalisation and outside. Paths are below the file's folder. Raises ValueError for anything else."""
     toml = require("tomllib" if find_spec("tomllib") else "tomli", "reading TOML files", "evaluate")
     content = documents.text(path)
     try:
@@ -278,6 +281,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "iou": lambda key, value: checked_iou(number(key, value)),
     "complete": flag,
     "normalisation": _one_of(NORMALISATIONS),
+    "outside": flag,
 }
 
 
@@ -298,7 +302,8 @@ def add_parser(commands: Commands) -> None:
         "--set",
         action="append",
         metavar="NAME=FORMAT:PATH[,KEY=VALUE...]",
-        help="one set, with the keys images, only, iou, complete (no: not every face is labelled) and normalisation; "
+        help="one set, with the keys images, only, iou, complete (no: not every face is labelled), normalisation and "
+        "outside (yes: names may lead out of the folder); "
         "may be given again (default: none)",
     )
     parser.add_argument(

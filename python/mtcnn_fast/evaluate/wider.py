@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,18 +11,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from mtcnn_fast.annotations import Problems
+from mtcnn_fast.annotations import Problems, matlab
 from mtcnn_fast.arguments import Commands, path
 from mtcnn_fast.boxes import blocks
 from mtcnn_fast.console import console
 from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.coverage import Coverage, Matcher
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
-from mtcnn_fast.evaluate.documents import content
+from mtcnn_fast.evaluate.documents import check_regular
 from mtcnn_fast.evaluate.inputs import FAILURES, aligned, check_usable, report, tell
 from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
 from mtcnn_fast.evaluate.precision_recall import average_precision
-from mtcnn_fast.extra import require
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.text_files import portable
 from mtcnn_fast.writing import line_of, reason
@@ -104,12 +102,10 @@ def read_wider_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:
 
 def _matlab_pictures(path: Path) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.bool_]]]:
     """Name, boxes and membership of the faces of each picture."""
+    keys = ("event_list", "file_list", "face_bbx_list", "gt_list")
+    check_regular(path)
+    variables = matlab.variables(path, keys)
     try:
-        variables = _matlab(path)
-    except NotImplementedError as error:
-        raise ValueError(f"{path} is of MATLAB 7.3; wanted the older format, of WIDER FACE's own files") from error
-    try:
-        keys = ("event_list", "file_list", "face_bbx_list", "gt_list")
         events = list(zip(*(variables[key].ravel() for key in keys), strict=True))
         for event, files, boxes, listed in events:
             for file, faces, indices in zip(files.ravel(), boxes.ravel(), listed.ravel(), strict=True):
@@ -122,22 +118,6 @@ def _matlab_pictures(path: Path) -> Iterator[tuple[str, NDArray[np.float64], NDA
                 yield portable(f"{event[0]}/{file[0]}"), rows, member
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not WIDER FACE's ground truth: {type(error).__name__}: {reason(error)}") from error
-
-
-def _matlab(path: Path) -> dict[str, Any]:
-    """The variables of a MATLAB file.
-
-    Raises ValueError for another or a damaged one, NotImplementedError for one of MATLAB 7.3.
-    """
-    scipy_io = require("scipy.io", "reading MATLAB files", extra="evaluate")
-    file = io.BytesIO(content(path))
-    try:
-        variables: dict[str, Any] = scipy_io.loadmat(file)
-    except NotImplementedError:
-        raise
-    except Exception as error:  # of any type: whatever the parser of a damaged file stumbles over
-        raise ValueError(f"{path} is not a whole MATLAB file: {reason(error)}") from error
-    return variables
 
 
 def evaluate_wider(detections: Iterable[PictureDetections], ground_truth: WiderGroundTruth) -> WiderResult:
@@ -268,18 +248,13 @@ def read_published_curves(
 def _published(path: Path, name: str) -> PublishedCurve:
     """Raises ValueError that does not name the file."""
     try:
-        try:
-            variables = _matlab(path)
-            curve, label = variables["pr_cruve"], str(variables["legend_name"][0])
-        except NotImplementedError:  # MATLAB 7.3 writes HDF5, with arrays transposed and text as UTF-16
-            h5py = require("h5py", "reading files of MATLAB 7.3", extra="evaluate")
-            with h5py.File(path) as file:
-                curve = file["pr_cruve"][()].T
-                label = file["legend_name"][()].T.astype("<u2").tobytes().decode("utf-16-le")
+        check_regular(path)
+        variables = matlab.variables(path, ("pr_cruve", "legend_name"), hdf5=True)
+        curve, label = variables["pr_cruve"], str(variables["legend_name"][0])
         precision, recall = np.asarray(curve, np.float64).T
     except (ImportError, MemoryError):
         raise
-    except Exception as error:  # of any type: whatever the parsers of a damaged file stumble over
+    except Exception as error:  # whatever a damaged file makes of its variables
         raise ValueError(f"it is not a published curve of WIDER FACE: {reason(error)}") from error
     return PublishedCurve(name, label, WiderCurve(precision, recall))
 

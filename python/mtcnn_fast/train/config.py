@@ -110,10 +110,11 @@ class Source(_Table):
     """Annotated pictures."""
 
     annotations: _File
-    """As `annotations.read` takes it, and the three after it."""
+    """As `annotations.read` takes it, and the four after it."""
     format: Literal[FORMATS] | None = None  # type: ignore[valid-type]  # the list stands once, in annotations
     images: _File | None = None
     only: _File | None = None
+    outside: _Flag = False
     complete: _Flag = True
     """Whether every face is labelled: only then is what is not labelled background."""
     expand: tuple[_Number, _Number, _Number, _Number] = (0, 0, 0, 0)

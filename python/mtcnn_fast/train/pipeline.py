@@ -210,6 +210,7 @@ def _annotations(source: settings.Source, problems: Problems) -> Iterator[Annota
         only=source.only,
         problems=problems,
         passed_over=passed_over,
+        outside=source.outside,
     )
 
     def telling() -> Iterator[Annotation]:

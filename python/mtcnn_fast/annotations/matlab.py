@@ -1,0 +1,93 @@
+"""Variables of MATLAB files, parsed in a process of their own, which a damaged file may crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtcnn_fast.annotations import matlab_parser
+from mtcnn_fast.annotations.limits import read_bounded
+from mtcnn_fast.extra import require
+from mtcnn_fast.writing import reason
+
+MAX_FILE = 2**28
+"""Bytes of a MATLAB file: WIDER FACE's largest has some 8 million."""
+
+SECONDS = 60
+"""What a file may take, of which WIDER FACE's largest takes one."""
+
+
+class Hdf5Error(ValueError):
+    """A file is of MATLAB 7.3, where that was not expected."""
+
+
+def variables(path: Path, names: Collection[str], *, hdf5: bool = False) -> dict[str, Any]:
+    """Those variables of a MATLAB file that it has: arrays of numbers or texts, or of cells that are such arrays.
+
+    hdf5: read files of MATLAB 7.3 too.
+
+    Raises OSError for a file that cannot be read, ValueError that names a file that is damaged or another, or takes
+    longer than SECONDS; Hdf5Error for one of MATLAB 7.3; ImportError without SciPy or, for those, h5py.
+    """
+    require("scipy.io", "reading MATLAB files", "evaluate")
+    with path.open("rb") as file:
+        try:
+            content = read_bounded(file, MAX_FILE)
+        except ValueError as error:
+            raise ValueError(f"{path} is no MATLAB file of WIDER FACE: {error}") from error
+    try:
+        answer = _parse(content, names)
+        if "hdf5" in answer and not hdf5:
+            raise Hdf5Error(f"{path} is of MATLAB 7.3; wanted the older format, of WIDER FACE's own files")
+        if "hdf5" in answer:
+            require("h5py", "reading files of MATLAB 7.3", "evaluate")
+            answer = _parse(content, names, "hdf5")
+        if "error" in answer:
+            raise ValueError(answer["error"])
+        return {name: _array(value) for name, value in answer["variables"].items()}
+    except (Hdf5Error, ImportError, MemoryError):
+        raise
+    except Exception as error:  # of any type: the answer is about a damaged file
+        raise ValueError(f"{path} is not a whole MATLAB file: {reason(error)}") from error
+
+
+def _parse(content: bytes, names: Collection[str], *options: str) -> dict[str, Any]:
+    """What `matlab_parser` answers. Raises ValueError if it does not."""
+    command: Sequence[str] = [sys.executable, matlab_parser.__file__, json.dumps(sorted(names)), *options]
+    # The same packages as here, and no more threads than one: each would reserve memory, which is limited there.
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=SECONDS, env=environment)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"its parser does not end within {SECONDS} s") from None
+    if done.returncode < 0:
+        raise ValueError(f"its parser crashed (signal {-done.returncode})")
+    if done.returncode:
+        told = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ValueError(f"its parser failed{f': {told[-1]}' if told else ''}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _array(value: dict[str, Any]) -> Any:
+    """An array, from what `matlab_parser` made of it."""
+    shape = tuple(value["shape"])
+    if value["kind"] == "cells":
+        cells = np.empty(len(value["values"]), object)
+        cells[:] = [_array(cell) for cell in value["values"]]
+        return cells.reshape(shape)
+    if value["kind"] == "other":  # is told where it is used
+        return np.full(shape, None, object)
+    return np.array(value["values"], value["dtype"]).reshape(shape)
