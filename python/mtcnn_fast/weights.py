@@ -12,9 +12,13 @@ import numpy as np
 
 from mtcnn_fast import _core
 from mtcnn_fast.checks import described
+from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+# The networks have 2 million bytes; other tensors may lie beside them. Some devices never end.
+_MAX_BYTES = 2**28
 
 Weights = dict[str, "NDArray[np.float32]"]
 
@@ -28,7 +32,7 @@ def load_weights(source: object) -> Weights | None:
     """The tensors of a weight file or of a mapping from names to float32 arrays; None for None.
 
     Raises OSError for a file that cannot be opened, ValueError for one that is not a whole safetensors file of float32
-    tensors.
+    tensors, or has more than 2^28 bytes.
     """
     if source is None:
         return None
@@ -51,15 +55,19 @@ def digest(weights: Mapping[str, NDArray[np.float32]] | None) -> str:
 
 
 def _read(path: Path) -> Weights:
-    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     # Read whole rather than mapped: a file that another process cuts short must not become a bus error.
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"{path} has more than {_MAX_BYTES} bytes, which is the limit of weight files")
     try:
         tensors = load(content)
-    except (SafetensorError, KeyError, TypeError) as error:  # the latter two for types that NumPy does not have
-        raise ValueError(f"{path} is not a whole safetensors file of float32 tensors: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # beside SafetensorError, what NumPy raises of types and shapes that it does not have
+        raise ValueError(f"{path} is not a whole safetensors file of float32 tensors: {reason(error)}") from error
     for name, tensor in tensors.items():
         if tensor.dtype != np.float32:
             raise ValueError(f"{path}: tensor {name} is {tensor.dtype}; wanted float32")
