@@ -79,12 +79,13 @@ _CHANGEABLE = ("epochs", "patience")
 
 def read_checkpoint(path: Path, device: torch.device) -> tuple[dict[str, Any], list[Epoch], dict[str, Any]]:
     """The settings, the log, and all that is in a checkpoint. Raises OSError, or ValueError for what is none."""
+    content = io.BytesIO(path.read_bytes())
     try:
-        found = torch.load(path, map_location=device, weights_only=True)
+        found = torch.load(content, map_location=device, weights_only=True)
         return dict(found["settings"]), [Epoch(**row) for row in found["log"]], found
-    except (MemoryError, OSError):
+    except MemoryError:
         raise
-    except Exception as error:  # unpickling raises what it likes
+    except Exception as error:  # unpickling raises what it likes, of the system's errors too
         raise ValueError(_damaged(path, error)) from error
 
 
