@@ -241,6 +241,39 @@ def test_a_start_without_all_networks(tiny: Path, short: Config, tmp_path: Path)
     MTCNN(device="cpu", weights=weights)
 
 
+def test_what_is_damaged_is_made_anew(tiny: Path, short: Config, tmp_path: Path) -> None:
+    def train(folder: str) -> tuple[list[str], bytes]:
+        said: list[str] = []
+        pipeline.train(short, tmp_path / folder, ["pnet"], workers=1, say=said.append)
+        return said, (tmp_path / folder / "pnet.safetensors").read_bytes()
+
+    _, expected = train("run")
+    pnet = tmp_path / "run" / "pnet"
+    labels = (pnet / "samples" / "labels-000000.npy").read_bytes()
+    for name, content in (
+        ("samples/labels-000000.npy", labels[:-40]),
+        ("samples/labels-000000.npy", labels[:256] + b"\x07" + labels[257:]),
+        ("samples/images-000000.npy", None),
+        ("samples/shard-000000.json", b"{"),
+        ("checkpoint.pt", b"damaged"),
+        ("checkpoint.pt", (pnet / "checkpoint.pt").read_bytes()[:-100]),
+    ):
+        path = pnet / name
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+        said, found = train("run")
+        assert found == expected
+        told = [line for line in said if "damaged" in line]
+        assert len(told) == 1
+        assert str(path.parent) in told[0]
+        assert told[0].endswith("anew")
+        assert not [line for line in train("run")[0] if "damaged" in line]
+        assert (pnet / "samples" / "labels-000000.npy").read_bytes() == labels
+    assert (pnet / "checkpoint.pt.damaged").exists()
+
+
 def test_another_start_does_not_go_on(tiny: Path, trained: Path) -> None:
     settings = config(tiny)
     with pytest.raises(ValueError, match=r"of a run with other settings .*start is sha256"):

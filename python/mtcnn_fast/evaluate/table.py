@@ -253,7 +253,8 @@ def _checked_set(name: str, entry: object, folder: Path) -> AnnotatedSet:
 def _below(folder: Path, name: str) -> Path:
     """A path as it is given, or else as Windows may have written it."""
     path = folder / name
-    return path if path.exists() else folder / portable(name)
+    # A Path raises for a name that no file can have.
+    return path if os.path.exists(path) else folder / portable(name)  # noqa: PTH110
 
 
 def _path(key: str, value: object) -> str:

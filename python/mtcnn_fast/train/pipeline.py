@@ -17,7 +17,8 @@ from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.train import NETWORKS, loop, networks, validation
 from mtcnn_fast.train.generate import Source, generate
 from mtcnn_fast.train.mining import mine
-from mtcnn_fast.train.samples import OtherSamplesError
+from mtcnn_fast.train.record import set_aside
+from mtcnn_fast.train.samples import OtherSamplesError, mend
 from mtcnn_fast.weights import Weights, digest, embedded_weights, load_weights
 from mtcnn_fast.writing import check_destination, check_folder
 
@@ -50,6 +51,7 @@ def train(
 
     device: of PyTorch: "auto" (a GPU if it has one), "cpu", "cuda" or "cuda:N". workers: threads that make samples and
     measure recall. Pictures and rows that cannot be used go to `problems`, once however many networks learn from them.
+    Damaged shards of samples are made anew; a damaged checkpoint is set aside, and its network trained anew.
     Pictures that could not be used by an earlier run are tried again, until a network has learned from the others.
     Raises ValueError for settings that differ from those of the run in the folder, for a network before the wanted ones
     that is nowhere, for pictures that give nothing to learn or to measure, and for a device that PyTorch lacks; OSError
@@ -62,6 +64,10 @@ def train(
         training: settings.Training = getattr(config, name)
         before = networks_before(name, folder, start)
         measure, measured = _recall(config, name, before, workers, problems) if config.validation else (None, None)
+        for file, what in mend(folder / name / SAMPLES):
+            say(f"{name}: {file} is damaged: {what}; its samples are made anew")
+        if told := set_aside(folder / name / CHECKPOINT):
+            say(f"{name}: {told}")
         say(f"{name}: making samples")
         has_learned = (folder / name / CHECKPOINT).exists()
         try:

@@ -82,6 +82,8 @@ def read_checkpoint(path: Path, device: torch.device) -> tuple[dict[str, Any], l
     content = io.BytesIO(path.read_bytes())
     try:
         found = torch.load(content, map_location=device, weights_only=True)
+        for key in ("network", "optimizer", "best"):
+            found[key]
         return dict(found["settings"]), [Epoch(**row) for row in found["log"]], found
     except MemoryError:
         raise
@@ -103,6 +105,19 @@ def changes(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
             "take another output folder"
         )
     return list(changed.values())
+
+
+def set_aside(path: Path) -> str | None:
+    """Moves a checkpoint that is damaged out of the way of a run, which starts anew: what is to be said; else None."""
+    try:
+        read_checkpoint(path, torch.device("cpu"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        return f"{str(error).partition('; remove ')[0]}; it is kept as {aside.name}, and the network is trained anew"
+    return None
 
 
 def _damaged(path: Path, error: Exception) -> str:

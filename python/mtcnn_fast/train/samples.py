@@ -144,9 +144,7 @@ class SampleStore:
         try:
             size = int(document["settings"]["size"])
             for number in range(-(-document["pictures"] // document["block"])):
-                images, labels = (_mapped(folder / f"{name}-{number:06}.npy") for name in ("images", "labels"))
-                if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3) or labels.dtype != LABELS:
-                    raise ValueError(f"shard {number} has images {images.dtype} {images.shape}, labels {labels.dtype}")
+                images, labels = _shard(folder, number, size)
                 self._shards.append((images, labels))
                 kinds.append(_column(labels, "kind"))
             counts = sum(_counts(found) for found in kinds[first:])
@@ -164,6 +162,33 @@ class SampleStore:
             said = repr(error) if isinstance(error, LookupError) else reason(error)
             raise ValueError(f"{folder} is damaged: {said}; remove {folder}, and it is made anew") from error
         return size
+
+
+def mend(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Takes shards that are damaged out of a store, so that the run which made it makes them anew: each, and what is
+    wrong with it.
+
+    Pixels and targets that have changed go unnoticed. Raises OSError for a file that cannot be read or removed.
+    """
+    try:
+        document = _read_document(folder)
+        begun = {key: document[key] for key in ("format", "settings", "block")}
+        size = int(document["settings"]["size"])
+    except (KeyError, TypeError, ValueError):  # whoever opens it says so
+        return
+    for path in sorted(folder.glob("shard-*.json")):
+        try:
+            summary = _read_json(path)
+            if not _is_summary(summary):
+                raise ValueError("it does not say what is in the shard")
+            _, labels = _shard(folder, int(path.stem.partition("-")[2]), size)
+            if _counts(_column(labels, "kind")).tolist() != [summary["counts"][kind] for kind in KINDS]:
+                raise ValueError("the shard holds other samples than it says")
+        except (FileNotFoundError, ValueError) as error:
+            # As in a shard that is replaced: a run that is killed in between leaves no store that seems whole.
+            write_whole(folder / "samples.json", _json({**begun, "complete": False}))
+            path.unlink()
+            yield path, reason(error).partition("; remove ")[0]
 
 
 class SampleWriter:
@@ -242,7 +267,7 @@ class SampleWriter:
         )
 
     def _write(self, name: str, document: Mapping[str, Any]) -> None:
-        write_whole(self._folder / name, json.dumps(document, indent=1).encode() + b"\n")
+        write_whole(self._folder / name, _json(document))
 
 
 class ShardWriter:
@@ -355,8 +380,20 @@ def _column(labels: np.memmap[Any, Any], name: str) -> NDArray[Any]:
     return column
 
 
+def _shard(folder: Path, number: int, size: int) -> tuple[np.memmap[Any, Any], np.memmap[Any, Any]]:
+    """The images and labels of a shard. Raises FileNotFoundError, or ValueError for files that are damaged."""
+    images, labels = (_mapped(folder / f"{name}-{number:06}.npy") for name in ("images", "labels"))
+    if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3) or labels.dtype != LABELS:
+        raise ValueError(f"shard {number} has images {images.dtype} {images.shape}, labels {labels.dtype}")
+    return images, labels
+
+
 def _shard_name(number: int) -> str:
     return f"shard-{number:06}.json"
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=1).encode() + b"\n"
 
 
 def _counts(kinds: NDArray[np.int8]) -> NDArray[np.int64]:
