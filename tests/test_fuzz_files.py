@@ -188,7 +188,7 @@ def test_annotations(format: str, encoding: str, cases: int, tmp_path: Path) -> 
             check_annotation(annotation, case)
             assert annotation.path.absolute().is_relative_to(tmp_path), case
         whole += bool(found)
-    assert whole > 0
+    assert whole or cases < CASES
 
 
 def test_matlab_files(cases: int, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_detections(format: str, cases: int, tmp_path: Path) -> None:
         for picture in found or ():
             check_detections(picture, case)
         whole += bool(found)
-    assert whole > 0
+    assert whole or cases < CASES
 
 
 def tar() -> bytes:

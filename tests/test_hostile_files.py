@@ -129,7 +129,8 @@ def test_links_in_archives_are_passed_over(tmp_path: Path) -> None:
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
         archive.writestr(*ALL[0])
-    assert detections(tmp_path / "a.zip") == (["e/a"], [], [note.replace("a.tar", "a.zip").replace("2", "1")])
+    note = f"{tmp_path}/a.zip: passed over: 1 special (links, pipes, devices)"
+    assert detections(tmp_path / "a.zip") == (["e/a"], [], [note])
 
 
 @pytest.mark.parametrize("name", ["../e/a.txt", "/e/a.txt", "x/../../e/a.txt", "..\\e\\a.txt"])
@@ -142,11 +143,12 @@ def test_members_that_lead_out_of_an_archive(name: str, tmp_path: Path) -> None:
 
 
 def memory(script: str, *arguments: object, megabytes: int = 1200) -> str:
-    """What a script prints that may have so much memory; it has to end well within a minute."""
-    limited = (
-        f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({megabytes << 20}, {megabytes << 20}))\n{script}"
-    )
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MTCNN_FAST_CPUS": "1"}
+    """What a script prints that may have so much memory, where systems know such limits; it has a minute."""
+    limited = script
+    if sys.platform == "linux":
+        most = megabytes << 20
+        limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({most}, {most}))\n{script}"
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-c", limited, *map(str, arguments)],
         capture_output=True,
