@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtcnn_fast.annotations import Annotation, Problems, read
+from mtcnn_fast.annotations import Annotation, Problems, matlab, read
 from mtcnn_fast.cli import main
 from mtcnn_fast.evaluate import PictureDetections, read_detections
 from mtcnn_fast.evaluate.table import read_sets
@@ -191,8 +191,9 @@ def test_annotations(format: str, encoding: str, cases: int, tmp_path: Path) -> 
     assert whole or cases < CASES
 
 
-def test_matlab_files(cases: int, tmp_path: Path) -> None:
+def test_matlab_files(cases: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scipy_io = pytest.importorskip("scipy.io")
+    monkeypatch.setattr(matlab, "SECONDS", 5)
 
     def cells(values: list[Any]) -> Any:
         column = np.empty((len(values), 1), object)
@@ -399,8 +400,8 @@ def test_results(format: str, cases: int, pictures: Path, tmp_path: Path, capsys
             content = result.read_text()
             found = json.loads(content) if format == "json" else list(map(json.loads, content.splitlines()))
             assert {Path(entry["path"]).name for entry in found} >= {path.name for path in pictures.iterdir()}, case
-        # What was refused is refused, what was done is done.
-        assert (command(capsys, case, *run, "--resume")[0] == 2) == (status == 2), case
+        # What was done is done.
+        assert command(capsys, case, *run, "--resume")[0] in ((1, 2) if status == 2 else (1,)), case
 
 
 def test_sets_in_toml(cases: int, tmp_path: Path) -> None:
