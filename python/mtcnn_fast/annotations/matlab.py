@@ -1,6 +1,6 @@
 """Variables of MATLAB files, parsed in a process of their own, which a damaged file may crash.
 
-(Of 1,500 files with bytes changed at random, 17 crashed the process with SciPy 1.17.1, and with 3 it took more than 10 s.)
+(Of 1,500 files with bytes changed at random, 17 crashed the process with SciPy 1.17.1, and 3 took more than 10 s.)
 """
 
 from __future__ import annotations
