@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fuzz",
         type=int,
         metavar="N",
-        help="cases of each kind in test_fuzz_api.py: some dozens by default, of fixed seeds all the same",
+        help="cases of each kind in test_fuzz_*.py: some dozens by default, of fixed seeds all the same",
     )
 
 

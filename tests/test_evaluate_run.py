@@ -385,3 +385,11 @@ def test_a_pipe_that_a_list_names_is_not_waited_for(
     writer.start()
     assert detect(pictures / "pipe.jpg", "--output", tmp_path / "piped.jsonl") == 0
     writer.join()
+
+
+def test_annotations_of_no_picture_are_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "list.txt").write_text(f"../up.jpg 1 20 1 20 {POINTS}\n")
+    assert detect("--annotations", tmp_path / "list.txt", "--output", tmp_path / "found.jsonl") == 1
+    err = capsys.readouterr().err
+    assert "no pictures found" in err
+    assert "--outside" in err

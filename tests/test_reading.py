@@ -321,7 +321,7 @@ def suffixes_of_opencv() -> list[str]:
 
 def test_suffixes() -> None:
     known = reading.suffixes()
-    assert known >= {*suffixes_of_opencv(), ".tiff", ".webp", ".jfif"}
+    assert known >= {*suffixes_of_opencv(), ".tiff", ".webp", ".jfif", ".mpo"}
     assert not known & {".eps", ".h5", ".mpg", ".pdf", ".txt", ".wmf"}
 
 

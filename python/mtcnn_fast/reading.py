@@ -155,7 +155,9 @@ def is_pipe(path: str | os.PathLike[str]) -> bool:
 def suffixes() -> frozenset[str]:
     """The suffixes of the formats that can be decoded here, in lower case, with the dot."""
     image, formats = _pillow()
-    return frozenset(suffix for suffix, kind in image.registered_extensions().items() if kind in formats)
+    # Photographs with previews are opened as JPEG, of which Pillow knows by their suffix alone.
+    decoded = {*formats, "MPO"}
+    return frozenset(suffix for suffix, kind in image.registered_extensions().items() if kind in decoded)
 
 
 @contextmanager

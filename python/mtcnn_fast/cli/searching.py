@@ -126,7 +126,12 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
         console.complain(shown(f"{earlier}what this one has found is in {kept} (--resume goes on)"))
     if isinstance(ended, KeyboardInterrupt):
         raise ended
-    return int(not well or tally.damaged > 0 or ended is not None or (not tally.pictures and bool(str(passed_over))))
+    return int(
+        not well
+        or tally.damaged > 0
+        or ended is not None
+        or (not tally.pictures and (bool(str(passed_over)) or not job.counted))
+    )
 
 
 class _Report:
