@@ -394,14 +394,17 @@ def test_results(format: str, cases: int, pictures: Path, tmp_path: Path, capsys
         for each, content in files.items():
             (out / each).write_bytes(mutated(random, content) if each == name else content)
         status, err = command(capsys, case, *run, "--resume")
+        expected = (1, 2)
         if status == 2:
             assert str(out) in err, f"{case}: {err}"
         else:
             content = result.read_text()
             found = json.loads(content) if format == "json" else list(map(json.loads, content.splitlines()))
             assert {Path(entry["path"]).name for entry in found} >= {path.name for path in pictures.iterdir()}, case
+            # A flipped bit in the word "error" makes a picture that failed one that was searched.
+            expected = (int(any("error" in entry for entry in found)),)
         # What was done is done.
-        assert command(capsys, case, *run, "--resume")[0] in ((1, 2) if status == 2 else (1,)), case
+        assert command(capsys, case, *run, "--resume")[0] in expected, case
 
 
 def test_sets_in_toml(cases: int, tmp_path: Path) -> None:
