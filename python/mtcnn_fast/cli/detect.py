@@ -74,7 +74,11 @@ def items_of(paths: list[str], leave_out: str | None = None, below: bool = False
             passed_over=passed_over,
         )
         return (
-            Item(each.below if below else each.path, each.path, "stdin" if each.path == "-" else each.below)
+            Item(
+                each.below if below else each.path,
+                each.path,
+                "stdin" if each.path == reading.STANDARD_INPUT else each.below,
+            )
             for each in found
         )
 

@@ -17,6 +17,7 @@ from mtcnn_fast.detecting import Item, Tally, detect_files, finder, settings_of,
 from mtcnn_fast.drawings import Drawings
 from mtcnn_fast.extra import require
 from mtcnn_fast.finding import PassedOver
+from mtcnn_fast.reading import STANDARD_INPUT
 from mtcnn_fast.results import File, Record, Stream
 from mtcnn_fast.streaming import BATCH_SIZE
 from mtcnn_fast.writing import JSON, check_destination, is_special, line_of, naming
@@ -188,7 +189,7 @@ def _results(job: Job, settings: Record, drawings: Drawings | None, stack: ExitS
         if sys.stdout is None:
             raise OSError("stdout is closed; wanted it open, or a file for --json")
         return Stream(console.write, job.kind)
-    path = check_destination(job.output, JSON, [name for name in job.inputs if name != STANDARD_OUTPUT])
+    path = check_destination(job.output, JSON, [name for name in job.inputs if name != STANDARD_INPUT])
     if is_special(path):
         with naming(path):
             # Unbuffered: what was refused once must not be tried again on closing.

@@ -136,6 +136,14 @@ def tell(notes: Problems) -> None:
         console.complain(f"... and {notes.count - listed} more")
 
 
+def report_reading(labels: Problems, rows: Problems, notes: Problems, pairs: Pairs) -> None:
+    """Says on stderr what was noted of annotations, of detections, and of the pairs of both."""
+    tell(notes)
+    report(labels, "entries of the annotations")
+    report(rows, "entries of the detections")
+    pairs.report()
+
+
 def check_usable(detections: str, problems: Problems, found: bool) -> None:
     """Raises ValueError for detections of which nothing could be used: that is no measurement of a detector."""
     if problems.count and not found:

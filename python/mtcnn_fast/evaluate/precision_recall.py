@@ -22,8 +22,7 @@ from mtcnn_fast.evaluate.inputs import (
     aligned,
     annotations_of,
     check_usable,
-    report,
-    tell,
+    report_reading,
 )
 from mtcnn_fast.evaluate.matching import FALSE, NEITHER, checked_iou, match
 from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
@@ -190,10 +189,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         check_usable(arguments.detections, rows, pairs.without_detections < pairs.pictures)
     except FAILURES as reason:
         error(line_of(reason))
-    tell(notes)
-    report(labels, "entries of the annotations")
-    report(rows, "entries of the detections")
-    pairs.report()
+    report_reading(labels, rows, notes, pairs)
     if not pairs.pictures:
         error(f"{arguments.annotations} has no pictures")
 
