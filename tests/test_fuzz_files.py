@@ -486,8 +486,8 @@ def test_configurations(cases: int, tmp_path: Path) -> None:
 # --- Pictures ---------------------------------------------------------------------------------------------------------
 
 
-def encoded(face: Any) -> dict[str, bytes]:
-    """The picture in every format that Pillow writes, by suffix."""
+def encoded(face: Any) -> list[tuple[str, bytes]]:
+    """The picture in every format that Pillow writes, with its suffix, and three pages in those that have pages."""
     Image.init()
     found = {}
     for suffix, kind in sorted(Image.registered_extensions().items()):
@@ -502,7 +502,12 @@ def encoded(face: Any) -> dict[str, bytes]:
             found[kind] = content.getvalue(), suffix
             break
     assert len(found) > 12
-    return {suffix: content for content, suffix in found.values()}
+    pages = [Image.fromarray(np.roll(face, 5 * i, axis=1)) for i in range(3)]
+    for kind, suffix in (("WEBP", ".webp"), ("GIF", ".gif"), ("PNG", ".png"), ("TIFF", ".tiff")):
+        content = io.BytesIO()
+        pages[0].save(content, kind, save_all=True, append_images=pages[1:])
+        found[f"{kind} with pages"] = content.getvalue(), suffix
+    return sorted((suffix, content) for content, suffix in found.values())
 
 
 def test_pictures(cases: int, tmp_path: Path, face: Any) -> None:
@@ -510,11 +515,11 @@ def test_pictures(cases: int, tmp_path: Path, face: Any) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     written = encoded(face)
-    suffixes = sorted(written)
+    suffixes = {suffix for suffix, _ in written}
     for case in range(cases):
         random = np.random.default_rng([case, 9])
-        suffix = suffixes[case % len(suffixes)]
-        content = bytearray(written[suffix])
+        suffix, whole = written[case % len(written)]
+        content = bytearray(whole)
         if case % 3 == 0:
             del content[int(random.integers(0, len(content))) :]
         # Half of them where most is decided.
@@ -525,7 +530,7 @@ def test_pictures(cases: int, tmp_path: Path, face: Any) -> None:
         (folder / f"{case:05}{suffix}").write_bytes(content)
     out = tmp_path / "out.json"
     done = subprocess.run(
-        [sys.executable, "-m", "mtcnn_fast", "detect", folder, "--device", "cpu", "--json", out, "--pages", "first"],
+        [sys.executable, "-m", "mtcnn_fast", "detect", folder, "--device", "cpu", "--json", out],
         capture_output=True,
         text=True,
         timeout=60 + cases,
@@ -536,7 +541,7 @@ def test_pictures(cases: int, tmp_path: Path, face: Any) -> None:
     searched = {Path(entry["path"]).name for entry in entries}
     left = {path.name for path in folder.iterdir()} - searched
     # What the reader knows no suffix of is passed over, and counted.
-    assert {Path(name).suffix for name in left} <= set(suffixes)
+    assert {Path(name).suffix for name in left} <= suffixes
     assert not left or "passed over: " in done.stderr
     passed_over = {Path(name).suffix for name in left}
     assert not passed_over & {Path(name).suffix for name in searched}

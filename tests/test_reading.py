@@ -233,6 +233,22 @@ def test_every_page(picture: Image.Image, kind: str, tmp_path: Path) -> None:
     assert reading.first_page(path)[1] == "the first of 3 pages is taken"
 
 
+def test_few_bytes_of_many_pixels_are_not_decoded(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [picture.crop((0, 0, 64, 64)), picture.crop((64, 0, 128, 64))]
+    content = bytearray(written(pages[0], "WEBP", save_all=True, append_images=pages[1:]))
+    monkeypatch.setattr(reading, "_MOST_PIXELS_PER_BYTE", 1)
+    monkeypatch.setattr(reading, "_MOST_PIXELS_OF_ANY_FILE", 64 * 64)
+    found = reading.pages(bytes(content) + bytes(64 * 64))
+    assert next(found).pages == 2
+    with pytest.raises(OSError, match=rf"^it has 8192 pixels up to page 1; wanted at most {len(content) + 4096} of"):
+        next(found)
+    monkeypatch.undo()
+    # Width and height of an animation's canvas, less one each.
+    content[24:30] = 2 * (2**15 - 1).to_bytes(3, "little")
+    with reading.as_a_command(), pytest.raises(OSError, match="^it has 1073741824 pixels up to page 0; wanted at most"):
+        next(reading.pages(bytes(content)))
+
+
 def test_a_reduced_copy_is_no_page(picture: Image.Image) -> None:
     file = io.BytesIO()
     small = picture.resize((64, 64))

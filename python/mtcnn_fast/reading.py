@@ -54,6 +54,12 @@ _MOST_OF_A_PIPE = 2**31
 # A pyramid of the engine has at most 2^31 pixels, of which the picture is half.
 _MOST_PIXELS = 2**30
 
+# A few bytes of an animation declare, or repeat, a page of 2^30 pixels, which libwebp fills for 50 s. So all pages
+# together have at most this many pixels, or this many per byte of the file. JPEG has 110 per byte of a flat colour,
+# PNG 340, and screen recordings have fewer than 1,000.
+_MOST_PIXELS_OF_ANY_FILE = 2**28
+_MOST_PIXELS_PER_BYTE = 1000
+
 # Bytes too many before the marker of a header are no loss of pixels.
 _HARMLESS = re.compile(r"extraneous bytes before marker 0x(?:c[0-9a-f]|d[b-f]|e[0-9a-f]|fe)")
 
@@ -80,7 +86,7 @@ def read(source: Source, page: int | None = None) -> NDArray[np.uint8]:
 
     source: a path, the bytes of a file, or a file object opened for reading bytes, which is read to its end. Formats
     are Pillow's, and HEIC where pillow-heif is installed. Alpha is left out; 16 bits are scaled to 8; CMYK, LAB and
-    palettes become RGB.
+    palettes become RGB. A file has at most 2^28 pixels in all pages that are read, or 1,000 per byte.
     page: of a TIFF or an animation, from 0; None: the first, with a UserWarning if there are more.
 
     A damaged JPEG gives what could be decoded, with a UserWarning (if simplejpeg is installed, which tells); one that
@@ -234,6 +240,8 @@ def _pages(source: Source, first: int) -> Generator[Picture, None, None]:
 
 def _decoded(file: BinaryIO, first: int, damage: str | None) -> Iterator[Picture]:
     told = [damage] if damage else []
+    most, pixels = max(_MOST_PIXELS_OF_ANY_FILE, _MOST_PIXELS_PER_BYTE * file.seek(0, os.SEEK_END)), 0
+    file.seek(0)
     with _listening(told):
         opened, frames = _open(file, told)
     with opened:
@@ -242,9 +250,14 @@ def _decoded(file: BinaryIO, first: int, damage: str | None) -> Iterator[Picture
             with _listening(told):
                 if frames[number]:
                     opened.seek(frames[number])
+                pixels += opened.width * opened.height
+                if pixels > most:
+                    raise OSError(
+                        f"it has {pixels} pixels up to page {number}; wanted at most {most} of a file of its size"
+                    )
                 opened.load()
-                pixels = _rgb(_upright(opened, told))
-            picture = Picture(pixels, number, len(frames), "; ".join(dict.fromkeys(told)) or None)
+                upright = _rgb(_upright(opened, told))
+            picture = Picture(upright, number, len(frames), "; ".join(dict.fromkeys(told)) or None)
             told.clear()
             yield picture
 
