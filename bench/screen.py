@@ -119,7 +119,7 @@ def equal(a: mtcnn_fast.Detections, b: mtcnn_fast.Detections) -> bool:
 
 def add_spared(totals: Counter[str], inspection: dict[str, Any]) -> None:
     """Adds up what the networks have to decide and what the screen left of it."""
-    totals["cells"] += sum(level["cells"] for level in inspection["levels"])
+    totals["windows"] += sum(level["windows"] for level in inspection["levels"])
     for name in ("rnet", "onet"):
         totals[name] += inspection["candidates"][name]
     for name, left in inspection["confirmed"].items():
@@ -128,7 +128,7 @@ def add_spared(totals: Counter[str], inspection: dict[str, Any]) -> None:
 
 def spared_text(totals: Counter[str]) -> str:
     parts = []
-    for name, said in (("cells", "P-Net cells"), ("rnet", "R-Net crops"), ("onet", "O-Net crops")):
+    for name, said in (("windows", "P-Net windows"), ("rnet", "R-Net crops"), ("onet", "O-Net crops")):
         left, total = totals[f"{name} left"], totals[name]
         parts.append(f"{said} spared {1 - left / max(1, total):.2%} ({left:,} of {total:,} left)")
     return "; ".join(parts)

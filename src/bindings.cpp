@@ -123,14 +123,14 @@ py::dict to_dict(const Inspection& inspection) {
   py::list levels;
   for (const Inspection::Level& level : inspection.levels) {
     levels.append(py::dict("scale"_a = level.scale, "height"_a = level.height, "width"_a = level.width,
-                           "cells"_a = level.cells, "candidates"_a = level.candidates,
+                           "windows"_a = level.windows, "candidates"_a = level.candidates,
                            "after_nms"_a = level.after_nms));
   }
   return py::dict("levels"_a = levels,
-                  "candidates"_a = py::dict("cells"_a = inspection.cells, "rnet"_a = inspection.rnet,
+                  "candidates"_a = py::dict("cells"_a = inspection.candidates, "rnet"_a = inspection.rnet,
                                             "onet"_a = inspection.onet, "faces"_a = inspection.faces),
-                  "confirmed"_a = py::dict("cells"_a = inspection.confirmed_cells, "rnet"_a = inspection.confirmed_rnet,
-                                           "onet"_a = inspection.confirmed_onet),
+                  "confirmed"_a = py::dict("windows"_a = inspection.confirmed_windows,
+                                           "rnet"_a = inspection.confirmed_rnet, "onet"_a = inspection.confirmed_onet),
                   "milliseconds"_a = py::dict("pnet"_a = inspection.pnet_ms, "nms"_a = inspection.nms_ms,
                                               "rnet"_a = inspection.rnet_ms, "onet"_a = inspection.onet_ms,
                                               "total"_a = inspection.total_ms));

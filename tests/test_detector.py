@@ -281,11 +281,11 @@ def test_inspect(detector: MTCNN, astronaut: NDArray[np.uint8]) -> None:
     assert list(report["milliseconds"]) == ["pnet", "nms", "rnet", "onet", "total"]
     assert all(milliseconds >= 0 for milliseconds in report["milliseconds"].values())
     first = report["levels"][0]
-    assert list(first) == ["scale", "height", "width", "cells", "candidates", "after_nms"]
+    assert list(first) == ["scale", "height", "width", "windows", "candidates", "after_nms"]
     assert first["scale"] == 12 / 20
-    assert (first["height"], first["width"], first["cells"]) == (308, 308, 149**2)
+    assert (first["height"], first["width"], first["windows"]) == (308, 308, 149**2)
     for level in report["levels"]:
-        assert level["cells"] >= level["candidates"] >= level["after_nms"]
+        assert level["windows"] >= level["candidates"] >= level["after_nms"]
     counts = report["candidates"]
     assert counts["cells"] == sum(level["candidates"] for level in report["levels"])
     assert counts["cells"] >= counts["rnet"] >= counts["onet"] >= counts["faces"] == 1

@@ -41,7 +41,7 @@ def test_the_screen_changes_nothing(
             everything = without["confirmed"][stage]
             assert with_screen["candidates"]["faces"] <= confirmed <= everything
             assert everything == (
-                sum(level["cells"] for level in without["levels"]) if stage == "cells" else without["candidates"][stage]
+                sum(level["windows"] for level in without["levels"]) if stage == "windows" else without["candidates"][stage]
             )
 
 
@@ -49,7 +49,7 @@ def test_the_screen_changes_nothing(
 def test_the_screen_spares_work(monkeypatch: pytest.MonkeyPatch, astronaut: Image) -> None:
     confirmed = made(monkeypatch, True).inspect(astronaut)["confirmed"]
     everything = made(monkeypatch, False).inspect(astronaut)["confirmed"]
-    assert confirmed["cells"] < 0.2 * everything["cells"]
+    assert confirmed["windows"] < 0.2 * everything["windows"]
     assert confirmed["rnet"] < everything["rnet"]
 
 
@@ -58,7 +58,7 @@ def test_thresholds_that_the_margins_are_not_for_are_not_screened(
     astronaut: Image, thresholds: tuple[float, float, float]
 ) -> None:
     report = MTCNN(device="cpu", thresholds=thresholds).inspect(astronaut)
-    assert report["confirmed"]["cells"] == sum(level["cells"] for level in report["levels"])
+    assert report["confirmed"]["windows"] == sum(level["windows"] for level in report["levels"])
     assert report["confirmed"]["rnet"] == report["candidates"]["rnet"]
 
 
@@ -78,7 +78,7 @@ def test_fast_finds_the_face(backend: str, face: Image) -> None:
     np.testing.assert_allclose(others.boxes, faces.boxes, atol=2)
     np.testing.assert_allclose(others.landmarks, faces.landmarks, atol=2)
     if fast.precision != "fp32":
-        assert fast.inspect(face)["confirmed"] == {"cells": 0, "rnet": 0, "onet": 0}
+        assert fast.inspect(face)["confirmed"] == {"windows": 0, "rnet": 0, "onet": 0}
     else:
         assert_same(others, faces)
 

@@ -63,18 +63,18 @@ struct Inspection {
   struct Level {
     double scale;             // level size over image size
     int height, width;        // of the level, pixels
-    std::int64_t cells;       // windows that P-Net looked at
+    std::int64_t windows;     // that P-Net looked at
     std::int64_t candidates;  // of them, with a probability at or above thresholds[0]
     std::int64_t after_nms;   // of those, left by the suppression within the level
   };
   std::vector<Level> levels;
-  std::int64_t cells = 0;  // P-Net candidates at or above thresholds[0], all levels
-  std::int64_t rnet = 0;   // crops that R-Net looked at
-  std::int64_t onet = 0;   // crops that O-Net looked at
+  std::int64_t candidates = 0;  // P-Net candidates at or above thresholds[0], all levels
+  std::int64_t rnet = 0;        // crops that R-Net looked at
+  std::int64_t onet = 0;        // crops that O-Net looked at
   std::int64_t faces = 0;
   // What each network computed in float32: everything, what a screen in bf16 left, or, where Detector::precision() is
   // "bf16", nothing.
-  std::int64_t confirmed_cells = 0, confirmed_rnet = 0, confirmed_onet = 0;
+  std::int64_t confirmed_windows = 0, confirmed_rnet = 0, confirmed_onet = 0;
   // Wall time. P-Net includes the resizing of the levels and R-Net and O-Net that of their crops: they are fused.
   double pnet_ms = 0, nms_ms = 0, rnet_ms = 0, onet_ms = 0, total_ms = 0;
 };

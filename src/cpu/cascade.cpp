@@ -209,7 +209,7 @@ void Cascade::pnet() {
     }
   });
   if (seen_.empty()) return;
-  for (const Band& band : work_.bands) seen_[band.image].confirmed_cells += band.confirmed;
+  for (const Band& band : work_.bands) seen_[band.image].confirmed_windows += band.confirmed;
 }
 
 std::size_t Cascade::pnet_scratch(const PnetBand& band) const {
@@ -425,7 +425,7 @@ void Cascade::after_onet(std::span<std::vector<Detection>> faces) {
     seen_[i].faces = std::ssize(faces[i]);
     for (const PyramidPlan::Level& level : work_.images[i].plan.levels) {
       seen_[i].levels.push_back(level.seen);
-      seen_[i].cells += level.seen.candidates;
+      seen_[i].candidates += level.seen.candidates;
     }
   }
 }

@@ -113,7 +113,7 @@ class CudaBackend final : public Backend {
     for (Inspection& seen : inspections) {
       // Everything is computed in one precision: there is no screen before it.
       if (precision != "fp32") continue;
-      for (const Inspection::Level& level : seen.levels) seen.confirmed_cells += level.cells;
+      for (const Inspection::Level& level : seen.levels) seen.confirmed_windows += level.windows;
       seen.confirmed_rnet = seen.rnet, seen.confirmed_onet = seen.onet;
     }
   }
@@ -180,7 +180,7 @@ class CudaBackend final : public Backend {
       const std::int64_t cells = static_cast<std::int64_t>(pnet_cells(level.height)) * pnet_cells(level.width);
       seen.levels.push_back(
           {level.scale, level.height, level.width, cells, report.levels[k].found, report.levels[k].kept});
-      seen.cells += report.levels[k].found;
+      seen.candidates += report.levels[k].found;
     }
     seen.rnet = report.rnet, seen.onet = report.onet, seen.faces = faces;
     seen.pnet_ms = report.pnet_ms, seen.nms_ms = report.nms_ms, seen.rnet_ms = report.rnet_ms;

@@ -140,11 +140,11 @@ TEST(cascade, inspection_counts_what_detect_does) {
     for (std::size_t i = 0; i < levels.size(); ++i) {
       const auto& level = inspection.levels[i];
       CHECK(level.height == levels[i].height && level.width == levels[i].width);
-      CHECK(level.candidates >= level.after_nms && level.cells >= level.candidates);
+      CHECK(level.candidates >= level.after_nms && level.windows >= level.candidates);
       candidates += level.candidates;
     }
-    CHECK(inspection.cells == candidates);
-    CHECK(inspection.cells >= inspection.rnet && inspection.rnet >= inspection.onet);
+    CHECK(inspection.candidates == candidates);
+    CHECK(inspection.candidates >= inspection.rnet && inspection.rnet >= inspection.onet);
     CHECK(std::size_t(inspection.faces) == detector.detect(picture.view()).size());
   });
 }
