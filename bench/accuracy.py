@@ -24,7 +24,7 @@ from contestants import provide_torchvision_nms
 from photographs import SETS, add_arguments, load
 
 from mtcnn_fast import Detections, read
-from mtcnn_fast.annotations import Annotation
+from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.evaluate import PrecisionRecall, PrecisionRecallTally
 from mtcnn_fast.evaluate.table import EMBEDDED, FACENET_PYTORCH, AnnotatedSet, make_detector
 

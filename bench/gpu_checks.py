@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from precision import compared, run
 
 import mtcnn_fast
-from mtcnn_fast.annotations import Annotation
+from mtcnn_fast.datasets import Annotation
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import reference

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtcnn_fast.annotations import Annotation, read
+from mtcnn_fast.datasets import Annotation, read
 from mtcnn_fast.evaluate.matching import match
 from mtcnn_fast.evaluate.table import AnnotatedSet
 

@@ -21,7 +21,7 @@ from photographs import SETS, add_arguments, load, pairs
 from work import cpu_model
 
 import mtcnn_fast
-from mtcnn_fast.annotations import Annotation
+from mtcnn_fast.datasets import Annotation
 
 LOOSE, TIGHT = 0.5, 0.98
 COLUMNS = ["photographs", "faces", f"matched, IoU {LOOSE} / {TIGHT}", "largest score difference"]

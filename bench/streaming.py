@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from mtcnn_fast import MTCNN
-from mtcnn_fast.annotations import Annotation, read
+from mtcnn_fast.datasets import Annotation, read
 from mtcnn_fast.evaluate import detect_to_file, precision_recall, read_detections
 from mtcnn_fast.train.generate import Source
 from mtcnn_fast.train.mining import Limits, mine

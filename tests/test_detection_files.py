@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mtcnn_fast import Detections
-from mtcnn_fast.annotations import Problems
+from mtcnn_fast.datasets import Problems
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate import PictureDetections, read_detections
 from mtcnn_fast.evaluate.coverage import Matcher

@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtcnn_fast.annotations import Problems
 from mtcnn_fast.cli import main
+from mtcnn_fast.datasets import Problems
 from mtcnn_fast.evaluate import (
     FddbGroundTruth,
     FddbResult,

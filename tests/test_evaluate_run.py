@@ -18,8 +18,8 @@ from PIL import Image
 
 from mtcnn_fast import MTCNN, Detections
 from mtcnn_fast import read as read_picture
-from mtcnn_fast.annotations import Problems, read
 from mtcnn_fast.cli import main
+from mtcnn_fast.datasets import Problems, read
 from mtcnn_fast.evaluate import detect_to_file, table
 from mtcnn_fast.evaluate.detection_files import read_detections
 from mtcnn_fast.streaming import detect_each

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mtcnn_fast.annotations import Annotation
 from mtcnn_fast.boxes import overlaps
 from mtcnn_fast.cli import main
+from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate import pairing, plots
 from mtcnn_fast.evaluate.detection_files import PictureDetections

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtcnn_fast.annotations import Problems, limits, listings, matlab, read
-from mtcnn_fast.annotations.base import Faces, leads_out
 from mtcnn_fast.cli import main
+from mtcnn_fast.datasets import Problems, limits, listings, matlab, read
+from mtcnn_fast.datasets.base import Faces, leads_out
 from mtcnn_fast.evaluate import archives, detection_files, read_detections
 
 TEXT = b"a.jpg\n1\n1 2 30 40 .9\n"
@@ -175,7 +175,7 @@ def test_an_archive_of_a_text_that_fills_memory(tmp_path: Path) -> None:
         packed.write(tar(ALL[1]))
     script = """
 import sys
-from mtcnn_fast.annotations import Problems
+from mtcnn_fast.datasets import Problems
 from mtcnn_fast.evaluate.detection_files import read_detections
 for path in sys.argv[1:]:
     problems = Problems()
@@ -253,7 +253,7 @@ def test_entities_that_grow(tmp_path: Path) -> None:
     (tmp_path / "b.xml").write_text(f"<annotation>{OBJECT}</annotation>")
     script = """
 import sys
-from mtcnn_fast.annotations import Problems, read
+from mtcnn_fast.datasets import Problems, read
 problems = Problems()
 print([found.name for found in read(sys.argv[1], "voc", problems=problems)], *problems)
 """

@@ -40,9 +40,8 @@ def test_the_screen_changes_nothing(
         for stage, confirmed in with_screen["confirmed"].items():
             everything = without["confirmed"][stage]
             assert with_screen["candidates"]["faces"] <= confirmed <= everything
-            assert everything == (
-                sum(level["windows"] for level in without["levels"]) if stage == "windows" else without["candidates"][stage]
-            )
+            windows = sum(level["windows"] for level in without["levels"])
+            assert everything == (windows if stage == "windows" else without["candidates"][stage])
 
 
 @pytest.mark.skipif(not HAS_BF16, reason="needs a processor with tiles for bf16, and kernels for it")

@@ -245,7 +245,7 @@ def test_few_bytes_of_many_pixels_are_not_decoded(picture: Image.Image, monkeypa
     monkeypatch.undo()
     # Width and height of an animation's canvas, less one each.
     content[24:30] = 2 * (2**15 - 1).to_bytes(3, "little")
-    with reading.as_a_command(), pytest.raises(OSError, match="^it has 1073741824 pixels up to page 0; wanted at most"):
+    with reading.as_a_command(), pytest.raises(OSError, match=r"^it has 1073741824 pixels up to page 0;"):
         next(reading.pages(bytes(content)))
 
 

@@ -20,8 +20,8 @@ from PIL import Image
 
 from conftest import load
 from mtcnn_fast import MTCNN, reading
-from mtcnn_fast.annotations import Annotation, Problems
 from mtcnn_fast.boxes import intersections
+from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.train.generate import Source, generate
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits, mine
 from mtcnn_fast.train.rotate import rotated_crop, rotation, transformed

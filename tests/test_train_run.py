@@ -26,7 +26,7 @@ import torch
 import mtcnn_fast
 from conftest import leave_early, load
 from mtcnn_fast import MTCNN, cli
-from mtcnn_fast.annotations import Problems
+from mtcnn_fast.datasets import Problems
 from mtcnn_fast.train import networks, pipeline
 from mtcnn_fast.train.config import Config, Training, read_config
 from mtcnn_fast.train.samples import SampleStore

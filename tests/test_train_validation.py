@@ -16,7 +16,7 @@ from PIL import Image
 
 from conftest import load
 from mtcnn_fast import MTCNN, Detections
-from mtcnn_fast.annotations import Annotation, Problems
+from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.train.validation import Picture, Recall, digest, measure_recall
 
 STAGES = ("pnet", "rnet", "onet")

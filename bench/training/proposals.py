@@ -16,7 +16,7 @@ from arguments import named_path, path
 from prepare import SETS
 
 from mtcnn_fast import MTCNN
-from mtcnn_fast.annotations import Problems, read
+from mtcnn_fast.datasets import Problems, read
 from mtcnn_fast.train.validation import Picture, judge
 from mtcnn_fast.weights import embedded_weights, load_weights
 

@@ -46,7 +46,3 @@ def get_include() -> str:
 def get_cmake_dir() -> str:
     """The folder for CMake: -Dmtcnn_fast_DIR=..., then find_package(mtcnn_fast CONFIG)."""
     return str(_installed / "lib" / "cmake" / "mtcnn_fast")
-
-
-# Not the feature of __future__, which would hide the package of that name from `from mtcnn_fast import annotations`.
-del annotations

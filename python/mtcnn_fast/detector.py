@@ -242,9 +242,9 @@ class MTCNN:
     def inspect(self, image: Any) -> dict[str, Any]:
         """Detects in one image and tells what was done.
 
-        {"levels": [{"scale", "height", "width", "windows", "candidates", "after_nms"}, ...], one a pyramid level;
-        "candidates": {"cells", "rnet", "onet", "faces"}: P-Net cells above the threshold, crops that R-Net and O-Net
-        looked at, faces; "confirmed": {"windows", "rnet", "onet"}: what each network computed in fp32: everything, what a
+        {"levels": [{"scale", "height", "width", "windows", "candidates", "after_nms"}, ...], one per pyramid level;
+        "candidates": {"cells", "rnet", "onet", "faces"}: windows that passed P-Net, crops that R-Net and O-Net looked
+        at, faces; "confirmed": {"windows", "rnet", "onet"}: what each network computed in fp32: everything, what a
         screen in bf16 left, or, where `precision` is not "fp32", nothing; "milliseconds": {"pnet", "nms", "rnet",
         "onet", "total"}}
         """

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from mtcnn_fast.annotations import Problems
 from mtcnn_fast.arguments import Commands, lists_commands, path
 from mtcnn_fast.cli import searching
 from mtcnn_fast.cli.detect import items_of, lead_nowhere
+from mtcnn_fast.datasets import Problems
 from mtcnn_fast.detecting import Item
 from mtcnn_fast.evaluate import fddb, landmarks, table, wider
 from mtcnn_fast.evaluate.inputs import add_annotation_arguments, annotations_of

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtcnn_fast.annotations import Problems
-from mtcnn_fast.annotations.limits import MAX_FACES
-from mtcnn_fast.annotations.listings import Lines, entries, fields
 from mtcnn_fast.arguments import path as place
 from mtcnn_fast.checks import described, each, flag, number
 from mtcnn_fast.console import shown
+from mtcnn_fast.datasets import Problems
+from mtcnn_fast.datasets.limits import MAX_FACES
+from mtcnn_fast.datasets.listings import Lines, entries, fields
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate.archives import is_collection, members
 from mtcnn_fast.evaluate.documents import DEEP, check_regular, json_document, lines

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtcnn_fast import text_files
-from mtcnn_fast.annotations import limits
+from mtcnn_fast.datasets import limits
 from mtcnn_fast.writing import reason
 
 DEEP = "it is JSON that nests too deep"

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 import numpy as np
 
 from mtcnn_fast import reading
-from mtcnn_fast.annotations import Problems, listings
 from mtcnn_fast.arguments import Commands, path
 from mtcnn_fast.boxes import blocks
 from mtcnn_fast.console import console
+from mtcnn_fast.datasets import Problems, listings
 from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.coverage import Coverage, Matcher
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of

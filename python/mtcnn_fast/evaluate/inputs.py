@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from mtcnn_fast.annotations import FORMATS, Annotation, Problems, read
 from mtcnn_fast.arguments import path
 from mtcnn_fast.console import console, shown
+from mtcnn_fast.datasets import FORMATS, Annotation, Problems, read
 from mtcnn_fast.evaluate.pairing import Pairing
 
 if TYPE_CHECKING:

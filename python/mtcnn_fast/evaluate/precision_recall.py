@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol
 
 import numpy as np
 
-from mtcnn_fast.annotations import Annotation, Problems
 from mtcnn_fast.arguments import Commands
 from mtcnn_fast.console import console
+from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
 from mtcnn_fast.evaluate.inputs import (

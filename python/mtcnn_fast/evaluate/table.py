@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from mtcnn_fast import MTCNN, Detections, detector_options
-from mtcnn_fast.annotations import FORMATS, Annotation, Problems, read
 from mtcnn_fast.arguments import Commands
 from mtcnn_fast.arguments import path as path_argument
 from mtcnn_fast.checks import described, flag, number, text
 from mtcnn_fast.console import console, shown
+from mtcnn_fast.datasets import FORMATS, Annotation, Problems, read
 from mtcnn_fast.evaluate import documents
 from mtcnn_fast.evaluate.inputs import FAILURES, INCOMPLETE, report, tell
 from mtcnn_fast.evaluate.landmarks import INTER_OCULAR, NORMALISATIONS, LandmarkErrors, LandmarkTally
@@ -361,7 +361,7 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
 
 
 def _sets(arguments: argparse.Namespace) -> list[AnnotatedSet]:
-    """What --sets and --set name. For sets that are not there it raises as `annotations.read` does."""
+    """What --sets and --set name. For sets that are not there it raises as `datasets.read` does."""
     sets = [] if arguments.sets is None else read_sets(Path(arguments.sets))
     sets += [parse_set(description) for description in arguments.set or []]
     if not sets:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from mtcnn_fast import MTCNN
-from mtcnn_fast.annotations import Problems
 from mtcnn_fast.arguments import Commands, path
 from mtcnn_fast.console import console
+from mtcnn_fast.datasets import Problems
 from mtcnn_fast.extra import require
 from mtcnn_fast.train import NETWORKS
 from mtcnn_fast.train.example import EXAMPLE

@@ -20,8 +20,8 @@ from pydantic import (
 )
 
 from mtcnn_fast import text_files
-from mtcnn_fast.annotations import FORMATS
 from mtcnn_fast.checks import each, number
+from mtcnn_fast.datasets import FORMATS
 from mtcnn_fast.train.augment import Augmentation
 from mtcnn_fast.train.complaints import complaints, unknown_setting
 from mtcnn_fast.train.losses import TASK_WEIGHTS, TaskWeights
@@ -110,7 +110,7 @@ class Source(_Table):
     """Annotated pictures."""
 
     annotations: _File
-    """As `annotations.read` takes it, and the four after it."""
+    """As `datasets.read` takes it, and the four after it."""
     format: Literal[FORMATS] | None = None  # type: ignore[valid-type]  # the list stands once, in annotations
     images: _File | None = None
     only: _File | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtcnn_fast.annotations import FORMATS
+from mtcnn_fast.datasets import FORMATS
 
 EXAMPLE = f"""\
 # mtcnn-fast train all --config THIS_FILE --output FOLDER     (--dry-run: check it, and say what would be done)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtcnn_fast import MTCNN
-from mtcnn_fast.annotations import Annotation, Problems
 from mtcnn_fast.checks import each, flag, integer, number
+from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.extra import require
 from mtcnn_fast.train.photographs import FAILURES, name_bytes, pixels_to_learn
 from mtcnn_fast.train.rotate import rotated_crop, rotation
@@ -40,7 +40,7 @@ Result = tuple["tuple[NDArray[np.uint8], NDArray[Any]] | None", "str | None"]
 class Source:
     """Annotated pictures of one data set.
 
-    * annotations: read once, in order; `annotations.read(...)` or any other iterable.
+    * annotations: read once, in order; `datasets.read(...)` or any other iterable.
     * complete: whether every face of every picture is labelled. Where it is not, and in a picture of which a label was
       lost, only windows that no unlabelled face can fill become negatives: those that overlap a labelled face a little
       and are centred on it or around it.

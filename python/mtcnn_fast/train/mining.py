@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtcnn_fast import MTCNN
-from mtcnn_fast.annotations import Problems
 from mtcnn_fast.checks import integer, text
+from mtcnn_fast.datasets import Problems
 from mtcnn_fast.train import NETWORKS
 from mtcnn_fast.train.generate import BLOCK, Source, generator, produce
 from mtcnn_fast.train.samples import NEGATIVE, PART, POSITIVE, SampleStore

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from mtcnn_fast import MTCNN, __version__
-from mtcnn_fast.annotations import Annotation, Problems, read
 from mtcnn_fast.console import console
+from mtcnn_fast.datasets import Annotation, Problems, read
 from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.train import NETWORKS, loop, networks, validation
 from mtcnn_fast.train.generate import Source, generate

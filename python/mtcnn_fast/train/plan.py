@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mtcnn_fast.annotations import Problems
+from mtcnn_fast.datasets import Problems
 from mtcnn_fast.train import NETWORKS, validation
 from mtcnn_fast.train.pipeline import (
     CHECKPOINT,

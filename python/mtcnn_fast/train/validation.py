@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtcnn_fast.annotations import Annotation, Problems
 from mtcnn_fast.boxes import areas, blocks, expanded, intersections, overlaps
+from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.train.photographs import FAILURES, name_bytes, pixels_to_learn
 from mtcnn_fast.writing import reason
 

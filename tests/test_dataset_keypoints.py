@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtcnn_fast.annotations import Problems, read
-from mtcnn_fast.annotations.keypoints import scheme
+from mtcnn_fast.datasets import Problems, read
+from mtcnn_fast.datasets.keypoints import scheme
 from mtcnn_fast.detections import LANDMARKS
 
 SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")

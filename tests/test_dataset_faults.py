@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtcnn_fast.annotations import Annotation, Problems, read
+from mtcnn_fast.datasets import Annotation, Problems, read
 from mtcnn_fast.finding import PassedOver
 
 Read = tuple[list[Annotation], list[str]]

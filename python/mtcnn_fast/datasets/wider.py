@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mtcnn_fast.annotations import listings, matlab
-from mtcnn_fast.annotations.base import (
+from mtcnn_fast.checks import described
+from mtcnn_fast.datasets import listings, matlab
+from mtcnn_fast.datasets.base import (
     Faces,
     Part,
     Parts,
@@ -23,8 +24,7 @@ from mtcnn_fast.annotations.base import (
     picture_folder,
     shown,
 )
-from mtcnn_fast.annotations.limits import lines
-from mtcnn_fast.checks import described
+from mtcnn_fast.datasets.limits import lines
 from mtcnn_fast.writing import reason
 
 # Rows are `x y w h blur expression illumination invalid occlusion pose`.

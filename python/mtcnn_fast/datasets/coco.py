@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mtcnn_fast.annotations.base import (
+from mtcnn_fast.checks import each, number
+from mtcnn_fast.datasets.base import (
     IGNORING,
     Faces,
     Part,
@@ -20,8 +21,7 @@ from mtcnn_fast.annotations.base import (
     picture_folder,
     shown,
 )
-from mtcnn_fast.annotations.keypoints import Schemes
-from mtcnn_fast.checks import each, number
+from mtcnn_fast.datasets.keypoints import Schemes
 from mtcnn_fast.text_files import decode
 from mtcnn_fast.writing import reason
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from mtcnn_fast.annotations.base import Points, point
 from mtcnn_fast.checks import described, each, number
+from mtcnn_fast.datasets.base import Points, point
 from mtcnn_fast.detections import LANDMARKS
 
 _UNKNOWN = (math.nan, math.nan)

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from mtcnn_fast.annotations import backgrounds, celeba, coco, facepoint, voc, wider
-from mtcnn_fast.annotations.base import Annotation, Problems, Reading, Wanted
-from mtcnn_fast.annotations.limits import lines
-from mtcnn_fast.annotations.selection import Listed, gathered, names
 from mtcnn_fast.checks import described, flag
+from mtcnn_fast.datasets import backgrounds, celeba, coco, facepoint, voc, wider
+from mtcnn_fast.datasets.base import Annotation, Problems, Reading, Wanted
+from mtcnn_fast.datasets.limits import lines
+from mtcnn_fast.datasets.selection import Listed, gathered, names
 from mtcnn_fast.finding import PassedOver, find
 
 __all__ = ["FORMATS", "Annotation", "Problems", "read"]

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from mtcnn_fast.annotations import matlab_parser
-from mtcnn_fast.annotations.limits import read_bounded
+from mtcnn_fast.datasets import matlab_parser
+from mtcnn_fast.datasets.limits import read_bounded
 from mtcnn_fast.extra import require
 from mtcnn_fast.writing import reason
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtcnn_fast.annotations.base import Faces, Part, Parts, Reading
+from mtcnn_fast.datasets.base import Faces, Part, Parts, Reading
 from mtcnn_fast.finding import find
 from mtcnn_fast.reading import suffixes
 from mtcnn_fast.writing import reason

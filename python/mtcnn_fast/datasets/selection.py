@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from posixpath import basename, splitext
 
-from mtcnn_fast.annotations.base import Annotation, Part, Parts, Problems, Reading, picture_name, shown
-from mtcnn_fast.annotations.limits import lines
+from mtcnn_fast.datasets.base import Annotation, Part, Parts, Problems, Reading, picture_name, shown
+from mtcnn_fast.datasets.limits import lines
 
 
 def names(parts: Parts) -> Counter[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtcnn_fast.annotations import FORMATS, Annotation, Problems, read
+from mtcnn_fast.datasets import FORMATS, Annotation, Problems, read
 
 WIDER = """\
 0--Parade/a.jpg

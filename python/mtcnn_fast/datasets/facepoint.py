@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from mtcnn_fast.annotations.base import (
+from mtcnn_fast.datasets.base import (
     Faces,
     Part,
     Parts,
@@ -21,7 +21,7 @@ from mtcnn_fast.annotations.base import (
     points,
     shown,
 )
-from mtcnn_fast.annotations.limits import lines
+from mtcnn_fast.datasets.limits import lines
 
 _BOX = 4
 # Of a box, and two of each of five points.

@@ -10,7 +10,7 @@ from pathlib import Path
 from posixpath import basename, dirname, isabs, splitext
 from xml.etree import ElementTree
 
-from mtcnn_fast.annotations.base import (
+from mtcnn_fast.datasets.base import (
     IGNORING,
     Faces,
     Part,
@@ -26,7 +26,7 @@ from mtcnn_fast.annotations.base import (
     shown,
     without_outside,
 )
-from mtcnn_fast.annotations.limits import MAX_TEXT, read_bounded
+from mtcnn_fast.datasets.limits import MAX_TEXT, read_bounded
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.reading import suffixes
 from mtcnn_fast.text_files import decode

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mtcnn_fast.annotations.base import Problems, Wanted, numbers, shown
-from mtcnn_fast.annotations.limits import MAX_FACES
+from mtcnn_fast.datasets.base import Problems, Wanted, numbers, shown
+from mtcnn_fast.datasets.limits import MAX_FACES
 
 Line = tuple[int, str]
 """Of a file: its number, from 1, and its text, stripped and not blank."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from mtcnn_fast.annotations.limits import MAX_FACES
 from mtcnn_fast.checks import described
+from mtcnn_fast.datasets.limits import MAX_FACES
 from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.text_files import portable
 

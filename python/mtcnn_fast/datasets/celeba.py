@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from mtcnn_fast.annotations.base import (
+from mtcnn_fast.datasets.base import (
     Faces,
     Part,
     Parts,
@@ -20,7 +20,7 @@ from mtcnn_fast.annotations.base import (
     points,
     shown,
 )
-from mtcnn_fast.annotations.limits import lines
+from mtcnn_fast.datasets.limits import lines
 
 BOXES = "list_bbox_celeba.txt"
 LANDMARKS = "list_landmarks_celeba.txt"
