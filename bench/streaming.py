@@ -28,8 +28,8 @@ from PIL import Image
 
 from mtcnn_fast import MTCNN
 from mtcnn_fast.datasets import Annotation, read
+from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.evaluate import detect_to_file, precision_recall, read_detections
-from mtcnn_fast.train.generate import Source
 from mtcnn_fast.train.mining import Limits, mine
 from mtcnn_fast.train.samples import SampleStore
 from mtcnn_fast.train.windows import Recipe
@@ -130,7 +130,7 @@ class Watched:
 def mined(annotations: Path, folder: Path, watched: Watched, cut_off_at: int | None = None) -> None:
     """R-Net's samples of all rows, from a P-Net with so low a threshold that it finds faces in noise."""
     detector = MTCNN(device="cpu", thresholds=(0.02, 0.1, 0.1), num_threads=1)
-    source = Source(watched.over(read(annotations), cut_off_at))
+    source = AnnotatedSet(watched.over(read(annotations), cut_off_at))
     recipe = Recipe(background=0, near=1, about=1, landmarks=1, rotated=0)
     mine([source], folder, 24, detector, "rnet", recipe, Limits(negative=2, positive=1, part=1))
 

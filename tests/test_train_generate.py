@@ -22,7 +22,8 @@ from conftest import load
 from mtcnn_fast import MTCNN, reading
 from mtcnn_fast.boxes import intersections
 from mtcnn_fast.datasets import Annotation, Problems
-from mtcnn_fast.train.generate import Source, generate
+from mtcnn_fast.datasets.annotated_set import AnnotatedSet
+from mtcnn_fast.train.generate import generate
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits, mine
 from mtcnn_fast.train.rotate import rotated_crop, rotation, transformed
 from mtcnn_fast.train.samples import KINDS, LANDMARK, NEGATIVE, PART, POSITIVE, OtherSamplesError, SampleStore
@@ -68,7 +69,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def made(folder: Path, count: int, size: int = 12, **options: Any) -> tuple[SampleStore, dict[str, bytes]]:
     options = {"recipe": FEW, "block": 4, **options}
-    return generate([Source(entries(folder, count))], folder / "out", size, **options), contents(folder / "out")
+    return generate([AnnotatedSet(entries(folder, count))], folder / "out", size, **options), contents(folder / "out")
 
 
 def entries(folder: Path, count: int) -> list[Annotation]:
@@ -102,7 +103,7 @@ def test_crops_are_of_the_windows_that_targets_refer_to(tmp_path: Path, pattern:
     path, _ = pattern
     face = (120.0, 60.0, 200.0, 140.0)
     recipe = Recipe(background=0, near=0, about=50, landmarks=50, rotated=50, max_angle=15)
-    store = generate([Source([annotation(path, [face])])], tmp_path / "out", 48, recipe)
+    store = generate([AnnotatedSet([annotation(path, [face])])], tmp_path / "out", 48, recipe)
     batch = store.batch(np.arange(len(store)))
     assert {POSITIVE, PART, LANDMARK} == set(batch.kinds.tolist())
     regular = np.isin(batch.kinds, (POSITIVE, PART))
@@ -180,16 +181,18 @@ def test_samples_do_not_depend_on_workers(tmp_path: Path) -> None:
     assert set(store.kinds.tolist()) == {NEGATIVE, POSITIVE, PART, LANDMARK}
     for workers in (2, 7):
         (tmp_path / str(workers)).mkdir()
-        again = generate([Source(entries(tmp_path, 11))], tmp_path / str(workers), 12, FEW, workers=workers, block=4)
+        again = generate(
+            [AnnotatedSet(entries(tmp_path, 11))], tmp_path / str(workers), 12, FEW, workers=workers, block=4
+        )
         assert contents(tmp_path / str(workers)) == one
         assert len(again) == len(store)
-    other = generate([Source(entries(tmp_path, 11))], tmp_path / "seed", 12, FEW, seed=1, block=4)
+    other = generate([AnnotatedSet(entries(tmp_path, 11))], tmp_path / "seed", 12, FEW, seed=1, block=4)
     assert not np.array_equal(other.batch(np.arange(9)).images, store.batch(np.arange(9)).images)
 
 
 def test_a_picture_that_comes_twice_gives_other_windows(tmp_path: Path) -> None:
     (entry,) = entries(tmp_path, 1)
-    store = generate([Source([entry, entry])], tmp_path / "out", 12, Recipe(background=20))
+    store = generate([AnnotatedSet([entry, entry])], tmp_path / "out", 12, Recipe(background=20))
     batch = store.batch(np.arange(40))
     assert store.sources().tolist() == [0] * 20 + [1] * 20
     assert (batch.images[:20] != batch.images[20:]).any((1, 2, 3)).mean() > 0.9
@@ -199,7 +202,7 @@ def test_samples_depend_on_the_place_of_a_picture_alone(tmp_path: Path) -> None:
     """Not on how many there are, nor on how they are spread over sources and shards."""
     long, _ = made(tmp_path, 11)
     all_of_them = entries(tmp_path, 11)
-    split = [Source(iter(all_of_them[:3])), Source(all_of_them[3:7])]
+    split = [AnnotatedSet(iter(all_of_them[:3])), AnnotatedSet(all_of_them[3:7])]
     short = generate(split, tmp_path / "split", 12, FEW, block=2)
     first = np.arange(len(short))
     np.testing.assert_array_equal(short.batch(first).images, long.batch(first).images)
@@ -249,7 +252,7 @@ def test_a_finished_run_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise AssertionError
 
     monkeypatch.setattr("mtcnn_fast.reading.first_page", read)
-    again = generate([Source(found)], tmp_path / "out", 12, FEW, block=4)
+    again = generate([AnnotatedSet(found)], tmp_path / "out", 12, FEW, block=4)
     assert contents(tmp_path / "out") == before
     np.testing.assert_array_equal(again.kinds, store.kinds)
 
@@ -278,7 +281,7 @@ def test_unreadable_pictures_are_survived_and_listed(tmp_path: Path) -> None:
     found[4].path.unlink()
     empty_box = annotation(found[0].path, [[5, 5, 5, 30]])
     problems = Problems()
-    store = generate([Source([*found, empty_box])], tmp_path / "out", 12, FEW, problems=problems, block=4)
+    store = generate([AnnotatedSet([*found, empty_box])], tmp_path / "out", 12, FEW, problems=problems, block=4)
     lines = list(problems)
     assert [line.partition(": ")[0] for line in lines] == [str(found[i].path) for i in (1, 4, 0)]
     assert "decode" in lines[0]
@@ -289,7 +292,7 @@ def test_unreadable_pictures_are_survived_and_listed(tmp_path: Path) -> None:
     assert (document["pictures"], document["unreadable"]) == (7, 3)
     # Another run, with nothing to do, says the same.
     again = Problems()
-    generate([Source([*found, empty_box])], tmp_path / "out", 12, FEW, problems=again, block=4)
+    generate([AnnotatedSet([*found, empty_box])], tmp_path / "out", 12, FEW, problems=again, block=4)
     assert list(again) == lines
 
 
@@ -299,7 +302,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     found[0].path.unlink()
     os.mkfifo(found[0].path)
     problems = Problems()
-    store = generate([Source(found)], tmp_path / "out", 12, FEW, problems=problems)
+    store = generate([AnnotatedSet(found)], tmp_path / "out", 12, FEW, problems=problems)
     assert (store.unreadable, list(problems)) == (1, [f"{found[0].path}: it is a pipe, not a picture"])
 
 
@@ -317,7 +320,7 @@ def test_damaged_pictures_are_not_learned(tmp_path: Path) -> None:
     listed = []
     for _ in range(2):
         problems = Problems()
-        store = generate([Source(found)], tmp_path / "out", 12, FEW, problems=problems)
+        store = generate([AnnotatedSet(found)], tmp_path / "out", 12, FEW, problems=problems)
         assert set(store.sources().tolist()) == {0, 1, 3}
         assert store.unreadable == 1
         listed.append(list(problems))
@@ -340,7 +343,7 @@ def test_no_picture_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(reading, "first_page", failing)
     problems = Problems()
-    store = generate([Source(found)], tmp_path / "out", 12, FEW, problems=problems)
+    store = generate([AnnotatedSet(found)], tmp_path / "out", 12, FEW, problems=problems)
     assert set(store.sources().tolist()) == {0, 2}
     (line,) = problems
     said = {MemoryError: "not enough memory", RuntimeError: "no luck", OSError: "gone"}.get(type(error), str(error))
@@ -352,7 +355,7 @@ def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
     problems = Problems()
     (there,) = entries(tmp_path, 1)
     odd = replace(annotation(tmp_path / "x"), name=name, path=tmp_path / name)
-    store = generate([Source([odd, there])], tmp_path / "out", 12, FEW, problems=problems)
+    store = generate([AnnotatedSet([odd, there])], tmp_path / "out", 12, FEW, problems=problems)
     assert set(store.sources().tolist()) == {1}
     assert problems.count == 1
 
@@ -382,7 +385,7 @@ def test_pictures_that_were_away_are_tried_again(tmp_path: Path) -> None:
 def made_of(folder: Path, **options: Any) -> tuple[SampleStore, dict[str, bytes]]:
     """As `made` of 11 pictures, without making those that are away."""
     found = [replace(entry, path=folder / entry.name) for entry in entries(folder / "whole", 11)]
-    return generate([Source(found)], folder / "out", 12, FEW, block=4, **options), contents(folder / "out")
+    return generate([AnnotatedSet(found)], folder / "out", 12, FEW, block=4, **options), contents(folder / "out")
 
 
 LIMITED = """
@@ -415,7 +418,7 @@ def test_incomplete_pictures(tmp_path: Path) -> None:
     found = [annotation(tmp_path / "a.png", [[60, 60, 120, 120]])]
     for complete in (True, False):
         store = generate(
-            [Source(found, complete=complete)], tmp_path / str(complete), 24, Recipe(background=500, near=100)
+            [AnnotatedSet(found, complete=complete)], tmp_path / str(complete), 24, Recipe(background=500, near=100)
         )
         negatives = store.batch(np.flatnonzero(store.kinds == NEGATIVE)).images
         green = (negatives[..., 1] > 128).any((1, 2))
@@ -423,20 +426,20 @@ def test_incomplete_pictures(tmp_path: Path) -> None:
         assert len(negatives) > 50
         assert green.all() is np.bool_(not complete)
         assert (of_blue > 0.5) is np.bool_(complete)
-    backgrounds = generate([Source([annotation(tmp_path / "a.png")], complete=False)], tmp_path / "none", 24)
+    backgrounds = generate([AnnotatedSet([annotation(tmp_path / "a.png")], complete=False)], tmp_path / "none", 24)
     assert len(backgrounds) == 0
     # A picture of which a label was lost gives what one of an incomplete source does.
     lost = generate(
-        [Source([replace(found[0], complete=False)])], tmp_path / "lost", 24, Recipe(background=500, near=100)
+        [AnnotatedSet([replace(found[0], complete=False)])], tmp_path / "lost", 24, Recipe(background=500, near=100)
     )
     np.testing.assert_array_equal(lost.batch(np.arange(len(lost))).images, store.batch(np.arange(len(store))).images)
     with pytest.raises(OtherSamplesError, match="other annotations"):
-        generate([Source(found)], tmp_path / "lost", 24, Recipe(background=500, near=100))
+        generate([AnnotatedSet(found)], tmp_path / "lost", 24, Recipe(background=500, near=100))
 
 
 def test_ignored_faces(tmp_path: Path, pattern: tuple[Path, Pixels]) -> None:
     path, _ = pattern
-    store = generate([Source([annotation(path, [[100, 50, 200, 150]], [True])])], tmp_path / "out", 12)
+    store = generate([AnnotatedSet([annotation(path, [[100, 50, 200, 150]], [True])])], tmp_path / "out", 12)
     assert set(store.kinds.tolist()) == {NEGATIVE}
 
 
@@ -445,8 +448,8 @@ def test_expanded_boxes(tmp_path: Path, pattern: tuple[Path, Pixels]) -> None:
     path, _ = pattern
     inner, outer = annotation(path, [[110, 80, 190, 150]]), annotation(path, [[100, 50, 200, 150]])
     recipe = Recipe(landmarks=0, rotated=0)
-    a = generate([Source([inner], expand=(0.125, 30 / 70, 0.125, 0))], tmp_path / "a", 12, recipe)
-    b = generate([Source([outer])], tmp_path / "b", 12, recipe)
+    a = generate([AnnotatedSet([inner], expand=(0.125, 30 / 70, 0.125, 0))], tmp_path / "a", 12, recipe)
+    b = generate([AnnotatedSet([outer])], tmp_path / "b", 12, recipe)
     indices = np.arange(len(a))
     np.testing.assert_allclose(a.batch(indices).boxes, b.batch(indices).boxes, atol=1e-6)
 
@@ -464,28 +467,28 @@ def test_expanded_boxes(tmp_path: Path, pattern: tuple[Path, Pixels]) -> None:
 )
 def test_bad_options(tmp_path: Path, options: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        generate([Source([])], tmp_path / "out", **{"size": 12, **options})
+        generate([AnnotatedSet([])], tmp_path / "out", **{"size": 12, **options})
 
 
 @pytest.mark.parametrize(
     ("options", "error"),
     [({"complete": 1}, TypeError), ({"expand": (1, 2)}, ValueError), ({"expand": (0, 0, 0, np.nan)}, ValueError)],
 )
-def test_bad_sources(options: dict[str, Any], error: type[Exception]) -> None:
+def test_bad_sets(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
-        Source([], **options)
+        AnnotatedSet([], **options)
 
 
 def test_no_pictures(tmp_path: Path) -> None:
     assert len(generate([], tmp_path / "a", 12)) == 0
-    assert len(generate([Source([])], tmp_path / "b", 12)) == 0
+    assert len(generate([AnnotatedSet([])], tmp_path / "b", 12)) == 0
 
 
 def test_progress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tqdm")
     made(tmp_path, 5, progress=True)
     assert "5/5" in capsys.readouterr().err
-    generate([Source(iter(entries(tmp_path, 5)))], tmp_path / "unknown", 12, FEW, progress=True)
+    generate([AnnotatedSet(iter(entries(tmp_path, 5)))], tmp_path / "unknown", 12, FEW, progress=True)
     assert "5picture" in capsys.readouterr().err
 
 
@@ -499,7 +502,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> Non
     recipe = Recipe(background=8)
     for count in (50, 300):
         tracemalloc.start()
-        generate([Source(stream(count))], tmp_path / str(count), 48, recipe, workers=2, block=100)
+        generate([AnnotatedSet(stream(count))], tmp_path / str(count), 48, recipe, workers=2, block=100)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     samples = 8 * 250 * 48 * 48 * 3  # bytes that the longer run makes more
@@ -527,7 +530,7 @@ def around(images: Pixels, image: Pixels, windows: NDArray[np.float32], size: in
 def test_mined_samples(
     tmp_path: Path, detector: MTCNN, astronaut_path: Path, astronaut: Pixels, network: str, size: int
 ) -> None:
-    source = Source([annotation(astronaut_path, [FACE])])
+    source = AnnotatedSet([annotation(astronaut_path, [FACE])])
     nothing = Recipe(background=0, near=0, about=0, landmarks=0, rotated=0, narrow_faces="keep")
     store = mine([source], tmp_path / "all", size, detector, network, nothing, Limits(negative=10**6))
     image = load(astronaut_path)
@@ -559,7 +562,7 @@ def test_mined_samples(
 
 
 def test_mining_adds_landmark_faces_and_random_ones(tmp_path: Path, detector: MTCNN, astronaut_path: Path) -> None:
-    source = Source([annotation(astronaut_path, [FACE])])
+    source = AnnotatedSet([annotation(astronaut_path, [FACE])])
     store = mine([source], tmp_path / "a", 24, detector)
     without = mine(
         [source], tmp_path / "b", 24, detector, recipe=Recipe(background=0, near=0, about=0, landmarks=0, rotated=0)
@@ -579,7 +582,9 @@ def test_mining_in_incomplete_pictures(
     labelled = annotation(astronaut_path, [(400.0, 300, 500, 400)], [ignored])
     for complete in (True, False):
         known = labelled if of_source else replace(labelled, complete=complete)
-        store = mine([Source([known], complete=complete or not of_source)], tmp_path / str(complete), 24, detector)
+        store = mine(
+            [AnnotatedSet([known], complete=complete or not of_source)], tmp_path / str(complete), 24, detector
+        )
         assert bool((store.kinds == NEGATIVE).sum() > 20) is complete
     assert (store.kinds == NEGATIVE).sum() <= (not ignored)  # beside what is labelled a face
 
@@ -591,7 +596,7 @@ def test_mining_does_not_depend_on_workers_or_interruptions(
     found = [annotation(astronaut_path, [FACE]), *entries(tmp_path, 4), annotation(astronaut_path)] * 2
 
     def run(folder: str, annotations: Callable[[], Iterator[Annotation]], workers: int) -> dict[str, bytes]:
-        mine([Source(annotations())], tmp_path / folder, 24, detector, workers=workers, block=3)
+        mine([AnnotatedSet(annotations())], tmp_path / folder, 24, detector, workers=workers, block=3)
         return contents(tmp_path / folder)
 
     def torn() -> Iterator[Annotation]:
@@ -606,7 +611,7 @@ def test_mining_does_not_depend_on_workers_or_interruptions(
 
 
 def test_mining_by_another_detector_is_another_run(tmp_path: Path, detector: MTCNN, astronaut_path: Path) -> None:
-    source = Source([annotation(astronaut_path, [FACE])])
+    source = AnnotatedSet([annotation(astronaut_path, [FACE])])
     mine([source], tmp_path / "out", 24, detector)
     same = MTCNN(device="cpu", thresholds=(0.3, 0.1, 0.1), num_threads=2)
     mine([source], tmp_path / "out", 24, same)
@@ -631,7 +636,7 @@ def test_pictures_beyond_the_detector_are_survived(tmp_path: Path, astronaut_pat
     Image.new("L", (2500, 2500)).save(tmp_path / "large.png")
     small = MTCNN(device="cpu", min_face_size=4, scale_factor=0.99)
     problems = Problems()
-    store = mine([Source([annotation(tmp_path / "large.png")])], tmp_path / "out", 24, small, problems=problems)
+    store = mine([AnnotatedSet([annotation(tmp_path / "large.png")])], tmp_path / "out", 24, small, problems=problems)
     assert len(store) == 0
     assert "pyramid" in next(iter(problems))
 

@@ -361,7 +361,7 @@ windows = {{ near = 3 }}
         def spy(*arguments: Any, function: Any = function, **options: Any) -> range:
             bound = inspect.signature(function).bind(*arguments, **options)
             bound.arguments["sources"] = [
-                ([annotation.name for annotation in source.annotations], source.complete, source.expand)
+                ([annotation.name for annotation in source.read(Problems())], source.complete, source.expand)
                 for source in bound.arguments["sources"]
             ]
             made.append(bound)

@@ -22,6 +22,7 @@ from pydantic import (
 from mtcnn_fast import text_files
 from mtcnn_fast.checks import each, number
 from mtcnn_fast.datasets import FORMATS
+from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.train.augment import Augmentation
 from mtcnn_fast.train.complaints import complaints, unknown_setting
 from mtcnn_fast.train.losses import TASK_WEIGHTS, TaskWeights
@@ -106,19 +107,19 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(_Table):
-    """Annotated pictures."""
+class SourceTable(_Table):
+    """The table of an `AnnotatedSet`, whose fields its keys are."""
 
     annotations: _File
-    """As `datasets.read` takes it, and the four after it."""
-    format: Literal[FORMATS] | None = None  # type: ignore[valid-type]  # the list stands once, in annotations
+    format: Literal[FORMATS] | None = None  # type: ignore[valid-type]  # the list stands once, in datasets
     images: _File | None = None
     only: _File | None = None
     outside: _Flag = False
     complete: _Flag = True
-    """Whether every face is labelled: only then is what is not labelled background."""
     expand: tuple[_Number, _Number, _Number, _Number] = (0, 0, 0, 0)
-    """Shares of a box's width or height by which its left, top, right and bottom side move outward."""
+
+    def annotated_set(self) -> AnnotatedSet:
+        return AnnotatedSet(**dict(self), name=str(self.annotations))
 
 
 class Mining(_Table):
@@ -202,8 +203,8 @@ class Config(_Table):
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
     start: Annotated[Literal["scratch", "embedded"] | _File, BeforeValidator(_start)] = "scratch"
     """What the networks start from: nothing, the embedded networks, or a weight file."""
-    sources: tuple[Source, ...]
-    validation: tuple[Source, ...] = ()
+    sources: tuple[SourceTable, ...]
+    validation: tuple[SourceTable, ...] = ()
     """Whole pictures, on which recall is measured after each epoch. None: the last epoch is kept."""
     pnet: Training
     rnet: Training

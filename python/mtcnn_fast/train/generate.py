@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mtcnn_fast import MTCNN
-from mtcnn_fast.checks import each, flag, integer, number
+from mtcnn_fast.checks import flag, integer
 from mtcnn_fast.datasets import Annotation, Problems
+from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.extra import require
 from mtcnn_fast.train.photographs import FAILURES, name_bytes, pixels_to_learn
 from mtcnn_fast.train.rotate import rotated_crop, rotation
@@ -36,32 +37,8 @@ Choose = Callable[[int, "NDArray[np.uint8]", Faces], Windows]
 Result = tuple["tuple[NDArray[np.uint8], NDArray[Any]] | None", "str | None"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Source:
-    """Annotated pictures of one data set.
-
-    * annotations: read once, in order; `datasets.read(...)` or any other iterable.
-    * complete: whether every face of every picture is labelled. Where it is not, and in a picture of which a label was
-      lost, only windows that no unlabelled face can fill become negatives: those that overlap a labelled face a little
-      and are centred on it or around it.
-    * expand: shares of a box's width and height by which its left, top, right and bottom side are moved outward before
-      anything else, to bring data sets of other conventions to one.
-
-    Raises TypeError or ValueError for anything else.
-    """
-
-    annotations: Iterable[Annotation]
-    complete: bool = True
-    expand: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        flag("complete", self.complete)
-        if not all(np.isfinite(each("expand", self.expand, 4, number))):
-            raise ValueError(f"expand is {self.expand}; wanted 4 finite numbers")
-
-
 def generate(
-    sources: Sequence[Source],
+    sources: Sequence[AnnotatedSet],
     folder: str | os.PathLike[str],
     size: int,
     recipe: Recipe | None = None,
@@ -112,7 +89,7 @@ def generator(seed: int, index: int) -> np.random.Generator:
 
 
 def produce(
-    sources: Sequence[Source],
+    sources: Sequence[AnnotatedSet],
     folder: str | os.PathLike[str],
     size: int,
     recipe: Recipe,
@@ -130,6 +107,7 @@ def produce(
     size, block = _at_least(1, "size", size), _at_least(1, "block", block)
     workers = engine.num_threads if workers is None else _at_least(1, "workers", workers)
     problems = Problems() if problems is None else problems
+    pictures = [source.read(problems, problems) for source in sources]
 
     def work(entry: _Entry) -> Result:
         try:
@@ -147,8 +125,8 @@ def produce(
     described = [{"complete": bool(source.complete), "expand": list(map(float, source.expand))} for source in sources]
     writer = SampleWriter(folder, {"size": size, **settings, "sources": described}, block)
     number = 0
-    with _bar(progress, sources) as bar, ThreadPoolExecutor(workers) as pool:
-        for number, entries in enumerate(_blocks(_entries(sources), block), 1):
+    with _bar(progress, pictures) as bar, ThreadPoolExecutor(workers) as pool:
+        for number, entries in enumerate(_blocks(_entries(sources, pictures), block), 1):
             digest = _digest(entries)
             finished = writer.finished(number - 1)
             if finished is not None:
@@ -176,7 +154,7 @@ def produce(
 class _Entry:
     index: int
     annotation: Annotation
-    source: Source
+    source: AnnotatedSet
     source_number: int
 
     def faces(self, recipe: Recipe) -> Faces:
@@ -191,11 +169,11 @@ class _Entry:
         )
 
 
-def _entries(sources: Sequence[Source]) -> Iterator[_Entry]:
-    every = chain.from_iterable(
-        ((number, source, annotation) for annotation in source.annotations) for number, source in enumerate(sources)
-    )
-    return (_Entry(index, annotation, source, number) for index, (number, source, annotation) in enumerate(every))
+def _entries(sources: Sequence[AnnotatedSet], pictures: Sequence[Iterable[Annotation]]) -> Iterator[_Entry]:
+    index = count()
+    for number, (source, opened) in enumerate(zip(sources, pictures, strict=True)):
+        for annotation in opened:
+            yield _Entry(next(index), annotation, source, number)
 
 
 def _blocks(entries: Iterator[_Entry], length: int) -> Iterator[list[_Entry]]:
@@ -260,11 +238,11 @@ def _cut(
     return images, labels
 
 
-def _bar(progress: object, sources: Sequence[Source]) -> Any:
+def _bar(progress: object, pictures: Sequence[Iterable[Annotation]]) -> Any:
     if not flag("progress", progress):
         return nullcontext(_NoBar())
-    known = [len(source.annotations) for source in sources if isinstance(source.annotations, Sized)]
-    total = sum(known) if len(known) == len(sources) else None
+    known = [len(opened) for opened in pictures if isinstance(opened, Sized)]
+    total = sum(known) if len(known) == len(pictures) else None
     return require("tqdm", "progress=True", extra="train").tqdm(total=total, unit="picture")
 
 

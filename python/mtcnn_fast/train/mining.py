@@ -12,8 +12,9 @@ import numpy as np
 from mtcnn_fast import MTCNN
 from mtcnn_fast.checks import integer, text
 from mtcnn_fast.datasets import Problems
+from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.train import NETWORKS
-from mtcnn_fast.train.generate import BLOCK, Source, generator, produce
+from mtcnn_fast.train.generate import BLOCK, generator, produce
 from mtcnn_fast.train.samples import NEGATIVE, PART, POSITIVE, SampleStore
 from mtcnn_fast.train.windows import Faces, Recipe, Windows, draw, label
 from mtcnn_fast.weights import digest
@@ -48,7 +49,7 @@ class Limits:
 
 
 def mine(
-    sources: Sequence[Source],
+    sources: Sequence[AnnotatedSet],
     folder: str | os.PathLike[str],
     size: int,
     detector: MTCNN,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,10 +12,9 @@ import torch
 
 from mtcnn_fast import MTCNN, __version__
 from mtcnn_fast.console import console
-from mtcnn_fast.datasets import Annotation, Problems, read
-from mtcnn_fast.finding import PassedOver
+from mtcnn_fast.datasets import Problems
 from mtcnn_fast.train import NETWORKS, loop, networks, validation
-from mtcnn_fast.train.generate import Source, generate
+from mtcnn_fast.train.generate import generate
 from mtcnn_fast.train.mining import mine
 from mtcnn_fast.train.record import set_aside
 from mtcnn_fast.train.samples import OtherSamplesError, mend
@@ -202,31 +201,6 @@ def networks_before(name: str, folder: Path, start: Weights | None, but: Collect
     return tensors
 
 
-def sources(wanted: Sequence[settings.Source], problems: Problems) -> list[Source]:
-    """Sources as a configuration names them. Raises OSError or ValueError for one that cannot be opened."""
-    return [Source(_annotations(source, problems), source.complete, source.expand) for source in wanted]
-
-
-def _annotations(source: settings.Source, problems: Problems) -> Iterator[Annotation]:
-    passed_over = PassedOver()
-    found = read(
-        source.annotations,
-        source.format,
-        images=source.images,
-        only=source.only,
-        problems=problems,
-        passed_over=passed_over,
-        outside=source.outside,
-    )
-
-    def telling() -> Iterator[Annotation]:
-        yield from found
-        if told := str(passed_over):
-            problems.add(source.annotations, told)
-
-    return telling()
-
-
 def _samples(
     config: settings.Config,
     name: str,
@@ -238,7 +212,8 @@ def _samples(
     problems: Problems,
 ) -> SampleStore:
     training: settings.Training = getattr(config, name)
-    learned, size, store = sources(config.sources, problems), networks.NETWORKS[name].size, folder / name / SAMPLES
+    learned = [source.annotated_set() for source in config.sources]
+    size, store = networks.NETWORKS[name].size, folder / name / SAMPLES
     if training.mining is None:
         return generate(
             learned,
@@ -289,11 +264,7 @@ def _recall(
     """What measures a network, and the settings that its recall depends on."""
     training: settings.Training = getattr(config, name)
     known = measurable(
-        [
-            validation.Picture(annotation, source.complete, source.expand)
-            for source in sources(config.validation, problems)
-            for annotation in source.annotations
-        ]
+        [picture for source in config.validation for picture in validation.pictures(source.annotated_set(), problems)]
     )
     # P-Net is judged by what R-Net would be given.
     mining, place = training.mining or config.rnet.mining, NETWORKS.index(name)

@@ -22,7 +22,6 @@ from mtcnn_fast.train.pipeline import (
     measurable,
     networks_before,
     prepared,
-    sources,
 )
 from mtcnn_fast.train.record import changes, has_stopped, read_checkpoint
 
@@ -76,12 +75,12 @@ def _check_place(folder: Path) -> None:
 
 
 def _read(
-    kind: str, wanted: Sequence[settings.Source], say: Callable[[str], None], problems: Problems
+    kind: str, wanted: Sequence[settings.SourceTable], say: Callable[[str], None], problems: Problems
 ) -> list[validation.Picture]:
     """The pictures of sources, each of which it describes in a line."""
     every = []
-    for source, opened in zip(wanted, sources(wanted, problems), strict=True):
-        found = [validation.Picture(known, source.complete, source.expand) for known in opened.annotations]
+    for source in wanted:
+        found = validation.pictures(source.annotated_set(), problems)
         every += found
         faces = sum(len(picture.boxes) for picture in found)
         ignored = sum(int(picture.annotation.ignored.sum()) for picture in found)

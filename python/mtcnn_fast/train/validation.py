@@ -15,6 +15,7 @@ import numpy as np
 
 from mtcnn_fast.boxes import areas, blocks, expanded, intersections, overlaps
 from mtcnn_fast.datasets import Annotation, Problems
+from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.train.photographs import FAILURES, name_bytes, pixels_to_learn
 from mtcnn_fast.writing import reason
 
@@ -83,6 +84,13 @@ class Picture:
     def boxes(self) -> NDArray[np.float64]:
         """(N, 4): of the annotation, moved."""
         return expanded(self.annotation.boxes, self.expand)
+
+
+def pictures(annotated: AnnotatedSet, problems: Problems) -> list[Picture]:
+    """The pictures of a set. `problems` is told of all that is wrong with it. Raises as `AnnotatedSet.read`."""
+    return [
+        Picture(annotation, annotated.complete, annotated.expand) for annotation in annotated.read(problems, problems)
+    ]
 
 
 def digest(annotated: Iterable[Picture]) -> str:

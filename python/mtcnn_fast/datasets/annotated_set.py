@@ -1,0 +1,75 @@
+"""A set of annotated pictures as one thing: where it is, and what its labels say."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass
+
+from mtcnn_fast.checks import each, flag, number
+from mtcnn_fast.datasets import Annotation, Problems, read
+from mtcnn_fast.finding import PassedOver
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedSet:
+    """A named set of annotated pictures.
+
+    Raises TypeError or ValueError for a flag that is none and for an `expand` that is not 4 finite numbers. `read`
+    checks the rest.
+    """
+
+    annotations: str | os.PathLike[str] | Iterable[Annotation]
+    """The path that `datasets.read` takes, or the annotations themselves, which are read once and in order."""
+    _: KW_ONLY
+    name: str = ""
+    """The name of the set in reports."""
+    format: str | None = None
+    """One of `datasets.FORMATS`; None: detected from the path. Of a path alone, as are the three after it."""
+    images: str | os.PathLike[str] | None = None
+    """The folder of the pictures; None: where the data set keeps it."""
+    only: str | os.PathLike[str] | None = None
+    """A text file that lists the pictures to take; None: all are taken."""
+    outside: bool = False
+    """Whether names of pictures may lead out of the folder of the pictures."""
+    complete: bool = True
+    """Whether every face of every picture is labelled. If not, a place without a label need not be background."""
+    expand: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """Shares of a box's width or height by which its left, top, right and bottom side move outward. They bring data
+    sets of different conventions to one."""
+
+    def __post_init__(self) -> None:
+        flag("outside", self.outside)
+        flag("complete", self.complete)
+        if not all(map(math.isfinite, each("expand", self.expand, 4, number))):
+            raise ValueError(f"expand is {self.expand}; wanted 4 finite numbers")
+
+    def read(self, problems: Problems, notes: Problems | None = None) -> Iterable[Annotation]:
+        """The annotations as they are labelled, neither expanded nor marked as incomplete.
+
+        problems: is told of rows and files that cannot be used. notes: is told at the end of the files in a folder of
+        pictures that are no pictures; None: they are not counted. Raises OSError or ValueError at once for a path that
+        cannot be opened; reading raises them as `datasets.read` does.
+        """
+        if not isinstance(self.annotations, str | os.PathLike):
+            return self.annotations
+        passed_over = PassedOver()
+        pictures = read(
+            self.annotations,
+            self.format,
+            images=self.images,
+            only=self.only,
+            problems=problems,
+            passed_over=passed_over,
+            outside=self.outside,
+        )
+        return pictures if notes is None else _noting(pictures, self.annotations, passed_over, notes)
+
+
+def _noting(
+    pictures: Iterable[Annotation], path: str | os.PathLike[str], passed_over: PassedOver, notes: Problems
+) -> Iterator[Annotation]:
+    yield from pictures
+    if note := str(passed_over):
+        notes.add(path, note)
