@@ -1,0 +1,9 @@
+# Training's tests with PyTorch, from the wheel.
+use_tools
+make_dist
+
+section "training, with PyTorch"
+python3 -m venv "$work/train"
+wheel=$(echo "$work"/dist/*.whl)
+"$work/train/bin/pip" install -c .ci/constraints.txt "${wheel}[train,test]" pillow-heif
+"$work/train/bin/pytest" -q tests/test_train*.py tests/test_{reading,exported,advice,fuzz_files}.py
