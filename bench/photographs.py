@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from mtcnn_fast.datasets import Annotation, read
 from mtcnn_fast.evaluate.matching import match
 from mtcnn_fast.evaluate.table import AnnotatedSet
 
-DATA = Path(__file__).parents[1].parent / "shared" / "data"
+DATA = Path(os.environ.get("MTCNN_FAST_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 # Paths are below the folder of the data.
 SETS = {
     annotated.name: annotated

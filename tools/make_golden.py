@@ -129,7 +129,7 @@ def version(package: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the photographs")
+    parser.add_argument("data", type=Path, help="folder of docs/data.md")
     parser.add_argument("--output", type=Path, default=ROOT / "tests" / "golden" / "peers.json", help="file to write")
     arguments = parser.parse_args()
 

@@ -6,7 +6,7 @@ Learned are the `train.txt` lists of net_7876, facemask and wider_val_416 and th
 that show no people (`backgrounds.txt`, screened by eye). Every tenth picture of each list is not learned: on those the
 epochs are compared. The `test.txt` lists are left alone.
 
-    python bench/training/prepare.py ../shared/data runs
+    python bench/training/prepare.py $DATA runs
     mtcnn-fast train all --config runs/scratch.toml --output runs/scratch
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=path, help="folder of the photographs")
     parser.add_argument("folder", type=path, help="folder to write to")
+    parser.add_argument("--short", action="store_true", help="two epochs of five batches, to try the commands")
     arguments = parser.parse_args()
     check_folder(arguments.folder)
     common = tables(arguments.data, arguments.folder)
     for run in RUNS:
         own = (HERE / f"{run}.toml").read_text()
+        if arguments.short:
+            own = re.sub(r"^epochs = .*$", "epochs = 2", own, flags=re.MULTILINE)
+            own = re.sub(r"^batches = .*$", "batches = 5", own, flags=re.MULTILINE)
         write_text(arguments.folder / f"{run}.toml", f"{own}\n{common}\n")
     print(f"{arguments.folder}: {', '.join(f'{run}.toml' for run in RUNS)}")
 

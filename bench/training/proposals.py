@@ -3,7 +3,7 @@
 
 The logs of runs give it at one number, on the pictures by which epochs were chosen.
 
-    python bench/training/proposals.py ../shared/data mined=runs/scratch/pnet.safetensors \
+    python bench/training/proposals.py $DATA mined=runs/scratch/pnet.safetensors \
         all=runs/without_mining/pnet.safetensors
 """
 
