@@ -25,7 +25,7 @@ from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.train.generate import generate
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits, mine
-from mtcnn_fast.train.rotate import rotated_crop, rotation, transformed
+from mtcnn_fast.train.rotate import rotated_crop, rotation, transform
 from mtcnn_fast.train.samples import KINDS, LANDMARK, NEGATIVE, PART, POSITIVE, OtherSamplesError, SampleStore
 from mtcnn_fast.train.windows import Recipe
 
@@ -157,7 +157,7 @@ def test_pictures_are_sampled_bilinearly(degrees: float, scale: float) -> None:
     matrix[:, :2] *= scale
     places = np.dstack(np.meshgrid(np.arange(40.0), np.arange(40.0))) + 0.5
     expected = sampled(image, places @ matrix[:, :2].T + matrix[:, 2])
-    assert np.abs(transformed(image, matrix, 40) - expected).max() <= 1
+    assert np.abs(transform(image, matrix, 40) - expected).max() <= 1
 
 
 def test_rotation_keeps_its_centre_and_turns_x_to_y() -> None:

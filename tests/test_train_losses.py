@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 
 from mtcnn_fast.train.losses import TASK_WEIGHTS, Metrics, Targets, TaskWeights, measure, multitask_loss  # noqa: E402
-from mtcnn_fast.train.networks import NETWORKS, Outputs  # noqa: E402
+from mtcnn_fast.train.networks import NETWORK_CLASSES, Outputs  # noqa: E402
 from mtcnn_fast.train.samples import LANDMARK, NEGATIVE, PART, POSITIVE  # noqa: E402
 
 EQUAL = TaskWeights(1, 1, 1)
@@ -62,7 +62,7 @@ def grads(outputs: Outputs) -> list[NDArray[np.float64]]:
 
 
 @pytest.mark.parametrize("share", [0.25, 0.7, 1])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORK_CLASSES)
 @pytest.mark.parametrize("seed", range(5))
 def test_equals_the_slow_formulation(seed: int, name: str, share: float) -> None:
     outputs, targets = batch(MIXED * (seed + 1), seed)
@@ -274,7 +274,7 @@ def test_metrics_add_up_over_batches() -> None:
 def test_a_network_learns() -> None:
     """Every task's loss falls on a batch that is learnt by heart, with mining on."""
     torch.manual_seed(0)
-    network = NETWORKS["pnet"](1)
+    network = NETWORK_CLASSES["pnet"](1)
     crops = torch.rand(len(MIXED), 3, 12, 12) * 2 - 1
     _, targets = batch(MIXED, dtype=torch.float32)
     optimiser = torch.optim.Adam(network.parameters(), 0.01)

@@ -158,13 +158,13 @@ def test_every_parameter_is_trained() -> None:
 def test_normalised() -> None:
     pixels = torch.tensor([0, 127, 255], dtype=torch.uint8)
     expected = torch.tensor([-127.5, -0.5, 127.5]) / 128
-    assert torch.equal(nets.normalised(pixels), expected)
+    assert torch.equal(nets.normalise(pixels), expected)
     pixels = pixels.double()
-    assert torch.equal(nets.normalised(pixels), expected)
+    assert torch.equal(nets.normalise(pixels), expected)
     assert pixels.tolist() == [0, 127, 255]
     for unchanged in (pixels.float(), torch.ones(2, 3)):
         before = unchanged.clone()
-        nets.normalised(unchanged)
+        nets.normalise(unchanged)
         assert torch.equal(unchanged, before)
 
 
@@ -187,7 +187,7 @@ def test_crops_of_other_shapes(name: str, shape: tuple[int, ...]) -> None:
 
 
 def test_crops_that_are_not_normalised() -> None:
-    with pytest.raises(TypeError, match=r"torch\.uint8.*normalised"):
+    with pytest.raises(TypeError, match=r"torch\.uint8.*normalise"):
         nets.network("pnet")(torch.zeros(1, 3, 12, 12, dtype=torch.uint8))
 
 

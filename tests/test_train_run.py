@@ -30,7 +30,7 @@ from mtcnn_fast.datasets import Problems
 from mtcnn_fast.train import networks, pipeline
 from mtcnn_fast.train.config import Config, Training, read_config
 from mtcnn_fast.train.samples import SampleStore
-from mtcnn_fast.train.validation import Picture, Recall
+from mtcnn_fast.train.validation import Recall, ValidationPicture
 from mtcnn_fast.weights import embedded_weights, load_weights
 
 PICTURES = 12
@@ -302,7 +302,9 @@ def test_what_recall_is_measured_with(
     )
     seen = []
 
-    def measure(detector: MTCNN, stage: str, known: list[Picture], false_positives: float, _: Problems) -> Recall:
+    def measure(
+        detector: MTCNN, stage: str, known: list[ValidationPicture], false_positives: float, _: Problems
+    ) -> Recall:
         seen.append((stage, detector.options, known, false_positives))
         return Recall(0.5, 0.5, 1.0)
 

@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 from mtcnn_fast.train import windows
 from mtcnn_fast.train.samples import KINDS, LABELS, LANDMARK, NEGATIVE, PART, POSITIVE, SampleStore, SampleWriter
-from mtcnn_fast.train.windows import NO_SAMPLE, Faces, Recipe, Windows, draw, label
+from mtcnn_fast.train.windows import NO_SAMPLE, LabelledFaces, Recipe, Windows, draw, label
 
 Floats = NDArray[np.float64]
 RNG = np.random.default_rng
 
 
-def faces(*boxes: tuple[float, float, float, float], **options: Any) -> Faces:
+def faces(*boxes: tuple[float, float, float, float], **options: Any) -> LabelledFaces:
     """Labelled faces; `recipe`, `ignored`, `landmarks`, `complete` and `expand` as options."""
     array = np.array(boxes, np.float32).reshape(-1, 4)
     landmarks = options.pop("landmarks", np.full((len(array), 5, 2), np.nan, np.float32))
     ignored = np.array(options.pop("ignored", [False] * len(array)), bool)
-    return Faces.of(array, landmarks, ignored, options.pop("recipe", Recipe()), **options)
+    return LabelledFaces.of(array, landmarks, ignored, options.pop("recipe", Recipe()), **options)
 
 
-def kinds(found: Faces, *boxes: tuple[float, float, float, float]) -> list[int]:
+def kinds(found: LabelledFaces, *boxes: tuple[float, float, float, float]) -> list[int]:
     return [int(kind) for kind in label(np.array(boxes, np.float64), found)[0]]
 
 
@@ -208,7 +208,7 @@ def test_targets_lead_back_to_box_and_landmarks() -> None:
 POINTS = np.array([[[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]])
 
 
-def drawn(found: Faces, height: int, width: int, recipe: Recipe) -> Windows:
+def drawn(found: LabelledFaces, height: int, width: int, recipe: Recipe) -> Windows:
     chosen = draw(found, height, width, recipe, RNG([0, 0]))
     sides = chosen.boxes[:, 2:] - chosen.boxes[:, :2]
     assert (chosen.boxes == np.rint(chosen.boxes)).all()

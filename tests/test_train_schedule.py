@@ -12,7 +12,7 @@ pytest.importorskip("pydantic")
 
 from mtcnn_fast.train.config import Training
 from mtcnn_fast.train.losses import TASK_WEIGHTS
-from mtcnn_fast.train.schedule import Mix, apportioned, learning_rate
+from mtcnn_fast.train.schedule import Mix, apportion, learning_rate
 from mtcnn_fast.train.windows import Recipe
 
 KINDS = np.repeat(np.arange(4, dtype=np.int8), (100, 10, 20, 7))
@@ -73,7 +73,7 @@ def test_a_batch_without_room(batch_size: int) -> None:
     with pytest.raises(ValueError, match=f"a batch of {batch_size} has no room for one sample of each kind"):
         mix(batch_size=batch_size)
     with pytest.raises(ValueError, match="wanted one above 0"):
-        apportioned((0, 0), 4)
+        apportion((0, 0), 4)
     # Kinds that are not there need none.
     assert mix(batch_size=3, eligible=KINDS < 2).counts == {0: 2, 1: 1}
 

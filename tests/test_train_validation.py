@@ -17,14 +17,14 @@ from PIL import Image
 from conftest import load
 from mtcnn_fast import MTCNN, Detections
 from mtcnn_fast.datasets import Annotation, Problems
-from mtcnn_fast.train.validation import Picture, Recall, digest, measure_recall
+from mtcnn_fast.train.validation import Recall, ValidationPicture, measure_recall, pictures_digest
 
 STAGES = ("pnet", "rnet", "onet")
 FOLLOWING = {"pnet": "rnet", "rnet": "onet"}
 
 Floats = NDArray[np.float32]
 Found = tuple[Floats, Floats]
-MakePicture = Callable[..., Picture]
+MakePicture = Callable[..., ValidationPicture]
 
 
 class Finder:
@@ -61,7 +61,7 @@ def picture(tmp_path: Path) -> MakePicture:
     """Makes the next picture, with the boxes given; those of `ignored` are ignored."""
     made = 0
 
-    def make(*boxes: Sequence[float], ignored: Sequence[Sequence[float]] = (), **options: Any) -> Picture:
+    def make(*boxes: Sequence[float], ignored: Sequence[Sequence[float]] = (), **options: Any) -> ValidationPicture:
         nonlocal made
         made += 1
         path = tmp_path / f"{made}.png"
@@ -69,12 +69,12 @@ def picture(tmp_path: Path) -> MakePicture:
         every = np.array([*boxes, *ignored], np.float32).reshape(-1, 4)
         flags = np.arange(len(every)) >= len(boxes)
         landmarks = np.full((len(every), 5, 2), np.nan, np.float32)
-        return Picture(Annotation(path.name, path, every, landmarks, flags), **options)
+        return ValidationPicture(Annotation(path.name, path, every, landmarks, flags), **options)
 
     return make
 
 
-def recall(detector: MTCNN, known: Sequence[Picture], false_positives: float, stage: str = "pnet") -> Recall:
+def recall(detector: MTCNN, known: Sequence[ValidationPicture], false_positives: float, stage: str = "pnet") -> Recall:
     problems = Problems()
     result = measure_recall(detector, stage, known, false_positives, problems)
     assert list(problems) == []
@@ -89,7 +89,7 @@ def area(box: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def slowly(known: Sequence[Picture], found: Sequence[Found], false_positives: float) -> tuple[float, float]:
+def slowly(known: Sequence[ValidationPicture], found: Sequence[Found], false_positives: float) -> tuple[float, float]:
     """Recall and false positives a picture at the lowest threshold that leaves few enough, tried one after another."""
     complete = sum(picture.complete for picture in known)
 
@@ -225,7 +225,7 @@ def test_a_picture_that_has_lost_a_label_has_nothing_false(picture: MakePicture)
     whole = picture((0, 0, 10, 10))
     lost = replace(whole, annotation=replace(whole.annotation, complete=False))
     assert (whole.complete, lost.complete) == (True, False)
-    assert digest([lost]) == digest([replace(whole, complete=False)])
+    assert pictures_digest([lost]) == pictures_digest([replace(whole, complete=False)])
     result = recall(finder(windows((0, 0, 10, 10, 0.5), (50, 50, 60, 60, 0.9))), [lost], 0)
     assert result.recall == 1
     assert math.isnan(result.false_positives)
@@ -296,7 +296,7 @@ def test_the_embedded_networks(stage: str, astronaut_path: Path) -> None:
     face = detector.detect(image)[0].box
     labelled = np.array([face, face + 300], np.float32)  # and one where there is none
     landmarks = np.full((2, 5, 2), np.nan, np.float32)
-    known = [Picture(Annotation("astronaut", astronaut_path, labelled, landmarks, np.zeros(2, np.bool_)))]
+    known = [ValidationPicture(Annotation("astronaut", astronaut_path, labelled, landmarks, np.zeros(2, np.bool_)))]
     if stage == "onet":
         faces = detector.detect(image)
         found = (faces.boxes, faces.scores)
@@ -313,7 +313,7 @@ def test_digest(picture: MakePicture) -> None:
     one = picture((0, 0, 10, 10), ignored=[(40, 40, 60, 60)])
     known = one.annotation
     moved = replace(one, annotation=replace(known, path=Path("elsewhere") / known.name))
-    assert digest([one]) == digest([moved])
+    assert pictures_digest([one]) == pictures_digest([moved])
     others = [
         replace(one, complete=False),
         replace(one, expand=(0, 0, 0, 0.1)),
@@ -321,4 +321,4 @@ def test_digest(picture: MakePicture) -> None:
         replace(one, annotation=replace(known, boxes=known.boxes + 1)),
         replace(one, annotation=replace(known, ignored=~known.ignored)),
     ]
-    assert len({digest(pictures) for pictures in ([], [one], [one, one], *([other] for other in others))}) == 8
+    assert len({pictures_digest(pictures) for pictures in ([], [one], [one, one], *([other] for other in others))}) == 8

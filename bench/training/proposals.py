@@ -17,7 +17,7 @@ from prepare import SETS
 
 from mtcnn_fast import MTCNN
 from mtcnn_fast.datasets import Problems, read
-from mtcnn_fast.train.validation import Picture, judge
+from mtcnn_fast.train.validation import ValidationPicture, judge
 from mtcnn_fast.weights import embedded_weights, load_weights
 
 FALSE_POSITIVES = (10, 20, 50, 100, 200, 400)
@@ -25,7 +25,7 @@ FALSE_POSITIVES = (10, 20, 50, 100, 200, 400)
 THRESHOLD = 0.01
 
 
-def recalls(weights: Path | None, known: list[Picture]) -> list[float]:
+def recalls(weights: Path | None, known: list[ValidationPicture]) -> list[float]:
     """Of the embedded P-Net for None."""
     detector = MTCNN(
         device="cpu",
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("networks", nargs="+", type=named_path, metavar="NAME=FILE", help="weight files with a P-Net")
     arguments = parser.parse_args()
     known = [
-        Picture(annotation)
+        ValidationPicture(annotation)
         for name in ("facemask", "wider_val_416")
         for annotation in read(arguments.data / SETS[name]["annotations"], only=arguments.data / name / "test.txt")
     ]

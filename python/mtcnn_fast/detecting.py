@@ -13,7 +13,7 @@ from mtcnn_fast.console import shown
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.results import File, Record, Stream, failed, record_of
 from mtcnn_fast.streaming import BATCH_SIZE, Outcome, detect_each
-from mtcnn_fast.weights import digest
+from mtcnn_fast.weights import weights_digest
 from mtcnn_fast.writing import line_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def settings_of(detector: MTCNN, **others: Any) -> Record:
     """All that results depend on: not the number of threads, nor which of several GPUs."""
     options = {key: value for key, value in detector.options.items() if key not in ("num_threads", "channel_order")}
     options |= {"device": detector.device.partition(":")[0], "precision": detector.precision, **others}
-    options["weights"] = digest(options["weights"])
+    options["weights"] = weights_digest(options["weights"])
     return {"version": __version__, **options}
 
 

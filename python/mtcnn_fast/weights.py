@@ -43,7 +43,7 @@ def load_weights(source: object) -> Weights | None:
     return _read(Path(os.fsdecode(source)))
 
 
-def digest(weights: Mapping[str, NDArray[np.float32]] | None) -> str:
+def weights_digest(weights: Mapping[str, NDArray[np.float32]] | None) -> str:
     """What tells weights from other weights: SHA-256 of names, shapes and values; "embedded" for None."""
     if weights is None:
         return "embedded"

@@ -7,5 +7,5 @@ run and `plan` what it would do. `windows`, `photographs`, `rotate`, `generate`,
 
 from __future__ import annotations
 
-NETWORKS = ("pnet", "rnet", "onet")
+NETWORK_NAMES = ("pnet", "rnet", "onet")
 """In the order of the cascade."""

@@ -15,7 +15,7 @@ from mtcnn_fast.arguments import Commands, path
 from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.extra import require
-from mtcnn_fast.train import NETWORKS
+from mtcnn_fast.train import NETWORK_NAMES
 from mtcnn_fast.train.example import EXAMPLE
 from mtcnn_fast.writing import line_of
 
@@ -36,7 +36,7 @@ def add_command(commands: Commands) -> None:
         "writes the weight file that `detect --weights` takes. Prints one line an epoch.",
     )
     parser.set_defaults(run=lambda arguments: _train(arguments, parser.error))
-    parser.add_argument("network", choices=(*NETWORKS, _ALL), help="which; each needs those before it")
+    parser.add_argument("network", choices=(*NETWORK_NAMES, _ALL), help="which; each needs those before it")
     parser.add_argument(
         "--config", required=True, type=path, metavar="FILE", help="TOML file: pictures, samples, schedule"
     )
@@ -87,7 +87,7 @@ def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> i
         # Of a configuration there is a line for each thing that is wrong.
         error(str(reason) if isinstance(reason, ValueError) else line_of(reason))
     folder = Path(arguments.output)
-    wanted = NETWORKS if arguments.network == _ALL else (arguments.network,)
+    wanted = NETWORK_NAMES if arguments.network == _ALL else (arguments.network,)
     problems = Problems()
     try:
         if arguments.dry_run:

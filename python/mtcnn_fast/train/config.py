@@ -27,7 +27,7 @@ from mtcnn_fast.train.augment import Augmentation
 from mtcnn_fast.train.complaints import complaints, unknown_setting
 from mtcnn_fast.train.losses import TASK_WEIGHTS, TaskWeights
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits
-from mtcnn_fast.train.schedule import apportioned
+from mtcnn_fast.train.schedule import apportion
 from mtcnn_fast.train.windows import Recipe
 
 if sys.version_info >= (3, 11):
@@ -174,7 +174,7 @@ class Training(_Table):
 
     @model_validator(mode="after")
     def _check(self) -> Training:
-        apportioned(self.mix, self.batch_size)
+        apportion(self.mix, self.batch_size)
         steps = {"milestones", "decay"} & self.model_fields_set
         if self.schedule == "cosine" and steps:
             raise ValueError(f"schedule is 'cosine', which has no {' and no '.join(sorted(steps))}")

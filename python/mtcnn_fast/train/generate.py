@@ -22,7 +22,7 @@ from mtcnn_fast.extra import require
 from mtcnn_fast.train.photographs import FAILURES, name_bytes, pixels_to_learn
 from mtcnn_fast.train.rotate import rotated_crop, rotation
 from mtcnn_fast.train.samples import LABELS, LANDMARK, PART, POSITIVE, OtherSamplesError, SampleStore, SampleWriter
-from mtcnn_fast.train.windows import Faces, Recipe, Windows, box_targets, centres, draw, landmark_targets
+from mtcnn_fast.train.windows import LabelledFaces, Recipe, Windows, box_targets, centres, draw, landmark_targets
 from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BLOCK = 1024
 
 # (index of the picture in the run, its pixels in RGB order, its faces) to the windows that become samples.
-Choose = Callable[[int, "NDArray[np.uint8]", Faces], Windows]
+Choose = Callable[[int, "NDArray[np.uint8]", LabelledFaces], Windows]
 
 # The samples of a picture, None if it cannot be used, and what is to be said of it.
 Result = tuple["tuple[NDArray[np.uint8], NDArray[Any]] | None", "str | None"]
@@ -64,7 +64,7 @@ def generate(
     """
     recipe, seed = recipe or Recipe(), _at_least(0, "seed", seed)
 
-    def choose(index: int, image: NDArray[np.uint8], faces: Faces) -> Windows:
+    def choose(index: int, image: NDArray[np.uint8], faces: LabelledFaces) -> Windows:
         return draw(faces, image.shape[0], image.shape[1], recipe, generator(seed, index))
 
     settings = {"made_by": "generate", "seed": seed, "recipe": asdict(recipe)}
@@ -127,7 +127,7 @@ def produce(
     number = 0
     with _bar(progress, pictures) as bar, ThreadPoolExecutor(workers) as pool:
         for number, entries in enumerate(_blocks(_entries(sources, pictures), block), 1):
-            digest = _digest(entries)
+            digest = _annotations_digest(entries)
             finished = writer.finished(number - 1)
             if finished is not None:
                 if finished["annotations"] != digest:
@@ -157,9 +157,9 @@ class _Entry:
     source: AnnotatedSet
     source_number: int
 
-    def faces(self, recipe: Recipe) -> Faces:
+    def faces(self, recipe: Recipe) -> LabelledFaces:
         known = self.annotation
-        return Faces.of(
+        return LabelledFaces.of(
             known.boxes,
             known.landmarks,
             known.ignored,
@@ -181,7 +181,7 @@ def _blocks(entries: Iterator[_Entry], length: int) -> Iterator[list[_Entry]]:
         yield block
 
 
-def _digest(entries: list[_Entry]) -> str:
+def _annotations_digest(entries: list[_Entry]) -> str:
     """What the samples depend on but for settings and pixels. Names, not paths: a data set may move."""
     digest = hashlib.sha256()
     for entry in entries:
@@ -217,7 +217,7 @@ def _cut(
     crop: Callable[..., NDArray[np.uint8]],
     image: NDArray[np.uint8],
     windows: Windows,
-    faces: Faces,
+    faces: LabelledFaces,
     size: int,
     index: int,
 ) -> tuple[NDArray[np.uint8], NDArray[Any]]:

@@ -30,11 +30,11 @@ from mtcnn_fast.train.losses import (
     measure,
     multitask_loss,
 )
-from mtcnn_fast.train.networks import Network, normalised
+from mtcnn_fast.train.networks import Network, normalise
 from mtcnn_fast.train.record import Checkpoint, Epoch, Log, has_stopped
 from mtcnn_fast.train.samples import KINDS
 from mtcnn_fast.train.schedule import Mix, learning_rate
-from mtcnn_fast.weights import digest
+from mtcnn_fast.weights import weights_digest
 from mtcnn_fast.writing import check_folder
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def fit(
         "seed": seed,
         "samples": len(store),
         "network": network.name,
-        "start": digest({key: tensor.numpy(force=True) for key, tensor in network.state_dict().items()}),
+        "start": weights_digest({key: tensor.numpy(force=True) for key, tensor in network.state_dict().items()}),
         "recall": dict(recall_settings) if recall_settings is not None else None,
     }
     # On CPUs, convolutions are faster with channels last: 1.4 times in R-Net, 1.05 in O-Net.
@@ -181,7 +181,7 @@ def _run_epoch(
             group["lr"] = learning_rate(training, step)
         images, targets = _load(store, mix.batch(step), device)
         pixels, boxes, landmarks = augment(images, targets.boxes, targets.landmarks, training.augmentation, generator)
-        crops = normalised(pixels).contiguous(memory_format=torch.channels_last)
+        crops = normalise(pixels).contiguous(memory_format=torch.channels_last)
         with _precision(training, device):
             outputs = network(crops)
         losses = multitask_loss(
@@ -214,7 +214,7 @@ def _measure(network: Network, store: SampleStore, indices: NDArray[np.intp], de
     )
     for start in range(0, len(indices), _MEASURED):
         images, targets = _load(store, indices[start : start + _MEASURED], device)
-        metrics = metrics + measure(network(normalised(images).contiguous(memory_format=torch.channels_last)), targets)
+        metrics = metrics + measure(network(normalise(images).contiguous(memory_format=torch.channels_last)), targets)
     return metrics
 
 

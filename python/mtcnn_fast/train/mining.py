@@ -13,16 +13,16 @@ from mtcnn_fast import MTCNN
 from mtcnn_fast.checks import integer, text
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
-from mtcnn_fast.train import NETWORKS
+from mtcnn_fast.train import NETWORK_NAMES
 from mtcnn_fast.train.generate import BLOCK, generator, produce
 from mtcnn_fast.train.samples import NEGATIVE, PART, POSITIVE, SampleStore
-from mtcnn_fast.train.windows import Faces, Recipe, Windows, draw, label
-from mtcnn_fast.weights import digest
+from mtcnn_fast.train.windows import LabelledFaces, Recipe, Windows, draw, label
+from mtcnn_fast.weights import weights_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MINED = NETWORKS[1:]
+_MINED = NETWORK_NAMES[1:]
 
 # What a detector's windows do not depend on, or only in their last bits.
 _NO_SETTINGS = ("channel_order", "device", "num_threads")
@@ -75,7 +75,7 @@ def mine(
         raise ValueError(f"network is {network!r}; wanted one of {_MINED}")
     limits, takes_rgb = limits or Limits(), detector.options["channel_order"] == "rgb"
 
-    def choose(index: int, image: NDArray[np.uint8], faces: Faces) -> Windows:
+    def choose(index: int, image: NDArray[np.uint8], faces: LabelledFaces) -> Windows:
         rng = generator(seed, index)
         pixels = image if takes_rgb else image[..., ::-1]
         mined = _mined(*detector.windows(pixels, network), faces, limits, rng)
@@ -106,7 +106,7 @@ def mine(
 def _mined(
     windows: NDArray[np.float32],
     scores: NDArray[np.float32],
-    faces: Faces,
+    faces: LabelledFaces,
     limits: Limits,
     rng: np.random.Generator,
 ) -> Windows:
@@ -130,4 +130,4 @@ def _mined(
 def _described(detector: MTCNN) -> dict[str, Any]:
     """What the detector's windows depend on, in JSON's types."""
     options = {name: value for name, value in detector.options.items() if name not in _NO_SETTINGS}
-    return {**options, "weights": digest(options["weights"])}
+    return {**options, "weights": weights_digest(options["weights"])}

@@ -110,7 +110,7 @@ class Network(nn.Module):
             wanted = f"(n, 3, {self.size}, {self.size}){least}"
             raise ValueError(f"crops for {self.name} have shape {tuple(crops.shape)}; wanted {wanted}")
         if not crops.is_floating_point():
-            raise TypeError(f"crops for {self.name} are {crops.dtype}; wanted floats, as normalised() gives them")
+            raise TypeError(f"crops for {self.name} are {crops.dtype}; wanted floats, as normalise() gives them")
 
 
 class PNet(Network):
@@ -138,17 +138,17 @@ class ONet(Network):
     exports_landmarks = True
 
 
-NETWORKS: dict[str, type[Network]] = {kind.name: kind for kind in (PNet, RNet, ONet)}
+NETWORK_CLASSES: dict[str, type[Network]] = {kind.name: kind for kind in (PNet, RNet, ONet)}
 
 
 def network(name: str, seed: int = 0) -> Network:
     """A new "pnet", "rnet" or "onet", initialised from `seed`. Raises ValueError for another name."""
-    if text("name", name) not in NETWORKS:
-        raise ValueError(f"there is no network {name!r}; there are {', '.join(NETWORKS)}")
-    return NETWORKS[name](seed)
+    if text("name", name) not in NETWORK_CLASSES:
+        raise ValueError(f"there is no network {name!r}; there are {', '.join(NETWORK_CLASSES)}")
+    return NETWORK_CLASSES[name](seed)
 
 
-def normalised(pixels: Tensor) -> Tensor:
+def normalise(pixels: Tensor) -> Tensor:
     """Network input from pixel values 0 to 255 of any type: (x - 127.5) / 128, float32."""
     return pixels.to(torch.float32).sub(127.5).div_(128)
 

@@ -13,12 +13,12 @@ import torch
 from mtcnn_fast import MTCNN, __version__
 from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems
-from mtcnn_fast.train import NETWORKS, loop, networks, validation
+from mtcnn_fast.train import NETWORK_NAMES, loop, networks, validation
 from mtcnn_fast.train.generate import generate
 from mtcnn_fast.train.mining import mine
 from mtcnn_fast.train.record import set_aside
 from mtcnn_fast.train.samples import OtherSamplesError, mend
-from mtcnn_fast.weights import Weights, digest, embedded_weights, load_weights
+from mtcnn_fast.weights import Weights, embedded_weights, load_weights, weights_digest
 from mtcnn_fast.writing import check_destination, check_folder
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ SAMPLES = "samples"
 def train(
     config: settings.Config,
     folder: Path,
-    wanted: Sequence[str] = NETWORKS,
+    wanted: Sequence[str] = NETWORK_NAMES,
     *,
     device: str = "auto",
     workers: int | None = None,
@@ -73,7 +73,9 @@ def train(
             store = _samples(config, name, before, folder, not has_learned, workers, progress, problems)
         except OtherSamplesError as error:
             # What comes after this network was mined with it.
-            stale = [str(folder / after) for after in NETWORKS[NETWORKS.index(name) :] if (folder / after).exists()]
+            stale = [
+                str(folder / after) for after in NETWORK_NAMES[NETWORK_NAMES.index(name) :] if (folder / after).exists()
+            ]
             raise ValueError(f"{name}: {error}; to make them anew, remove {' and '.join(stale)}") from error
         if not len(store):
             lacking = f"; {store.unreadable} pictures could not be used" if store.unreadable else ""
@@ -112,14 +114,14 @@ class Prepared(NamedTuple):
 
 def prepared(config: settings.Config, folder: Path, wanted: Sequence[str], device: str) -> Prepared:
     """Checks the arguments of `train`, and loads what the networks start from; writes nothing. Raises as `train`."""
-    unknown = [name for name in wanted if name not in NETWORKS]
+    unknown = [name for name in wanted if name not in NETWORK_NAMES]
     if unknown or isinstance(wanted, str) or not wanted:
-        raise ValueError(f"wanted is {wanted!r}; it is to be a sequence of some of {', '.join(NETWORKS)}")
+        raise ValueError(f"wanted is {wanted!r}; it is to be a sequence of some of {', '.join(NETWORK_NAMES)}")
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is there, and is not a folder")
     place = _device(device)
     start = _start(config)
-    untrained = {name: networks.network(name, config.seed) for name in NETWORKS if name in wanted}
+    untrained = {name: networks.network(name, config.seed) for name in NETWORK_NAMES if name in wanted}
     if start is not None:
         for name, network in untrained.items():
             if not _tensors_of(name, start):
@@ -163,7 +165,7 @@ def _start(config: settings.Config) -> Weights | None:
         return embedded_weights()
     tensors = load_weights(config.start) or {}
     try:
-        for name in NETWORKS:
+        for name in NETWORK_NAMES:
             _tensors_of(name, tensors)
     except ValueError as error:
         raise ValueError(f"{config.start}: {error}") from error
@@ -192,7 +194,7 @@ def _trained_or_start(name: str, folder: Path, start: Weights | None) -> Weights
 def networks_before(name: str, folder: Path, start: Weights | None, but: Collection[str] = ()) -> Weights:
     """The tensors of the networks before one, but for some. Raises ValueError for one that is nowhere."""
     tensors: Weights = {}
-    for before in (before for before in NETWORKS[: NETWORKS.index(name)] if before not in but):
+    for before in (before for before in NETWORK_NAMES[: NETWORK_NAMES.index(name)] if before not in but):
         found = _trained_or_start(before, folder, start)
         if not found:
             otherwise = "" if start is None else ", or start from a file that has it"
@@ -213,7 +215,7 @@ def _samples(
 ) -> SampleStore:
     training: settings.Training = getattr(config, name)
     learned = [source.annotated_set() for source in config.sources]
-    size, store = networks.NETWORKS[name].size, folder / name / SAMPLES
+    size, store = networks.NETWORK_CLASSES[name].size, folder / name / SAMPLES
     if training.mining is None:
         return generate(
             learned,
@@ -267,7 +269,7 @@ def _recall(
         [picture for source in config.validation for picture in validation.pictures(source.annotated_set(), problems)]
     )
     # P-Net is judged by what R-Net would be given.
-    mining, place = training.mining or config.rnet.mining, NETWORKS.index(name)
+    mining, place = training.mining or config.rnet.mining, NETWORK_NAMES.index(name)
     assert mining is not None
     # What the networks before let through is what this one is judged on; of its own scores all are wanted.
     thresholds = (*mining.thresholds[:place], *validation.LEAST_SCORES[place:])
@@ -280,15 +282,15 @@ def _recall(
         return result
 
     return measure, {
-        "pictures": validation.digest(known),
-        "before": digest(before),
+        "pictures": validation.pictures_digest(known),
+        "before": weights_digest(before),
         "min_face_size": mining.min_face_size,
         "scale_factor": mining.scale_factor,
         "thresholds": list(thresholds),
     }
 
 
-def measurable(pictures: list[validation.Picture]) -> list[validation.Picture]:
+def measurable(pictures: list[validation.ValidationPicture]) -> list[validation.ValidationPicture]:
     """The pictures, if recall at a number of false positives can be measured on them. Raises ValueError if not."""
     if not any((~picture.annotation.ignored).any() for picture in pictures):
         raise ValueError(f"validation: the {len(pictures)} pictures have no labelled face")
@@ -303,17 +305,17 @@ def measurable(pictures: list[validation.Picture]) -> list[validation.Picture]:
     return pictures
 
 
-def is_there(picture: validation.Picture) -> bool:
+def is_there(picture: validation.ValidationPicture) -> bool:
     """Whether there is a file of a picture."""
     return os.path.isfile(picture.annotation.path)  # noqa: PTH113 # a Path raises for a name that no file can have
 
 
 def _assemble(config: settings.Config, folder: Path, start: Weights | None) -> Path | None:
-    parts = {name: _trained_or_start(name, folder, start) for name in NETWORKS}
+    parts = {name: _trained_or_start(name, folder, start) for name in NETWORK_NAMES}
     if not all(parts.values()):
         return None
     made_by = {
-        "networks": [name for name in NETWORKS if _network_file(folder, name).exists()],
+        "networks": [name for name in NETWORK_NAMES if _network_file(folder, name).exists()],
         "start": config.start if config.start in ("scratch", "embedded") else "another weight file",
         "seed": config.seed,
         "mtcnn_fast": __version__,

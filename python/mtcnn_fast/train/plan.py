@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mtcnn_fast.datasets import Problems
-from mtcnn_fast.train import NETWORKS, validation
+from mtcnn_fast.train import NETWORK_NAMES, validation
 from mtcnn_fast.train.pipeline import (
     CHECKPOINT,
     SAMPLES,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def plan(
     config: settings.Config,
     folder: Path,
-    wanted: Sequence[str] = NETWORKS,
+    wanted: Sequence[str] = NETWORK_NAMES,
     *,
     device: str = "auto",
     say: Callable[[str], None],
@@ -76,7 +76,7 @@ def _check_place(folder: Path) -> None:
 
 def _read(
     kind: str, wanted: Sequence[settings.SourceTable], say: Callable[[str], None], problems: Problems
-) -> list[validation.Picture]:
+) -> list[validation.ValidationPicture]:
     """The pictures of sources, each of which it describes in a line."""
     every = []
     for source in wanted:

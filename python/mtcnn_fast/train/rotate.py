@@ -45,12 +45,12 @@ def rotated_crop(crop: Crop, image: NDArray[np.uint8], window: Floats, matrix: F
     to_picture = _affine(reach / patch_side, origin)
     to_window = _affine(turned_side / side, -window[:2] * (turned_side / side))
     whole = to_window @ np.vstack([matrix, [0, 0, 1]]) @ to_picture
-    turned = transformed(patch, np.linalg.inv(whole), turned_side)
+    turned = transform(patch, np.linalg.inv(whole), turned_side)
     cut: NDArray[np.uint8] = crop(turned, _box(np.zeros(2), turned_side), size)[0]
     return cut
 
 
-def transformed(image: NDArray[np.uint8], matrix: Floats, side: int) -> NDArray[np.uint8]:
+def transform(image: NDArray[np.uint8], matrix: Floats, side: int) -> NDArray[np.uint8]:
     """(side, side, 3): bilinear samples of an image (H, W, 3), black outside it.
 
     matrix: (2 or 3, 3), from places in the result to places in the image, counted from the corners of pixels.

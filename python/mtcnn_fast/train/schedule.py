@@ -24,7 +24,7 @@ def learning_rate(training: Training, step: int) -> float:
     return training.learning_rate * rising * training.decay**passed
 
 
-def apportioned(shares: Sequence[float], batch_size: int) -> NDArray[np.intp]:
+def apportion(shares: Sequence[float], batch_size: int) -> NDArray[np.intp]:
     """Samples of each kind in a batch, by the largest remainders of its shares.
 
     Raises ValueError for shares of which none is above 0, and for a batch too small for one of each that is.
@@ -61,7 +61,7 @@ class Mix:
         present = [share if len(group) else 0 for share, group in zip(shares, members, strict=True)]
         if not any(present):
             raise ValueError("there are no samples of the kinds that a batch is mixed of")
-        counts = apportioned(present, batch_size)
+        counts = apportion(present, batch_size)
         self._groups = [(kind, group, int(n)) for kind, (group, n) in enumerate(zip(members, counts, strict=True)) if n]
         self._seed = seed
         self._orders: dict[tuple[int, int], NDArray[np.intp]] = {}

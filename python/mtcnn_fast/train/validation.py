@@ -68,7 +68,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class ValidationPicture:
     """An annotated picture."""
 
     annotation: Annotation
@@ -86,14 +86,15 @@ class Picture:
         return expanded(self.annotation.boxes, self.expand)
 
 
-def pictures(annotated: AnnotatedSet, problems: Problems) -> list[Picture]:
+def pictures(annotated: AnnotatedSet, problems: Problems) -> list[ValidationPicture]:
     """The pictures of a set. `problems` is told of all that is wrong with it. Raises as `AnnotatedSet.read`."""
     return [
-        Picture(annotation, annotated.complete, annotated.expand) for annotation in annotated.read(problems, problems)
+        ValidationPicture(annotation, annotated.complete, annotated.expand)
+        for annotation in annotated.read(problems, problems)
     ]
 
 
-def digest(annotated: Iterable[Picture]) -> str:
+def pictures_digest(annotated: Iterable[ValidationPicture]) -> str:
     """What tells pictures and labels from others: SHA-256. Of names, not paths: a data set may move."""
     found = hashlib.sha256()
     for picture in annotated:
@@ -104,13 +105,13 @@ def digest(annotated: Iterable[Picture]) -> str:
 
 
 def measure_recall(
-    detector: MTCNN, stage: str, annotated: Iterable[Picture], false_positives: float, problems: Problems
+    detector: MTCNN, stage: str, annotated: Iterable[ValidationPicture], false_positives: float, problems: Problems
 ) -> Recall:
     """The recall at so many false positives a picture of what `judge` finds."""
     return judge(detector, stage, annotated, problems).recall_at(false_positives)
 
 
-def judge(detector: MTCNN, stage: str, annotated: Iterable[Picture], problems: Problems) -> Judged:
+def judge(detector: MTCNN, stage: str, annotated: Iterable[ValidationPicture], problems: Problems) -> Judged:
     """What the cascade hands on after `stage`: its windows after "pnet" and "rnet", its detections after "onet".
 
     A face is found if a window overlaps it by an IoU of 0.5 or more: also a face below the detector's min_face_size. A
@@ -147,7 +148,7 @@ def _windows(detector: MTCNN, stage: str, image: NDArray[np.uint8]) -> tuple[NDA
 
 
 def _judge(
-    picture: Picture, windows: NDArray[np.float32], scores: NDArray[np.float32]
+    picture: ValidationPicture, windows: NDArray[np.float32], scores: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The best score of each face that is not ignored, 0 where none finds it; and which windows find nothing."""
     ignored = picture.annotation.ignored

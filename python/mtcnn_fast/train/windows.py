@@ -82,7 +82,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Faces:
+class LabelledFaces:
     """The labelled faces of one picture."""
 
     boxes: Floats
@@ -106,7 +106,7 @@ class Faces:
         *,
         complete: bool = True,
         expand: tuple[float, float, float, float] = (0, 0, 0, 0),
-    ) -> Faces:
+    ) -> LabelledFaces:
         """From labels (M, 4), (M, 5, 2), (M,). expand: shares of width and height by which the sides move outward.
 
         Raises ValueError for a box that is empty or not finite.
@@ -159,7 +159,7 @@ def squares(boxes: Floats) -> Floats:
     return np.hstack([centres(boxes) - half, centres(boxes) + half])
 
 
-def label(windows: Floats, faces: Faces) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+def label(windows: Floats, faces: LabelledFaces) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     """Kind (N,) of each window, NO_SAMPLE where it is none; index (N,) of the usable face of highest IoU, else 0.
 
     By the IoU with that face: negative below 0.3, part face from 0.4 to 0.65, positive above. A window that what is
@@ -174,7 +174,7 @@ def label(windows: Floats, faces: Faces) -> tuple[NDArray[np.int8], NDArray[np.i
     return kinds, matched
 
 
-def _label(windows: Floats, faces: Faces) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+def _label(windows: Floats, faces: LabelledFaces) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     kinds = np.full(len(windows), NO_SAMPLE, np.int8)
     if not len(faces.boxes):
         kinds[:] = NEGATIVE if faces.complete else NO_SAMPLE
@@ -210,7 +210,7 @@ def landmark_targets(windows: Floats, landmarks: Floats) -> Floats:
     return (landmarks - windows[:, None, :2]) / (windows[:, 2:] - windows[:, :2])[:, None]
 
 
-def draw(faces: Faces, height: int, width: int, recipe: Recipe, rng: np.random.Generator) -> Windows:
+def draw(faces: LabelledFaces, height: int, width: int, recipe: Recipe, rng: np.random.Generator) -> Windows:
     """The windows that a recipe gives in a picture of that size."""
 
     def whole(boxes: Floats) -> NDArray[np.bool_]:
