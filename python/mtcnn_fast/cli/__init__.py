@@ -1,4 +1,4 @@
-"""`mtcnn-fast`: a file for each command, but for those of `evaluate` and `train`, which are in these packages."""
+"""`mtcnn-fast`: a file for each command, but for those of `evaluate`, which are in that package."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 from mtcnn_fast import __version__
 from mtcnn_fast.arguments import Parser, lists_commands
-from mtcnn_fast.cli import detect, evaluate, info
+from mtcnn_fast.cli import detect, evaluate, info, train
 from mtcnn_fast.cli.interrupts import STATUS, interruptible
 from mtcnn_fast.console import console
 from mtcnn_fast.reading import as_a_command
-from mtcnn_fast.train import cli as train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
