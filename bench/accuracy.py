@@ -26,7 +26,8 @@ from photographs import SETS, add_arguments, load
 from mtcnn_fast import Detections, read
 from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.evaluate import PrecisionRecall, PrecisionRecallTally
-from mtcnn_fast.evaluate.table import EMBEDDED, FACENET_PYTORCH, AnnotatedSet, make_detector
+from mtcnn_fast.evaluate.detectors import EMBEDDED, FACENET_PYTORCH, make_detector
+from mtcnn_fast.evaluate.sets import AnnotatedSet
 
 OWN = "mtcnn_fast"
 COLUMNS = ["set", "iou", "detector", "faces", "recall", "precision", "false"]
@@ -36,8 +37,8 @@ def measured(photographs: Iterable[Annotation], found: Iterable[Detections], iou
     """Of what was found in each photograph."""
     tally = PrecisionRecallTally(iou)
     for photograph, faces in zip(photographs, found, strict=True):
-        tally.add(photograph, faces)
-    return tally.result()
+        tally.update(photograph, faces)
+    return tally.compute()
 
 
 def shares(result: PrecisionRecall, annotated: AnnotatedSet) -> dict[str, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtcnn_fast.datasets import Annotation, read
 from mtcnn_fast.evaluate.matching import match
-from mtcnn_fast.evaluate.table import AnnotatedSet
+from mtcnn_fast.evaluate.sets import AnnotatedSet
 
 DATA = Path(os.environ.get("MTCNN_FAST_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 # Paths are below the folder of the data.

@@ -20,8 +20,8 @@ from mtcnn_fast import MTCNN, Detections
 from mtcnn_fast import read as read_picture
 from mtcnn_fast.cli import main
 from mtcnn_fast.datasets import Problems, read
-from mtcnn_fast.evaluate import detect_to_file, table
-from mtcnn_fast.evaluate.detection_files import read_detections
+from mtcnn_fast.evaluate import detect_to_file, read_detections
+from mtcnn_fast.evaluate.sets import read_sets
 from mtcnn_fast.streaming import detect_each
 
 pytest.importorskip("tqdm")
@@ -356,7 +356,7 @@ def test_bad_toml(content: str, words: str, tmp_path: Path) -> None:
         pytest.importorskip("tomli")
     (tmp_path / "sets.toml").write_text(content)
     with pytest.raises(ValueError, match=words) as raised:
-        table.read_sets(tmp_path / "sets.toml")
+        read_sets(tmp_path / "sets.toml")
     assert "sets.toml" in str(raised.value)
 
 

@@ -24,8 +24,8 @@ from mtcnn_fast.cli import main
 from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate import pairing, plots
+from mtcnn_fast.evaluate.coverage import Pairs
 from mtcnn_fast.evaluate.detection_files import PictureDetections
-from mtcnn_fast.evaluate.inputs import Pairs
 from mtcnn_fast.evaluate.landmarks import BOX, INTER_OCULAR, LandmarkErrors, landmark_error
 from mtcnn_fast.evaluate.matching import FALSE, NEITHER, match
 from mtcnn_fast.evaluate.outputs import write_json

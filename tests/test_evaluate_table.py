@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mtcnn_fast import Detections
-from mtcnn_fast.cli import main
-from mtcnn_fast.evaluate import table
+from mtcnn_fast.cli import evaluate_table, main
+from mtcnn_fast.evaluate.sets import read_sets
 
 POINTS = "20 20 40 20 30 30 22 40 38 40"
 
@@ -84,7 +84,7 @@ def test_toml_that_no_parser_survives(tmp_path: Path) -> None:
     path = tmp_path / "sets.toml"
     path.write_text(f"a = {'[' * 100_000}")
     with pytest.raises(ValueError, match=r"sets\.toml is (not TOML|TOML that nests too deep)"):
-        table.read_sets(path)
+        read_sets(path)
 
 
 def test_a_set_that_cannot_be_read_costs_no_other(listing: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +122,7 @@ def test_one_picture_never_ends_a_run(
 
         return find
 
-    monkeypatch.setattr(table, "make_detector", make)
+    monkeypatch.setattr(evaluate_table, "make_detector", make)
     assert evaluate("--set", f"one=facepoint:{listing}") == 1
     out, err = capsys.readouterr()
     (row,) = cells(out)

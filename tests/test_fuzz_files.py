@@ -31,7 +31,7 @@ from PIL import Image
 from mtcnn_fast.cli import main
 from mtcnn_fast.datasets import Annotation, Problems, matlab, read
 from mtcnn_fast.evaluate import PictureDetections, read_detections
-from mtcnn_fast.evaluate.table import read_sets
+from mtcnn_fast.evaluate.sets import read_sets
 from mtcnn_fast.weights import embedded_weights
 
 Random = np.random.Generator

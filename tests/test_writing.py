@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mtcnn_fast.console import Console, shown
+from mtcnn_fast.checks import shown
+from mtcnn_fast.console import Console
 from mtcnn_fast.writing import JSON, PNG, check_destination, check_folder, claim, line_of, replacing, write_whole
 
 FULL = Path("/dev/full")

@@ -23,6 +23,11 @@ def described(value: object) -> str:
     return f"{text} ({type(value).__name__})" if len(text) <= 60 else f"a {type(value).__name__}"
 
 
+def shown(name: object) -> str:
+    """A name as a line can have it: what controls a terminal or ends a line is escaped."""
+    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in str(name))
+
+
 def article(kind: type) -> str:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -9,11 +9,6 @@ from typing import TextIO
 from mtcnn_fast.writing import reason
 
 
-def shown(name: object) -> str:
-    """A name as a line can have it: what controls a terminal or ends a line is escaped."""
-    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in str(name))
-
-
 class Console:
     """Lines to stdout and stderr. A stream that refuses a line is given no more; the first refusal is told once.
 

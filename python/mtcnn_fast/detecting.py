@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtcnn_fast import __version__
-from mtcnn_fast.console import shown
+from mtcnn_fast.checks import shown
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.results import File, Record, Stream, failed, record_of
 from mtcnn_fast.streaming import BATCH_SIZE, Outcome, detect_each

@@ -1,4 +1,4 @@
-"""`mtcnn-fast`: a file for each command, but for those of `evaluate`, which are in that package."""
+"""`mtcnn-fast`: a file for each command."""
 
 from __future__ import annotations
 

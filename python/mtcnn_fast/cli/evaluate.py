@@ -1,22 +1,16 @@
-"""`mtcnn-fast evaluate`, with its own commands, of which `detect` is here."""
+"""`mtcnn-fast evaluate`, whose commands are `evaluate_*` beside it."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterator
-from typing import NoReturn
-
-from mtcnn_fast.arguments import Commands, lists_commands, path
-from mtcnn_fast.cli import searching
-from mtcnn_fast.cli.detect import items_of, lead_nowhere
-from mtcnn_fast.datasets import Problems
-from mtcnn_fast.detecting import Item
-from mtcnn_fast.evaluate import fddb, landmarks, table, wider
-from mtcnn_fast.evaluate.inputs import add_annotation_arguments, annotations_of
-from mtcnn_fast.evaluate.inputs import report as report_problems
-from mtcnn_fast.evaluate.precision_recall import add_parser as add_faces
-from mtcnn_fast.finding import PassedOver
-from mtcnn_fast.writing import line_of
+from mtcnn_fast.arguments import Commands, lists_commands
+from mtcnn_fast.cli import (
+    evaluate_detect,
+    evaluate_faces,
+    evaluate_fddb,
+    evaluate_landmarks,
+    evaluate_table,
+    evaluate_wider,
+)
 
 
 def add_command(commands: Commands) -> None:
@@ -28,55 +22,12 @@ def add_command(commands: Commands) -> None:
     )
     lists_commands(parser)
     subcommands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    _add_detect(subcommands)
-    for add_parser in (add_faces, landmarks.add_parser, wider.add_parser, fddb.add_parser, table.add_parser):
-        add_parser(subcommands)
-
-
-def _add_detect(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "detect",
-        help="find the faces of any number of pictures, into a file of detections",
-        description="Finds faces in pictures, folders, or the pictures of an annotated set, and writes a line of JSON "
-        "a picture. Stopped and started again, it goes on where it was. `mtcnn-fast detect --json FILE.jsonl --resume` "
-        "does the same without annotations, and prints a line a picture.",
-    )
-    parser.add_argument("paths", nargs="*", type=path, metavar="PATH", help="picture, or folder to search to any depth")
-    add_annotation_arguments(parser, required=False)
-    parser.add_argument(
-        "--output", required=True, type=path, metavar="FILE.jsonl", help="file of detections to write, or go on with"
-    )
-    searching.add_arguments(parser)
-    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
-
-
-def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
-    if bool(arguments.paths) == (arguments.annotations is not None):
-        error("wanted either PATHs or --annotations")
-    try:
-        if arguments.annotations is not None:
-            annotations_of(arguments, Problems())
-    except (OSError, ValueError) as reason:
-        error(line_of(reason))
-    given = (arguments.annotations, arguments.images, arguments.only)
-    nowhere = arguments.annotations is None and lead_nowhere(arguments.paths)
-    job = searching.Job(
-        items=items_of(arguments.paths, below=True) if arguments.paths else _annotated(arguments),
-        inputs=[*arguments.paths, *filter(None, given)],
-        output=None if nowhere else arguments.output,
-        resume=not nowhere,
-        pipes=bool(arguments.paths),
-    )
-    return searching.run(arguments, job, error)
-
-
-def _annotated(arguments: argparse.Namespace) -> searching.Items:
-    """The pictures of an annotated set. What is wrong with its labels is no matter of detection: it is told."""
-
-    def items(report: Callable[[str, str], object], passed_over: PassedOver) -> Iterator[Item]:
-        labels = Problems()
-        for annotation in annotations_of(arguments, labels):
-            yield Item(annotation.name, str(annotation.path), annotation.name)
-        report_problems(labels, "entries of the annotations")
-
-    return items
+    for module in (
+        evaluate_detect,
+        evaluate_faces,
+        evaluate_landmarks,
+        evaluate_wider,
+        evaluate_fddb,
+        evaluate_table,
+    ):
+        module.add_command(subcommands)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from mtcnn_fast import MTCNN, detector_options
+from mtcnn_fast.checks import shown
 from mtcnn_fast.cli import interrupts
-from mtcnn_fast.console import console, shown
+from mtcnn_fast.console import console
 from mtcnn_fast.detecting import Item, Tally, detect_files, finder, settings_of, to_do_again
 from mtcnn_fast.drawings import Drawings
 from mtcnn_fast.extra import require

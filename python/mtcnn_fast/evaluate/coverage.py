@@ -1,4 +1,4 @@
-"""Which pictures of a ground truth have detections, under the names that detectors give them."""
+"""Annotated pictures and pictures of a ground truth with their detections, under the names that detectors give them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mtcnn_fast.console import console, shown
+from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.pairing import Pairing
 
@@ -27,21 +27,48 @@ class Coverage:
         """Of numbers and lists: ready for JSON."""
         return {"pictures": self.pictures, "missing": list(self.missing), "unknown": list(self.unknown)}
 
-    def complaints(self) -> list[str]:
-        """A sentence for each of the two that is not empty."""
-        return [
-            f"{len(names)} {what}: {', '.join(map(shown, names[:3]))}{', ...' if len(names) > 3 else ''}"
-            for names, what in (
-                (self.missing, f"of {self.pictures} pictures are not among the detections, and count as without any"),
-                (self.unknown, "pictures of the detections are not in the ground truth, and do not count"),
-            )
-            if names
-        ]
 
-    def report(self) -> None:
-        """Prints them on stderr."""
-        for complaint in self.complaints():
-            console.complain(complaint)
+class Pairs:
+    """Iterates over annotations and the detections of each picture, or None where there are none.
+
+    They belong together as `Pairing` says, which also says what comes when, and what is refused.
+
+    Raises ValueError, at the end, if there were detections but none for an annotated picture.
+    """
+
+    def __init__(self, annotations: Iterable[Annotation], detections: Iterable[PictureDetections]) -> None:
+        self._annotations = annotations
+        self._detections = detections
+        self._unknown: str | None = None
+        self.pictures = 0
+        """Annotated, so far."""
+        self.incomplete = 0
+        """Annotated pictures, so far, of which a label is lost."""
+        self.without_detections = 0
+        """Annotated pictures, so far, that have none."""
+        self.without_annotations = 0
+        """Pictures with detections that no annotation named: known at the end."""
+
+    def __iter__(self) -> Iterator[tuple[Annotation, PictureDetections | None]]:
+        labelled = ((annotation.name, annotation) for annotation in self._annotations)
+        detected = ((found.name, found) for found in self._detections)
+        # The first by the alphabet, whatever the order they come in.
+        name: str | None = None
+        for annotation, found in Pairing(labelled, detected, self._note):
+            name = annotation.name if name is None else min(name, annotation.name)
+            self.pictures += 1
+            self.incomplete += not annotation.complete
+            self.without_detections += found is None
+            yield annotation, found
+        if self._unknown is not None and name is not None and self.without_detections == self.pictures:
+            raise ValueError(
+                f"none of the pictures with detections is annotated: {self._unknown!r} is not; "
+                f"the annotations have names such as {name!r}"
+            )
+
+    def _note(self, unknown: str) -> None:
+        self._unknown = unknown if self._unknown is None else min(self._unknown, unknown)
+        self.without_annotations += 1
 
 
 class Matcher:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -16,16 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtcnn_fast.arguments import path as place
-from mtcnn_fast.checks import described, each, flag, number
-from mtcnn_fast.console import shown
+from mtcnn_fast.checks import described, each, flag, number, shown
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.datasets.limits import MAX_FACES
 from mtcnn_fast.datasets.listings import Lines, entries, fields
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate.archives import is_collection, members
 from mtcnn_fast.evaluate.documents import DEEP, check_regular, json_document, lines
-from mtcnn_fast.evaluate.inputs import add_outside
 from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.text_files import encoding, lines_of, portable
 from mtcnn_fast.writing import reason
@@ -360,31 +356,3 @@ _READERS: dict[str, Callable[[Path, Problems, Problems], Iterator[PictureDetecti
     "coco": _coco,
 }
 FORMATS: tuple[str, ...] = tuple(_READERS)
-
-
-def add_detection_arguments(parser: argparse.ArgumentParser, outside: bool = True) -> None:
-    """DETECTIONS and what tells how to read them. outside: --outside too, which is else another's to add."""
-    if outside:
-        add_outside(parser)
-    parser.add_argument("detections", type=place, metavar="DETECTIONS", help="file, folder or archive of detections")
-    parser.add_argument(
-        "--detections-format", choices=FORMATS, help="of DETECTIONS (default: detected from the content)"
-    )
-    parser.add_argument(
-        "--coco-images",
-        type=place,
-        metavar="FILE.json",
-        help="COCO annotations that name the pictures of COCO's results (default: their ids are their names)",
-    )
-
-
-def detections_of(arguments: argparse.Namespace, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
-    """What the arguments above name."""
-    return read_detections(
-        arguments.detections,
-        arguments.detections_format,
-        images=arguments.coco_images,
-        problems=problems,
-        notes=notes,
-        outside=arguments.outside,
-    )

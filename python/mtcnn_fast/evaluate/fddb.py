@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import splitext
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from mtcnn_fast import reading
-from mtcnn_fast.arguments import Commands, path
 from mtcnn_fast.boxes import blocks
-from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems, listings
-from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.coverage import Coverage, Matcher
-from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
+from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.documents import lines
 from mtcnn_fast.evaluate.ellipses import rows
-from mtcnn_fast.evaluate.inputs import FAILURES, aligned, check_usable, report, tell
-from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
 from mtcnn_fast.extra import require
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.text_files import portable
-from mtcnn_fast.writing import line_of, reason
+from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Of FDDB's pictures: no side is longer.
-_LARGEST_SIDE = 450
+LARGEST_SIDE = 450
+"""Of FDDB's pictures: no side is longer."""
 
 # Of an ellipse's numbers: far beyond any picture, and safe for `ellipses`, which shifts coordinates by 32 bits.
 _LARGEST = 2**15
@@ -205,7 +199,7 @@ def evaluate_fddb(
     matcher = Matcher(ground_truth.names)
     points = [np.empty((0, 4))]
     for index, found in matcher.match(detections):
-        size = (_LARGEST_SIDE, _LARGEST_SIDE) if sizes is None else sizes[ground_truth.names[index]]
+        size = (LARGEST_SIDE, LARGEST_SIDE) if sizes is None else sizes[ground_truth.names[index]]
         order = np.argsort(-found.scores, kind="stable")
         iou = _overlaps(ground_truth.ellipses[index], found.boxes[order], size)
         points.append(_points(found.scores[order], iou))
@@ -271,95 +265,3 @@ def _points(scores: NDArray[np.float64], iou: NDArray[np.float64]) -> NDArray[np
 def _last(scores: NDArray[np.float64]) -> NDArray[np.intp]:
     """The index of the last of each run of equal scores, which are sorted."""
     return np.flatnonzero(np.diff(scores, append=-np.inf))
-
-
-def add_parser(commands: Commands) -> None:
-    """`mtcnn-fast evaluate fddb`."""
-    parser = commands.add_parser(
-        "fddb",
-        help="ROC curves on FDDB, by its official protocol",
-        description="Prints the discrete and continuous true positive rate of detections on FDDB at given numbers of "
-        "false positives, over all folds, by the official protocol.",
-    )
-    add_detection_arguments(parser)
-    parser.add_argument(
-        "--ground-truth",
-        required=True,
-        type=path,
-        metavar="PATH",
-        help="list of ellipses, or folder of FDDB-fold-*-ellipseList.txt",
-    )
-    parser.add_argument(
-        "--images",
-        type=path,
-        metavar="DIR",
-        help="FDDB's pictures, at whose borders regions end (default: 450 x 450 pixels each)",
-    )
-    parser.add_argument(
-        "--false-positives",
-        type=int,
-        nargs="+",
-        default=[50, 100, 200, 500, 1000, 2000],
-        metavar="N",
-        help="print the rates at so many of them; the plot ends at the last",
-    )
-    add_output_arguments(parser, "the curves", "the figures and the curves")
-    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
-
-
-def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
-    problems, unread, notes = Problems(), Problems(), Problems()
-    counts = sorted(arguments.false_positives)
-    try:
-        if counts[0] < 0:
-            raise ValueError(f"a number of false positives is {counts[0]}; wanted 0 or more")
-        outputs = Outputs(arguments, (arguments.detections, arguments.coco_images, arguments.ground_truth))
-        ground_truth = read_fddb_ground_truth(arguments.ground_truth, notes)
-        sizes = None
-        if arguments.images is not None:
-            sizes = read_fddb_sizes(arguments.images, ground_truth.names, unread, notes)
-            if not sizes:
-                raise FileNotFoundError(next(iter(unread), f"{arguments.images} has no pictures"))
-            sizes = dict.fromkeys(ground_truth.names, (_LARGEST_SIDE, _LARGEST_SIDE)) | sizes
-        result = evaluate_fddb(detections_of(arguments, problems, notes), ground_truth, sizes)
-        check_usable(arguments.detections, problems, len(result.coverage.missing) < result.coverage.pictures)
-    except FAILURES as why:
-        error(line_of(why))
-    tell(notes)
-    report(unread, f"pictures, whose regions end at {_LARGEST_SIDE} x {_LARGEST_SIDE} pixels,")
-    report(problems, "entries of the detections")
-    result.coverage.report()
-
-    end = int(result.false_positives.max(initial=0))
-    console.say(f"{result.coverage.pictures} pictures, {result.faces} faces; {end} false positives in all")
-    rates = [result.at(count) for count in counts]
-    table = [["false positives", *map(str, counts)]]
-    for name, values in zip(("discrete", "continuous"), zip(*rates, strict=True), strict=True):
-        table.append([name, *(f"{value:.4f}" for value in values)])
-    console.say(aligned(table))
-
-    def draw(file: BinaryIO) -> None:
-        x, limit = result.false_positives, min(counts[-1], end)
-        panels = {
-            name: {"detections": (x, y, value)}
-            for name, y, value in zip(
-                ("discrete", "continuous"), (result.discrete, result.continuous), result.at(limit), strict=True
-            )
-        }
-        plots.roc(panels, limit, file)
-
-    written = outputs.write(_figures(result, counts), draw)
-    return int(bool(problems.count or unread.count or result.coverage.complaints() or not written))
-
-
-def _figures(result: FddbResult, counts: Sequence[int]) -> dict[str, Any]:
-    names = ("discrete", "continuous")
-    return {
-        "faces": result.faces,
-        "at": [{"false_positives": n, **dict(zip(names, result.at(n), strict=True))} for n in counts],
-        "scores": result.scores.tolist(),
-        "false_positives": result.false_positives.tolist(),
-        "discrete": result.discrete.tolist(),
-        "continuous": result.continuous.tolist(),
-        **result.coverage.to_dict(),
-    }

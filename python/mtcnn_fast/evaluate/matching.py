@@ -26,9 +26,9 @@ def match(
     As COCO's evaluator does: the detections, highest score first, take one to one the free face that they overlap most,
     if by `least_iou`; what then overlaps an ignored face by as much counts neither way, however many do.
     """
-    taken = np.full(len(boxes), FALSE, np.intp)
+    matches = np.full(len(boxes), FALSE, np.intp)
     if not len(faces):
-        return taken
+        return matches
     iou = overlaps(boxes, faces)
     free = ~ignored
     near = iou >= least_iou
@@ -36,11 +36,11 @@ def match(
     for i in order[near[order].any(axis=1)]:
         best = int(np.where(free, iou[i], -1).argmax())
         if free[best] and near[i, best]:
-            taken[i] = best
+            matches[i] = best
             free[best] = False
         elif (near[i] & ignored).any():
-            taken[i] = NEITHER
-    return taken
+            matches[i] = NEITHER
+    return matches
 
 
 def checked_iou(value: float) -> float:

@@ -1,48 +1,22 @@
-"""Precision and recall of detections on any annotated set, and `mtcnn-fast evaluate faces`."""
+"""Precision and recall of detections on any annotated set."""
 
 from __future__ import annotations
 
-import argparse
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtcnn_fast.arguments import Commands
-from mtcnn_fast.console import console
-from mtcnn_fast.datasets import Annotation, Problems
-from mtcnn_fast.evaluate import plots
-from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
-from mtcnn_fast.evaluate.inputs import (
-    FAILURES,
-    Pairs,
-    add_annotation_arguments,
-    aligned,
-    annotations_of,
-    check_usable,
-    report_reading,
-)
+from mtcnn_fast.datasets import Annotation
+from mtcnn_fast.evaluate.coverage import Pairs
+from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.matching import FALSE, NEITHER, checked_iou, match
-from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
-from mtcnn_fast.writing import line_of
+from mtcnn_fast.evaluate.measures import DetectedFaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
-
-
-class Found(Protocol):
-    """The detections in one picture: `PictureDetections`, or the detector's own `Detections`."""
-
-    @property
-    def boxes(self) -> NDArray[np.float32]: ...
-    @property
-    def scores(self) -> NDArray[Any]: ...
-    @property
-    def landmarks(self) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,20 +89,20 @@ class PrecisionRecallTally:
         self._scores = array("d")
         self._true = bytearray()
 
-    def add(self, annotation: Annotation, found: Found | None) -> None:
-        """Adds a picture and what was found in it, in any order; None: nothing.
+    def update(self, annotation: Annotation, detections: DetectedFaces | None) -> None:
+        """Adds a picture and the faces that a detector found in it, in any order of pictures; None: none.
 
         Where a label is lost (`complete` is False), what is no labelled face counts neither way.
         """
         self._faces += int((~annotation.ignored).sum())
-        if found is None or not len(found.boxes):
+        if detections is None or not len(detections.boxes):
             return
-        taken = match(found.boxes, found.scores, annotation.boxes, annotation.ignored, self._iou)
-        counts = (taken != NEITHER) & (annotation.complete | (taken != FALSE))
-        self._scores.frombytes(found.scores[counts].astype(np.float64).tobytes())
-        self._true += (taken[counts] != FALSE).tobytes()
+        faces = match(detections.boxes, detections.scores, annotation.boxes, annotation.ignored, self._iou)
+        counts = (faces != NEITHER) & (annotation.complete | (faces != FALSE))
+        self._scores.frombytes(detections.scores[counts].astype(np.float64).tobytes())
+        self._true += (faces[counts] != FALSE).tobytes()
 
-    def result(self) -> PrecisionRecall:
+    def compute(self) -> PrecisionRecall:
         """Of the pictures added so far."""
         scores, true = np.array(self._scores, np.float64), np.array(self._true, np.bool_)
         order = np.argsort(-scores, kind="stable")
@@ -148,83 +122,8 @@ def precision_recall(
     """
     tally = PrecisionRecallTally(iou)
     for annotation, found in Pairs(annotations, detections):
-        tally.add(annotation, found)
-    return tally.result()
-
-
-def add_parser(commands: Commands) -> None:
-    """`mtcnn-fast evaluate faces`."""
-    parser = commands.add_parser(
-        "faces",
-        help="precision and recall on any annotated set",
-        description="Prints precision, recall and average precision of detections on an annotated set.",
-    )
-    add_detection_arguments(parser, outside=False)
-    add_annotation_arguments(parser)
-    parser.add_argument("--iou", type=float, nargs="+", default=[0.5], metavar="T", help="overlap asked of a match")
-    parser.add_argument(
-        "--false-positives",
-        type=int,
-        nargs="*",
-        metavar="N",
-        help="print recall at so many of them (default: no such columns)",
-    )
-    add_output_arguments(parser, "the curves", "the figures")
-    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
-
-
-def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
-    labels, rows, notes = Problems(), Problems(), Problems()
-    limits = arguments.false_positives or []
-    inputs = (arguments.detections, arguments.coco_images, arguments.annotations, arguments.only)
-    try:
-        if min(limits, default=0) < 0:
-            raise ValueError(f"a number of false positives is {min(limits)}; wanted 0 or more")
-        tallies = [PrecisionRecallTally(iou) for iou in arguments.iou]
-        outputs = Outputs(arguments, inputs)
-        pairs = Pairs(annotations_of(arguments, labels), detections_of(arguments, rows, notes))
-        for annotation, found in pairs:
-            for tally in tallies:
-                tally.add(annotation, found)
-        check_usable(arguments.detections, rows, pairs.without_detections < pairs.pictures)
-    except FAILURES as reason:
-        error(line_of(reason))
-    report_reading(labels, rows, notes, pairs)
-    if not pairs.pictures:
-        error(f"{arguments.annotations} has no pictures")
-
-    results = [tally.result() for tally in tallies]
-    console.say(f"{pairs.pictures} pictures")
-    head = ["IoU", "faces", "recall", "precision", "false", "AP"]
-    table = [head + [f"recall@{n}" for n in limits]]
-    for result in results:
-        shares = [result.recall_at(n) for n in limits]
-        figures = [f"{result.iou:g}", f"{result.faces}", f"{result.recall:.4f}", f"{result.precision:.4f}"]
-        table.append(
-            [*figures, f"{result.false_positives}", f"{result.average_precision:.4f}", *(f"{s:.4f}" for s in shares)]
-        )
-    console.say(aligned(table))
-
-    def draw(file: BinaryIO) -> None:
-        curves = {
-            f"IoU {result.iou:g}": (result.recalls, result.precisions, result.average_precision) for result in results
-        }
-        plots.precision_recall(curves, file)
-
-    written = outputs.write([_figures(result, limits) for result in results], draw)
-    return int(bool(rows.count or pairs.without_detections or not written))
-
-
-def _figures(result: PrecisionRecall, false_positives: list[int]) -> dict[str, Any]:
-    return {
-        "iou": result.iou,
-        "faces": result.faces,
-        "recall": result.recall,
-        "precision": result.precision,
-        "false_positives": result.false_positives,
-        "average_precision": result.average_precision,
-        "recall_at_false_positives": {str(n): result.recall_at(n) for n in false_positives},
-    }
+        tally.update(annotation, found)
+    return tally.compute()
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtcnn_fast.arguments import Commands, path
 from mtcnn_fast.boxes import blocks
-from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems, matlab
-from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.coverage import Coverage, Matcher
-from mtcnn_fast.evaluate.detection_files import PictureDetections, add_detection_arguments, detections_of
+from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.documents import check_regular
-from mtcnn_fast.evaluate.inputs import FAILURES, aligned, check_usable, report, tell
-from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
 from mtcnn_fast.evaluate.precision_recall import average_precision
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.text_files import portable
-from mtcnn_fast.writing import line_of, reason
+from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SETS = ("easy", "medium", "hard")
-
-# What the detections' curves are called beside published ones.
-_OWN = "detections"
 
 _LEAST_IOU = 0.5
 
@@ -257,74 +248,3 @@ def _published(path: Path, name: str) -> PublishedCurve:
     except Exception as error:  # whatever a damaged file makes of its variables
         raise ValueError(f"it is not a published curve of WIDER FACE: {reason(error)}") from error
     return PublishedCurve(name, label, WiderCurve(precision, recall))
-
-
-def add_parser(commands: Commands) -> None:
-    """`mtcnn-fast evaluate wider`."""
-    parser = commands.add_parser(
-        "wider",
-        help="average precision on WIDER FACE, by its official protocol",
-        description="Prints the average precision of detections on WIDER FACE's easy, medium and hard set, by the "
-        "official protocol.",
-    )
-    add_detection_arguments(parser)
-    parser.add_argument(
-        "--ground-truth",
-        required=True,
-        type=path,
-        metavar="DIR",
-        help="folder of eval_tools' wider_{easy,medium,hard}_val.mat",
-    )
-    parser.add_argument(
-        "--curves", type=path, metavar="DIR", help="folder of published curves (.mat) to set beside (default: none)"
-    )
-    add_output_arguments(parser, "the precision-recall curves", "the figures and the curves")
-    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
-
-
-def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
-    problems, refused, notes = Problems(), Problems(), Problems()
-    try:
-        outputs = Outputs(arguments, (arguments.detections, arguments.coco_images))
-        published = [] if arguments.curves is None else read_published_curves(arguments.curves, refused, notes)
-        ground_truth = read_wider_ground_truth(arguments.ground_truth)
-        result = evaluate_wider(detections_of(arguments, problems, notes), ground_truth)
-        check_usable(arguments.detections, problems, len(result.coverage.missing) < result.coverage.pictures)
-    except FAILURES as why:
-        error(line_of(why))
-    tell(notes)
-    report(refused, "published curves")
-    report(problems, "entries of the detections")
-    result.coverage.report()
-
-    curves = [(name, _OWN, curve) for name, curve in result.curves.items()]
-    curves += [
-        (one.set, f"{one.label} (published)" if one.label == _OWN else one.label, one.curve) for one in published
-    ]
-    table = [["", *SETS], ["faces", *(f"{result.faces[name]}" for name in SETS)]]
-    for label in dict.fromkeys(label for _, label, _ in curves):
-        figures = {name: f"{curve.average_precision:.4f}" for name, of, curve in curves if of == label}
-        table.append([f"AP, {label}", *(figures.get(name, "-") for name in SETS)])
-    console.say(aligned(table))
-
-    def draw(file: BinaryIO) -> None:
-        panels: dict[str, dict[str, plots.Curve]] = {name: {} for name in SETS}
-        for name, label, curve in curves:
-            panels[name][label] = (curve.recall, curve.precision, curve.average_precision)
-        plots.precision_recall_panels(panels, file)
-
-    written = outputs.write(_figures(result), draw)
-    return int(bool(problems.count or refused.count or result.coverage.complaints() or not written))
-
-
-def _figures(result: WiderResult) -> dict[str, Any]:
-    curves = {
-        name: {
-            "faces": result.faces[name],
-            "average_precision": curve.average_precision,
-            "precision": curve.precision.tolist(),
-            "recall": curve.recall.tolist(),
-        }
-        for name, curve in result.curves.items()
-    }
-    return {"sets": curves, **result.coverage.to_dict()}

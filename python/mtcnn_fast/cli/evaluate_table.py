@@ -1,0 +1,157 @@
+"""`mtcnn-fast evaluate table`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mtcnn_fast import detector_options
+from mtcnn_fast.arguments import Commands, path
+from mtcnn_fast.checks import shown
+from mtcnn_fast.cli.inputs import FAILURES, refusing
+from mtcnn_fast.cli.reports import INCOMPLETE, report, tell
+from mtcnn_fast.console import console
+from mtcnn_fast.datasets import Problems
+from mtcnn_fast.evaluate.detectors import EMBEDDED, FACENET_PYTORCH, SHARED_OPTIONS, make_detector
+from mtcnn_fast.evaluate.sets import AnnotatedSet, parse_set, read_sets
+from mtcnn_fast.evaluate.table import Row, evaluate
+from mtcnn_fast.extra import require
+from mtcnn_fast.writing import line_of
+
+if TYPE_CHECKING:
+    from mtcnn_fast.streaming import Find
+
+
+def add_command(commands: Commands) -> None:
+    """Adds `table`."""
+    parser = commands.add_parser(
+        "table",
+        help="a table of several detectors on several annotated sets",
+        description="Prints a Markdown table of what detectors find on annotated sets.",
+    )
+    parser.add_argument(
+        "--sets",
+        type=path,
+        metavar="FILE.toml",
+        help="TOML file of sets: tables [NAME] of path, format, images, only, iou, ... (default: none)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="NAME=FORMAT:PATH[,KEY=VALUE...]",
+        help="one set, with the keys images, only, iou, complete (no: not every face is labelled), normalisation and "
+        "outside (yes: names may lead out of the folder); "
+        "may be given again (default: none)",
+    )
+    parser.add_argument(
+        "--detectors",
+        nargs="+",
+        type=path,
+        default=[EMBEDDED],
+        metavar="DETECTOR",
+        help=f"{EMBEDDED}, {FACENET_PYTORCH}, or files of weights",
+    )
+    detector_options.add_to(parser, "weights")
+    detector_options.add_max_faces(parser)
+    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
+
+
+def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    options = detector_options.given(arguments)
+    with refusing(error):
+        require("PIL.Image", "reading pictures", "evaluate")
+        sets = _sets(arguments)
+        detectors = _detectors(arguments.detectors, options, arguments.max_faces)
+    labels, failures, notes, broken = (Problems() for _ in range(4))
+    rows: list[Row] = []
+    for annotated in sets:
+        for index, (name, find) in enumerate(detectors.items()):
+            # What the annotations and the pictures are is told once.
+            told = (Problems(limit=0), failures, Problems(limit=0)) if index else (labels, failures, notes)
+            try:
+                row = evaluate(name, find, annotated, *told)
+            except FAILURES as why:
+                broken.add(f"set {annotated.name}", line_of(why))
+                break
+            if not row.pictures:
+                broken.add(f"set {annotated.name}", f"{annotated.path} has no pictures")
+                break
+            rows.append(row)
+            if row.incomplete and not index:
+                console.complain(f"set {shown(annotated.name)}: {row.incomplete} {INCOMPLETE}")
+    tell(notes)
+    report(labels, "entries of the annotations")
+    report(failures, "pictures")
+    if not rows:
+        error(next(iter(broken)))
+    report(broken, "sets")
+    stated = options | {"max_faces": arguments.max_faces}
+    console.say(f"Settings: {', '.join(f'{key} {_stated(value)}' for key, value in stated.items())}.")
+    if FACENET_PYTORCH in detectors:
+        console.say(f"{FACENET_PYTORCH} has of these {', '.join(SHARED_OPTIONS)} and max_faces.")
+    console.say("")
+    console.say(_markdown(rows))
+    return int(bool(failures.count or broken.count))
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    """A table of them; `-` for what a set does not tell."""
+    lines = [
+        "| set | pictures | IoU | detector | faces | recall | precision | false positives | AP | NME | normalised by |",
+        "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for row in rows:
+        complete, nme = row.annotated.complete, row.landmarks.nme
+        cells = [
+            row.annotated.name,
+            f"{row.pictures}",
+            f"{row.faces.iou:g}",
+            row.detector,
+            f"{row.faces.faces}",
+            _share(row.faces.recall),
+            # Without faces everything that is found is false: a share of that says nothing.
+            _share(row.faces.precision) if complete and row.faces.faces else "-",
+            f"{row.faces.false_positives}" if complete else "-",
+            _share(row.faces.average_precision) if complete else "-",
+            _share(nme),
+            "-" if math.isnan(nme) else row.landmarks.normalisation,
+        ]
+        lines.append(f"| {' | '.join(shown(cell).replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def _sets(arguments: argparse.Namespace) -> list[AnnotatedSet]:
+    """What --sets and --set name. For sets that are not there it raises as `datasets.read` does."""
+    sets = [] if arguments.sets is None else read_sets(Path(arguments.sets))
+    sets += [parse_set(description) for description in arguments.set or []]
+    if not sets:
+        raise ValueError("wanted --sets or --set")
+    twice = [name for name, count in Counter(annotated.name for annotated in sets).items() if count > 1]
+    if twice:
+        raise ValueError(f"two sets have the name {twice[0]!r}")
+    for annotated in sets:
+        annotated.read(Problems(limit=0))
+    return sets
+
+
+def _detectors(names: Sequence[str], options: Mapping[str, Any], max_faces: int | None) -> dict[str, Find]:
+    files: dict[str, str] = {}
+    for name in names:
+        file = name if name in (EMBEDDED, FACENET_PYTORCH) else os.path.realpath(name)
+        if file in files:
+            raise ValueError(f"the detector {name} is given twice")
+        files[file] = name
+    return {name: make_detector(name, options, max_faces) for name in names}
+
+
+def _stated(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

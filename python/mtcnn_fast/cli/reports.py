@@ -1,0 +1,64 @@
+"""What the commands of `evaluate` print: what could not be used, on stderr, and tables of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mtcnn_fast.checks import shown
+from mtcnn_fast.console import console
+from mtcnn_fast.datasets import Problems
+from mtcnn_fast.evaluate.coverage import Coverage, Pairs
+
+INCOMPLETE = "pictures have lost a label: what is found there and is no labelled face counts neither way"
+"""What is said of pictures whose annotations are not complete."""
+
+# Pictures that a line names.
+_NAMED = 3
+
+
+def report(problems: Problems, what: str) -> None:
+    """Lists problems on stderr, of `what`, such as "entries of the annotations", and counts them."""
+    tell(problems)
+    if problems.count:
+        console.complain(f"{problems.count} {what} could not be used")
+
+
+def tell(notes: Problems) -> None:
+    """Lists them on stderr, as many as are kept."""
+    listed = 0
+    for note in notes:
+        console.complain(shown(note))
+        listed += 1
+    if listed and listed < notes.count:
+        console.complain(f"... and {notes.count - listed} more")
+
+
+def report_pairs(pairs: Pairs) -> None:
+    """Says on stderr what had no counterpart, and what had not all its labels."""
+    for count, what in (
+        (pairs.without_detections, "annotated pictures have no detections: none found"),
+        (pairs.without_annotations, "pictures with detections have no annotations: left out"),
+        (pairs.incomplete, INCOMPLETE),
+    ):
+        if count:
+            console.complain(f"{count} {what}")
+
+
+def report_coverage(coverage: Coverage) -> bool:
+    """Says on stderr which pictures had no counterpart. Returns whether there were none."""
+    whole = True
+    for names, what in (
+        (coverage.missing, f"of {coverage.pictures} pictures are not among the detections, and count as without any"),
+        (coverage.unknown, "pictures of the detections are not in the ground truth, and do not count"),
+    ):
+        if names:
+            whole = False
+            named = ", ".join(map(shown, names[:_NAMED]))
+            console.complain(f"{len(names)} {what}: {named}{', ...' if len(names) > _NAMED else ''}")
+    return whole
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table whose columns are as wide as they must be, right-aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

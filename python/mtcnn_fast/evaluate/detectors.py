@@ -1,0 +1,74 @@
+"""Detectors by their names: this package's with any weights, and a peer's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtcnn_fast import MTCNN, Detections
+from mtcnn_fast.extra import require
+from mtcnn_fast.writing import reason
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mtcnn_fast.streaming import Find
+
+EMBEDDED = "embedded"
+FACENET_PYTORCH = "facenet-pytorch"
+
+SHARED_OPTIONS = ("min_face_size", "scale_factor", "thresholds")
+"""Options of MTCNN's that facenet-pytorch has as well."""
+
+
+def make_detector(name: str, options: Mapping[str, Any], max_faces: int | None = None) -> Find:
+    """What finds faces: EMBEDDED, FACENET_PYTORCH, or the path of a file of weights; with MTCNN's `options`."""
+    if name == FACENET_PYTORCH:
+        return facenet_pytorch(options, max_faces)
+    detector = MTCNN(channel_order="rgb", **{**options, "weights": None if name == EMBEDDED else name})
+    detector.detect_batch([], max_faces=max_faces)
+    return lambda images: detector.detect_batch(images, max_faces=max_faces)
+
+
+def facenet_pytorch(options: Mapping[str, Any], max_faces: int | None = None) -> Find:
+    """The peer's detector on the CPU, with the options of MTCNN's that it has as well: SHARED_OPTIONS.
+
+    Raises ImportError without that package, ValueError for what it refuses: options, or a picture.
+    """
+    with _its_errors():
+        module = require("facenet_pytorch", "the detector facenet-pytorch", remedy="pip install facenet-pytorch")
+        detector = module.MTCNN(
+            keep_all=True,
+            device="cpu",
+            selection_method="probability",
+            min_face_size=int(options["min_face_size"]),
+            factor=options["scale_factor"],
+            thresholds=list(options["thresholds"]),
+        )
+
+    def find(images: list[NDArray[np.uint8]]) -> list[Detections]:
+        found = []
+        for image in images:
+            # An image with no room for a face is an error of PyTorch's there.
+            with _its_errors():
+                boxes, scores, landmarks = detector.detect(np.ascontiguousarray(image), landmarks=True)
+                if boxes is None:
+                    boxes, scores, landmarks = np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
+                order = np.argsort(-scores.astype(np.float64), kind="stable")[:max_faces]
+                found.append(Detections(boxes[order], scores[order], landmarks[order]))
+        return found
+
+    return find
+
+
+@contextmanager
+def _its_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # another package raises what it likes
+        raise ValueError(f"{FACENET_PYTORCH}: {reason(error)}") from error

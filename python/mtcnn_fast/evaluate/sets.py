@@ -1,0 +1,143 @@
+"""Annotated sets by their descriptions: tables of a TOML file, and what `--set` takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mtcnn_fast.checks import described, flag, number, text
+from mtcnn_fast.datasets import FORMATS, Annotation, Problems, read
+from mtcnn_fast.evaluate import documents
+from mtcnn_fast.evaluate.landmarks import INTER_OCULAR, NORMALISATIONS
+from mtcnn_fast.evaluate.matching import checked_iou
+from mtcnn_fast.extra import require
+from mtcnn_fast.text_files import portable
+from mtcnn_fast.writing import reason
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedSet:
+    """A set of annotated pictures, and how detections are compared with it."""
+
+    name: str
+    path: Path
+    format: str | None = None
+    """One of `annotations.FORMATS`; None: detected from the path."""
+    images: Path | None = None
+    only: Path | None = None
+    iou: float = 0.5
+    complete: bool = True
+    """Whether every face in the pictures is labelled. If not, what else is found is not wrong: no precision."""
+    normalisation: str = INTER_OCULAR
+    """Of the landmarks' errors."""
+    outside: bool = False
+    """Whether names may lead out of the folder of the pictures."""
+
+    def read(self, problems: Problems) -> Iterable[Annotation]:
+        """Its pictures."""
+        return read(self.path, self.format, images=self.images, only=self.only, problems=problems, outside=self.outside)
+
+
+def parse_set(description: str, folder: Path = Path()) -> AnnotatedSet:
+    """A set as `--set` gives it: `NAME=FORMAT:PATH[,images=DIR][,only=FILE][,iou=T][,complete=no][,normalisation=N]
+    [,outside=yes]`.
+
+    Paths are below `folder`. Raises ValueError for anything else.
+    """
+    name, equals, rest = description.partition("=")
+    place, *pairs = rest.split(",")
+    format, colon, path = place.partition(":")
+    if not (name and equals and colon and path):
+        raise ValueError(f"set is {description!r}; wanted NAME=FORMAT:PATH[,KEY=VALUE ...]")
+    entry: dict[str, Any] = {"format": format, "path": path}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"set {name} has {pair!r}; wanted KEY=VALUE")
+        if key in entry:
+            raise ValueError(f"set {name} has {key} twice")
+        entry[key] = value
+    if "iou" in entry:
+        try:
+            entry["iou"] = float(entry["iou"])
+        except ValueError:
+            raise ValueError(f"set {name}: iou is {entry['iou']!r}; wanted a number") from None
+    for key in {"complete", "outside"} & entry.keys():
+        if entry[key] not in ("yes", "no"):
+            raise ValueError(f"set {name}: {key} is {entry[key]!r}; wanted yes or no")
+        entry[key] = entry[key] == "yes"
+    return _checked_set(name, entry, folder)
+
+
+def read_sets(path: Path) -> list[AnnotatedSet]:
+    """The sets of a TOML file, whose tables `[NAME]` have the keys `path` and, as AnnotatedSet, format, images, only,
+    iou, complete, normalisation and outside. Paths are below the file's folder. Raises ValueError for anything else."""
+    toml = require("tomllib" if find_spec("tomllib") else "tomli", "reading TOML files", "evaluate")
+    content = documents.text(path)
+    try:
+        document = toml.loads(content)
+    except RecursionError as error:
+        raise ValueError(f"{path} is TOML that nests too deep") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not TOML: {reason(error)}") from error
+    try:
+        return [_checked_set(name, entry, path.parent) for name, entry in document.items()]
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _checked_set(name: str, entry: object, folder: Path) -> AnnotatedSet:
+    if not isinstance(entry, dict) or "path" not in entry:
+        raise ValueError(f"set {name} is {described(entry)}; wanted a table with a path")
+    values: dict[str, Any] = {}
+    try:
+        for key, value in entry.items():
+            if key not in _CHECKS:
+                raise ValueError(f"there is no key {key!r}; wanted {', '.join(_CHECKS)}")
+            values[key] = _CHECKS[key](key, value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"set {name}: {error}") from None
+    for key in ("path", "images", "only"):
+        if key in values:
+            values[key] = _below(folder, values[key])
+    return AnnotatedSet(name, **values)
+
+
+def _below(folder: Path, name: str) -> Path:
+    """A path as it is given, or else as Windows may have written it."""
+    path = folder / name
+    # A Path raises for a name that no file can have.
+    return path if os.path.exists(path) else folder / portable(name)  # noqa: PTH110
+
+
+def _path(key: str, value: object) -> str:
+    found = text(key, value)
+    if not found:
+        raise ValueError(f"{key} is empty; wanted a path")
+    return found
+
+
+def _one_of(wanted: Sequence[str]) -> Callable[[str, object], str]:
+    def check(key: str, value: object) -> str:
+        found = text(key, value)
+        if found not in wanted:
+            raise ValueError(f"{key} is {found!r}; wanted one of {', '.join(wanted)}")
+        return found
+
+    return check
+
+
+_CHECKS: dict[str, Callable[[str, object], Any]] = {
+    "path": _path,
+    "format": _one_of(FORMATS),
+    "images": _path,
+    "only": _path,
+    "iou": lambda key, value: checked_iou(number(key, value)),
+    "complete": flag,
+    "normalisation": _one_of(NORMALISATIONS),
+    "outside": flag,
+}
