@@ -6,8 +6,8 @@ import signal
 from collections.abc import Sequence
 
 from mtcnn_fast import __version__
-from mtcnn_fast.arguments import Parser, lists_commands
 from mtcnn_fast.cli import detect, evaluate, info, train
+from mtcnn_fast.cli.arguments import Parser, lists_commands
 from mtcnn_fast.cli.interrupts import STATUS, interruptible
 from mtcnn_fast.console import console
 from mtcnn_fast.reading import as_a_command

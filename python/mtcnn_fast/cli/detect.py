@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from mtcnn_fast import reading
-from mtcnn_fast.arguments import Commands, path
 from mtcnn_fast.cli import searching
+from mtcnn_fast.cli.arguments import Commands, path
 from mtcnn_fast.detecting import Item
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.results import FORMATS, format_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mtcnn_fast.arguments import Commands, lists_commands
 from mtcnn_fast.cli import (
     evaluate_detect,
     evaluate_faces,
@@ -11,6 +10,7 @@ from mtcnn_fast.cli import (
     evaluate_table,
     evaluate_wider,
 )
+from mtcnn_fast.cli.arguments import Commands, lists_commands
 
 
 def add_command(commands: Commands) -> None:

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from mtcnn_fast.arguments import Commands, path
 from mtcnn_fast.cli import reports, searching
+from mtcnn_fast.cli.arguments import Commands, path
 from mtcnn_fast.cli.detect import items_of, lead_nowhere
 from mtcnn_fast.cli.inputs import add_annotation_arguments, annotations_of
 from mtcnn_fast.datasets import Problems

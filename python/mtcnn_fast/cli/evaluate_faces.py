@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Callable
 from typing import Any, BinaryIO, NoReturn
 
-from mtcnn_fast.arguments import Commands
+from mtcnn_fast.cli import plots
+from mtcnn_fast.cli.arguments import Commands
 from mtcnn_fast.cli.inputs import Comparison, add_annotation_arguments, add_detection_arguments, refusing
+from mtcnn_fast.cli.outputs import Outputs, add_output_arguments
 from mtcnn_fast.cli.reports import aligned
 from mtcnn_fast.console import console
-from mtcnn_fast.evaluate import plots
-from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
 from mtcnn_fast.evaluate.precision_recall import PrecisionRecall, PrecisionRecallTally
 
 

@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NoReturn
 
-from mtcnn_fast.arguments import Commands, path
+from mtcnn_fast.cli import plots
+from mtcnn_fast.cli.arguments import Commands, path
 from mtcnn_fast.cli.inputs import add_detection_arguments, check_usable, detections_of, refusing
+from mtcnn_fast.cli.outputs import Outputs, add_output_arguments
 from mtcnn_fast.cli.reports import aligned, report, report_coverage, tell
 from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems
-from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.fddb import (
     LARGEST_SIDE,
     FddbResult,
@@ -19,7 +20,6 @@ from mtcnn_fast.evaluate.fddb import (
     read_fddb_ground_truth,
     read_fddb_sizes,
 )
-from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
 
 
 def add_command(commands: Commands) -> None:

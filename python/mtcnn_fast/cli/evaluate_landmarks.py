@@ -8,13 +8,13 @@ from typing import BinaryIO, NoReturn
 
 import numpy as np
 
-from mtcnn_fast.arguments import Commands
+from mtcnn_fast.cli import plots
+from mtcnn_fast.cli.arguments import Commands
 from mtcnn_fast.cli.inputs import Comparison, add_annotation_arguments, add_detection_arguments, refusing
+from mtcnn_fast.cli.outputs import Outputs, add_output_arguments
 from mtcnn_fast.cli.reports import aligned
 from mtcnn_fast.console import console
-from mtcnn_fast.evaluate import plots
 from mtcnn_fast.evaluate.landmarks import INTER_OCULAR, NORMALISATIONS, LandmarkTally
-from mtcnn_fast.evaluate.outputs import Outputs, add_output_arguments
 
 
 def add_command(commands: Commands) -> None:

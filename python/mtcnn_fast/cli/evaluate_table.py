@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mtcnn_fast import detector_options
-from mtcnn_fast.arguments import Commands, path
 from mtcnn_fast.checks import shown
+from mtcnn_fast.cli import detector_options
+from mtcnn_fast.cli.arguments import Commands, path
 from mtcnn_fast.cli.inputs import FAILURES, refusing
 from mtcnn_fast.cli.reports import INCOMPLETE, report, tell
 from mtcnn_fast.console import console

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from mtcnn_fast import MTCNN, __version__, _core, available_devices, available_isas
-from mtcnn_fast.arguments import Commands
+from mtcnn_fast.cli.arguments import Commands
 from mtcnn_fast.console import console
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from mtcnn_fast import datasets
-from mtcnn_fast.arguments import path
 from mtcnn_fast.cli import reports
+from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.evaluate import detection_files
 from mtcnn_fast.evaluate.coverage import Pairs

@@ -10,9 +10,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from mtcnn_fast import MTCNN, detector_options
+from mtcnn_fast import MTCNN
 from mtcnn_fast.checks import shown
-from mtcnn_fast.cli import interrupts
+from mtcnn_fast.cli import detector_options, interrupts
 from mtcnn_fast.console import console
 from mtcnn_fast.detecting import Item, Tally, detect_files, finder, settings_of, to_do_again
 from mtcnn_fast.drawings import Drawings

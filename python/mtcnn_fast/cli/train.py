@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mtcnn_fast import MTCNN
-from mtcnn_fast.arguments import Commands, path
+from mtcnn_fast.cli.arguments import Commands, path
 from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.extra import require

@@ -6,7 +6,7 @@ import argparse
 import inspect
 from typing import Any
 
-from mtcnn_fast.arguments import path
+from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.detector import MTCNN
 
 # MTCNN's signature has the defaults. Of None the text says what it stands for.

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from mtcnn_fast.arguments import path
+from mtcnn_fast.cli import plots
+from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.console import console
-from mtcnn_fast.evaluate import plots
 from mtcnn_fast.writing import JSON, PNG, check_destination, line_of, replacing, write_whole
 
 
