@@ -27,7 +27,7 @@ from mtcnn_fast import Detections, read
 from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.evaluate import PrecisionRecall, PrecisionRecallTally
 from mtcnn_fast.evaluate.detectors import EMBEDDED, FACENET_PYTORCH, make_detector
-from mtcnn_fast.evaluate.sets import AnnotatedSet
+from mtcnn_fast.evaluate.sets import MeasuredSet
 
 OWN = "mtcnn_fast"
 COLUMNS = ["set", "iou", "detector", "faces", "recall", "precision", "false"]
@@ -41,11 +41,11 @@ def measured(photographs: Iterable[Annotation], found: Iterable[Detections], iou
     return tally.compute()
 
 
-def shares(result: PrecisionRecall, annotated: AnnotatedSet) -> dict[str, float]:
+def shares(result: PrecisionRecall, chosen: MeasuredSet) -> dict[str, float]:
     """Recall, and precision where every face is labelled; without those that are shares of nothing."""
     if not result.faces:
         return {}
-    precise = annotated.complete and len(result.scores)
+    precise = chosen.annotated.complete and len(result.scores)
     return {"recall": result.recall} | ({"precision": result.precision} if precise else {})
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     print(f"| {' | '.join(COLUMNS)} |\n|---|---:|---|---:|---:|---:|---:|")
     for name in arguments.sets:
-        annotated = SETS[name]
+        chosen = SETS[name]
         photographs = load(arguments.data, name, arguments.limit)
         results = {
             detector: [find([read(photograph.path)])[0] for photograph in photographs]
@@ -82,10 +82,10 @@ def main() -> None:
                 continue
             photographs = list(map(labelled_by, photographs, results.pop(FACENET_PYTORCH)))
         for detector, found in results.items():
-            result = measured(photographs, found, annotated.iou)
+            result = measured(photographs, found, chosen.iou)
             row = {"set": name, "iou": result.iou, "detector": detector, "faces": result.faces}
-            row |= {key: round(value, 4) for key, value in shares(result, annotated).items()}
-            if annotated.complete:
+            row |= {key: round(value, 4) for key, value in shares(result, chosen).items()}
+            if chosen.annotated.complete:
                 row["false"] = result.false_positives
             rows.append(row)
             print(f"| {' | '.join(str(row.get(column, '-')) for column in COLUMNS)} |", flush=True)

@@ -10,20 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtcnn_fast.datasets import Annotation, read
+from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.evaluate.matching import match
-from mtcnn_fast.evaluate.sets import AnnotatedSet
+from mtcnn_fast.evaluate.sets import MeasuredSet
 
 DATA = Path(os.environ.get("MTCNN_FAST_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 # Paths are below the folder of the data.
 SETS = {
-    annotated.name: annotated
-    for annotated in (
-        AnnotatedSet("photos", Path("photos"), "backgrounds"),
-        AnnotatedSet("wider_val_416", Path("wider_val_416/gt_416.txt"), "wider"),
-        AnnotatedSet("facemask", Path("facemask/annotations"), "voc"),
-        # Its boxes are tight, and of one face a picture: what else is found is not wrong.
-        AnnotatedSet("net_7876", Path("net_7876/test.txt"), "facepoint", iou=0.4, complete=False),
-    )
+    "photos": MeasuredSet(AnnotatedSet("photos", format="backgrounds")),
+    "wider_val_416": MeasuredSet(AnnotatedSet("wider_val_416/gt_416.txt", format="wider")),
+    "facemask": MeasuredSet(AnnotatedSet("facemask/annotations", format="voc")),
+    # Its boxes are tight, and of one face a picture: what else is found is not wrong.
+    "net_7876": MeasuredSet(AnnotatedSet("net_7876/test.txt", format="facepoint", complete=False), iou=0.4),
 }
 
 
@@ -42,8 +40,8 @@ def load(data: Path, name: str, limit: int | None = None) -> list[Annotation]:
 
     Of photos, which are not labelled, the boxes are none.
     """
-    annotated = SETS[name]
-    photographs = list(read(data / annotated.path, annotated.format))
+    annotated = SETS[name].annotated
+    photographs = list(read(data / annotated.annotations, annotated.format))
     return photographs[:: -(-len(photographs) // limit)] if limit else photographs
 
 

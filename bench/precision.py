@@ -80,13 +80,13 @@ def agreement(full: Found, fast: Found) -> dict[str, Any]:
 
 
 def compared(name: str, photographs: list[Annotation], full: Found, fast: Found) -> dict[str, Any]:
-    annotated = SETS[name]
+    chosen = SETS[name]
     return {
         "set": name,
         "photographs": len(photographs),
         **agreement(full, fast),
-        "accuracy": shares(measured(photographs, full.faces, annotated.iou), annotated),
-        "accuracy_fast": shares(measured(photographs, fast.faces, annotated.iou), annotated),
+        "accuracy": shares(measured(photographs, full.faces, chosen.iou), chosen),
+        "accuracy_fast": shares(measured(photographs, fast.faces, chosen.iou), chosen),
         "milliseconds": full.seconds * 1e3 / len(photographs),
         "milliseconds_fast": fast.seconds * 1e3 / len(photographs),
         "times_faster": full.seconds / fast.seconds,

@@ -18,7 +18,7 @@ from mtcnn_fast.cli.reports import INCOMPLETE, report, tell
 from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.evaluate.detectors import EMBEDDED, FACENET_PYTORCH, SHARED_OPTIONS, make_detector
-from mtcnn_fast.evaluate.sets import AnnotatedSet, parse_set, read_sets
+from mtcnn_fast.evaluate.sets import MeasuredSet, parse_set, read_sets
 from mtcnn_fast.evaluate.table import Row, evaluate
 from mtcnn_fast.extra import require
 from mtcnn_fast.writing import line_of
@@ -69,17 +69,18 @@ def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int
         detectors = _detectors(arguments.detectors, options, arguments.max_faces)
     labels, failures, notes, broken = (Problems() for _ in range(4))
     rows: list[Row] = []
-    for annotated in sets:
+    for measured in sets:
+        annotated = measured.annotated
         for index, (name, find) in enumerate(detectors.items()):
             # What the annotations and the pictures are is told once.
             told = (Problems(limit=0), failures, Problems(limit=0)) if index else (labels, failures, notes)
             try:
-                row = evaluate(name, find, annotated, *told)
+                row = evaluate(name, find, measured, *told)
             except FAILURES as why:
                 broken.add(f"set {annotated.name}", line_of(why))
                 break
             if not row.pictures:
-                broken.add(f"set {annotated.name}", f"{annotated.path} has no pictures")
+                broken.add(f"set {annotated.name}", f"{annotated.annotations} has no pictures")
                 break
             rows.append(row)
             if row.incomplete and not index:
@@ -129,17 +130,17 @@ def _share(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
 
 
-def _sets(arguments: argparse.Namespace) -> list[AnnotatedSet]:
+def _sets(arguments: argparse.Namespace) -> list[MeasuredSet]:
     """What --sets and --set name. For sets that are not there it raises as `datasets.read` does."""
     sets = [] if arguments.sets is None else read_sets(Path(arguments.sets))
     sets += [parse_set(description) for description in arguments.set or []]
     if not sets:
         raise ValueError("wanted --sets or --set")
-    twice = [name for name, count in Counter(annotated.name for annotated in sets).items() if count > 1]
+    twice = [name for name, count in Counter(measured.annotated.name for measured in sets).items() if count > 1]
     if twice:
         raise ValueError(f"two sets have the name {twice[0]!r}")
-    for annotated in sets:
-        annotated.read(Problems(limit=0))
+    for measured in sets:
+        measured.annotated.read(Problems(limit=0))
     return sets
 
 

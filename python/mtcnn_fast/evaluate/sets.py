@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mtcnn_fast.checks import described, flag, number, text
-from mtcnn_fast.datasets import FORMATS, Annotation, Problems, read
+from mtcnn_fast.datasets import FORMATS
+from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.evaluate import documents
 from mtcnn_fast.evaluate.landmarks import INTER_OCULAR, NORMALISATIONS
 from mtcnn_fast.evaluate.matching import checked_iou
@@ -20,29 +21,17 @@ from mtcnn_fast.writing import reason
 
 
 @dataclass(frozen=True, slots=True)
-class AnnotatedSet:
-    """A set of annotated pictures, and how detections are compared with it."""
+class MeasuredSet:
+    """An annotated set, and how detections are compared with it."""
 
-    name: str
-    path: Path
-    format: str | None = None
-    """One of `annotations.FORMATS`; None: detected from the path."""
-    images: Path | None = None
-    only: Path | None = None
+    annotated: AnnotatedSet
     iou: float = 0.5
-    complete: bool = True
-    """Whether every face in the pictures is labelled. If not, what else is found is not wrong: no precision."""
+    """Asked of a match."""
     normalisation: str = INTER_OCULAR
     """Of the landmarks' errors."""
-    outside: bool = False
-    """Whether names may lead out of the folder of the pictures."""
-
-    def read(self, problems: Problems) -> Iterable[Annotation]:
-        """Its pictures."""
-        return read(self.path, self.format, images=self.images, only=self.only, problems=problems, outside=self.outside)
 
 
-def parse_set(description: str, folder: Path = Path()) -> AnnotatedSet:
+def parse_set(description: str, folder: Path = Path()) -> MeasuredSet:
     """A set as `--set` gives it: `NAME=FORMAT:PATH[,images=DIR][,only=FILE][,iou=T][,complete=no][,normalisation=N]
     [,outside=yes]`.
 
@@ -73,9 +62,10 @@ def parse_set(description: str, folder: Path = Path()) -> AnnotatedSet:
     return _checked_set(name, entry, folder)
 
 
-def read_sets(path: Path) -> list[AnnotatedSet]:
-    """The sets of a TOML file, whose tables `[NAME]` have the keys `path` and, as AnnotatedSet, format, images, only,
-    iou, complete, normalisation and outside. Paths are below the file's folder. Raises ValueError for anything else."""
+def read_sets(path: Path) -> list[MeasuredSet]:
+    """The sets of a TOML file, whose tables `[NAME]` have the keys `path` and, as AnnotatedSet and MeasuredSet,
+    format, images, only, iou, complete, normalisation and outside. Paths are below the file's folder. Raises ValueError
+    for anything else."""
     toml = require("tomllib" if find_spec("tomllib") else "tomli", "reading TOML files", "evaluate")
     content = documents.text(path)
     try:
@@ -90,7 +80,7 @@ def read_sets(path: Path) -> list[AnnotatedSet]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _checked_set(name: str, entry: object, folder: Path) -> AnnotatedSet:
+def _checked_set(name: str, entry: object, folder: Path) -> MeasuredSet:
     if not isinstance(entry, dict) or "path" not in entry:
         raise ValueError(f"set {name} is {described(entry)}; wanted a table with a path")
     values: dict[str, Any] = {}
@@ -104,7 +94,8 @@ def _checked_set(name: str, entry: object, folder: Path) -> AnnotatedSet:
     for key in ("path", "images", "only"):
         if key in values:
             values[key] = _below(folder, values[key])
-    return AnnotatedSet(name, **values)
+    comparison = {key: values.pop(key) for key in ("iou", "normalisation") if key in values}
+    return MeasuredSet(AnnotatedSet(values.pop("path"), name=name, **values), **comparison)
 
 
 def _below(folder: Path, name: str) -> Path:

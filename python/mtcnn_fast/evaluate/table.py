@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mtcnn_fast.datasets import Problems
+from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.evaluate.landmarks import LandmarkErrors, LandmarkTally
 from mtcnn_fast.evaluate.precision_recall import PrecisionRecall, PrecisionRecallTally
-from mtcnn_fast.evaluate.sets import AnnotatedSet
+from mtcnn_fast.evaluate.sets import MeasuredSet
 from mtcnn_fast.streaming import detect_each
 
 if TYPE_CHECKING:
@@ -30,17 +31,17 @@ class Row:
 
 
 def evaluate(
-    name: str, find: Find, annotated: AnnotatedSet, labels: Problems, failures: Problems, notes: Problems
+    name: str, find: Find, measured: MeasuredSet, labels: Problems, failures: Problems, notes: Problems
 ) -> Row:
     """Detects on a set, in batches and at constant memory; of a picture with pages on the first.
 
     labels: is told of entries of the annotations that cannot be used; failures: of pictures; notes: of pictures that
     are damaged, or have pages that are not searched.
     """
-    faces = PrecisionRecallTally(annotated.iou)
-    landmarks = LandmarkTally(annotated.normalisation, annotated.iou)
+    faces = PrecisionRecallTally(measured.iou)
+    landmarks = LandmarkTally(measured.normalisation, measured.iou)
     count = incomplete = 0
-    files = ((annotation, annotation.path) for annotation in annotated.read(labels))
+    files = ((annotation, annotation.path) for annotation in measured.annotated.read(labels))
     for outcome in detect_each(find, files, first_page_only=True):
         annotation = outcome.key
         count += 1
@@ -52,4 +53,4 @@ def evaluate(
             notes.add(annotation.path, outcome.remark)
         faces.update(annotation, outcome.faces)
         landmarks.update(annotation, outcome.faces)
-    return Row(name, annotated, count, incomplete, faces.compute(), landmarks.compute())
+    return Row(name, measured.annotated, count, incomplete, faces.compute(), landmarks.compute())
