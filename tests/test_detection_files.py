@@ -19,7 +19,7 @@ from mtcnn_fast.cli.reports import report_coverage
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate import PictureDetections, read_detections
-from mtcnn_fast.evaluate.coverage import Matcher
+from mtcnn_fast.evaluate.coverage import ground_truth_pairs
 from mtcnn_fast.evaluate.detection_files import FORMATS
 
 # By picture, x, y, w, h, score of its faces: numbers that float32 has exactly.
@@ -499,9 +499,9 @@ def test_records_of_both_formats(key: str, whole: bool, tmp_path: Path) -> None:
     ]
     assert [told.partition(": ")[2] for told in notes] == ["a.tif#page=1: the picture is damaged: premature end"]
     # A further page is no picture that is labelled.
-    matcher = Matcher(["a", "b"])
-    assert [index for index, _ in matcher.match(read_detections(path, problems=Problems()))] == [0]
-    assert matcher.coverage().unknown == ("a.tif#page=1", "a.tif#page=2")
+    pairs = ground_truth_pairs(["a", "b"], read_detections(path, problems=Problems()))
+    assert [index for index, picture in pairs if picture is not None] == [0]
+    assert pairs.coverage().unknown == ("a.tif#page=1", "a.tif#page=2")
 
 
 def detections(name: str) -> PictureDetections:
@@ -509,11 +509,11 @@ def detections(name: str) -> PictureDetections:
 
 
 def test_pictures_are_matched_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    matcher = Matcher(["a/one", "a/two.jpg", "b/one", "three"])
     given = ["/data/a/one.jpg", "a/two", "b/one", "x/three.png", "c/one", "a/four"]
-    found = [(index, picture.name) for index, picture in matcher.match(map(detections, given))]
+    pairs = ground_truth_pairs(["a/one", "a/two.jpg", "b/one", "three"], map(detections, given))
+    found = [(index, picture.name) for index, picture in pairs if picture is not None]
     assert sorted(found) == list(enumerate(given[:4]))
-    coverage = matcher.coverage()
+    coverage = pairs.coverage()
     assert (coverage.pictures, coverage.missing, coverage.unknown) == (4, (), ("c/one", "a/four"))
     assert not report_coverage(coverage)
     assert capsys.readouterr().err == (
@@ -525,18 +525,18 @@ def test_names_that_match_nothing_or_twice() -> None:
     with pytest.raises(
         ValueError, match="no picture of the detections is in the ground truth: not 'x'; such as 'a/b' is"
     ):
-        list(Matcher(["a/b"]).match([detections("x")]))
+        list(ground_truth_pairs(["a/b"], [detections("x")]))
     with pytest.raises(ValueError, match="the detections have 'a/b' more often than it is labelled"):
-        list(Matcher(["a/b"]).match([detections("a/b"), detections("a/b")]))
+        list(ground_truth_pairs(["a/b"], [detections("a/b"), detections("a/b")]))
     with pytest.raises(ValueError, match="the ground truth has 'a' twice"):
-        Matcher(["a", "b", "a"])
+        ground_truth_pairs(["a", "b", "a"], [])
     # The exact name wins over one with folders before it.
-    matcher = Matcher(["a/b"])
-    assert [found.name for _, found in matcher.match(map(detections, ["c/a/b.jpg", "a/b"]))] == ["a/b"]
-    assert matcher.coverage().unknown == ("c/a/b.jpg",)
+    pairs = ground_truth_pairs(["a/b"], map(detections, ["c/a/b.jpg", "a/b"]))
+    assert [picture.name for _, picture in pairs if picture is not None] == ["a/b"]
+    assert pairs.coverage().unknown == ("c/a/b.jpg",)
     # Without its suffix, a name that two pictures have could be either.
     with pytest.raises(ValueError, match=r"'a' of the detections can be each of .* 'a\.jpg', 'a\.png'"):
-        list(Matcher(["a.jpg", "a.png"]).match([detections("a")]))
+        list(ground_truth_pairs(["a.jpg", "a.png"], [detections("a")]))
     for names in (["c/a", "d/a"], ["d/a", "c/a"]):
         with pytest.raises(ValueError, match=r"'a' is one labelled picture, to which .* 'c/a', 'd/a' can belong"):
-            list(Matcher(["a"]).match(map(detections, names)))
+            list(ground_truth_pairs(["a"], map(detections, names)))

@@ -10,9 +10,10 @@ from typing import NoReturn
 from mtcnn_fast import datasets
 from mtcnn_fast.cli import reports
 from mtcnn_fast.cli.arguments import path
+from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.evaluate import detection_files
-from mtcnn_fast.evaluate.coverage import Pairs
+from mtcnn_fast.evaluate.coverage import annotated_pairs
 from mtcnn_fast.evaluate.detection_files import PictureDetections, read_detections
 from mtcnn_fast.evaluate.measures import Measure
 from mtcnn_fast.writing import line_of
@@ -117,8 +118,11 @@ class Comparison:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._detections = arguments.detections
+        self._incomplete = 0
         self._labels, self._rows, self._notes = Problems(), Problems(), Problems()
-        self._pairs = Pairs(annotations_of(arguments, self._labels), detections_of(arguments, self._rows, self._notes))
+        self._pairs = annotated_pairs(
+            annotations_of(arguments, self._labels), detections_of(arguments, self._rows, self._notes)
+        )
 
     @staticmethod
     def files(arguments: argparse.Namespace) -> tuple[str | None, ...]:
@@ -137,9 +141,10 @@ class Comparison:
 
     def measure(self, measures: Sequence[Measure]) -> None:
         """Tells the measures of every picture. Raises what reading raises, and as `check_usable` does."""
-        for annotation, found in self._pairs:
+        for annotation, detections in self._pairs:
+            self._incomplete += not annotation.complete
             for measure in measures:
-                measure.update(annotation, found)
+                measure.update(annotation, detections)
         check_usable(self._detections, self._rows, self._pairs.without_detections < self._pairs.pictures)
 
     def report(self) -> None:
@@ -147,4 +152,10 @@ class Comparison:
         reports.tell(self._notes)
         reports.report(self._labels, "entries of the annotations")
         reports.report(self._rows, "entries of the detections")
-        reports.report_pairs(self._pairs)
+        for count, what in (
+            (self._pairs.without_detections, "annotated pictures have no detections: none found"),
+            (self._pairs.without_labels, "pictures with detections have no annotations: left out"),
+            (self._incomplete, reports.INCOMPLETE),
+        ):
+            if count:
+                console.complain(f"{count} {what}")

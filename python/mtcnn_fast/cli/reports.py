@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mtcnn_fast.checks import shown
 from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems
-from mtcnn_fast.evaluate.coverage import Coverage, Pairs
+from mtcnn_fast.evaluate.coverage import Coverage
 
 INCOMPLETE = "pictures have lost a label: what is found there and is no labelled face counts neither way"
 """What is said of pictures whose annotations are not complete."""
@@ -31,17 +31,6 @@ def tell(notes: Problems) -> None:
         listed += 1
     if listed and listed < notes.count:
         console.complain(f"... and {notes.count - listed} more")
-
-
-def report_pairs(pairs: Pairs) -> None:
-    """Says on stderr what had no counterpart, and what had not all its labels."""
-    for count, what in (
-        (pairs.without_detections, "annotated pictures have no detections: none found"),
-        (pairs.without_annotations, "pictures with detections have no annotations: left out"),
-        (pairs.incomplete, INCOMPLETE),
-    ):
-        if count:
-            console.complain(f"{count} {what}")
 
 
 def report_coverage(coverage: Coverage) -> bool:

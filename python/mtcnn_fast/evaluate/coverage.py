@@ -1,15 +1,17 @@
-"""Annotated pictures and pictures of a ground truth with their detections, under the names that detectors give them."""
+"""Labelled pictures with their detections, under the names that detectors give them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.pairing import Pairing
+
+L = TypeVar("L")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,8 @@ class Coverage:
     pictures: int
     """In the ground truth."""
     missing: tuple[str, ...]
-    """Pictures of the ground truth without detections in the file, not even none: as if nothing were found in them."""
+    """Pictures of the ground truth that the file of detections does not mention. They count as pictures in which
+    nothing was found."""
     unknown: tuple[str, ...]
     """Pictures with detections that the ground truth does not have: they do not count."""
 
@@ -28,80 +31,91 @@ class Coverage:
         return {"pictures": self.pictures, "missing": list(self.missing), "unknown": list(self.unknown)}
 
 
-class Pairs:
-    """Iterates over annotations and the detections of each picture, or None where there are none.
+class Pairs(Generic[L]):
+    """Iterates over labelled pictures and the detections of each, or None where there are none.
 
     They belong together as `Pairing` says, which also says what comes when, and what is refused.
 
-    Raises ValueError, at the end, if there were detections but none for an annotated picture.
+    * labelled: of each picture the name and what stands for it: an annotation, or an index.
+    * check: is called at the end if there were detections but none for a labelled picture, with a name of each of the
+      two, the first by the alphabet; None where no picture is labelled. It may raise ValueError.
+    * keep_names: keep the names that `coverage` gives; else only counts, in memory that does not grow with them.
     """
 
-    def __init__(self, annotations: Iterable[Annotation], detections: Iterable[PictureDetections]) -> None:
-        self._annotations = annotations
+    def __init__(
+        self,
+        labelled: Iterable[tuple[str, L]],
+        detections: Iterable[PictureDetections],
+        check: Callable[[str, str | None], None],
+        keep_names: bool = False,
+    ) -> None:
+        self._labelled = labelled
         self._detections = detections
-        self._unknown: str | None = None
-        self.pictures = 0
-        """Annotated, so far."""
-        self.incomplete = 0
-        """Annotated pictures, so far, of which a label is lost."""
-        self.without_detections = 0
-        """Annotated pictures, so far, that have none."""
-        self.without_annotations = 0
-        """Pictures with detections that no annotation named: known at the end."""
-
-    def __iter__(self) -> Iterator[tuple[Annotation, PictureDetections | None]]:
-        labelled = ((annotation.name, annotation) for annotation in self._annotations)
-        detected = ((found.name, found) for found in self._detections)
-        # The first by the alphabet, whatever the order they come in.
-        name: str | None = None
-        for annotation, found in Pairing(labelled, detected, self._note):
-            name = annotation.name if name is None else min(name, annotation.name)
-            self.pictures += 1
-            self.incomplete += not annotation.complete
-            self.without_detections += found is None
-            yield annotation, found
-        if self._unknown is not None and name is not None and self.without_detections == self.pictures:
-            raise ValueError(
-                f"none of the pictures with detections is annotated: {self._unknown!r} is not; "
-                f"the annotations have names such as {name!r}"
-            )
-
-    def _note(self, unknown: str) -> None:
-        self._unknown = unknown if self._unknown is None else min(self._unknown, unknown)
-        self.without_annotations += 1
-
-
-class Matcher:
-    """Brings detections to the pictures of a ground truth, by name, as `Pairing` says.
-
-    Raises ValueError for a ground truth that has a name twice.
-    """
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = list(names)
-        twice = [name for name, count in Counter(self._names).items() if count > 1]
-        if twice:
-            raise ValueError(f"the ground truth has {twice[0]!r} twice")
-        self._missing = set(range(len(self._names)))
+        self._check = check
+        self._keep_names = keep_names
+        self._missing: list[tuple[int, str]] = []
         self._unknown: list[str] = []
+        self._first_unknown: str | None = None
+        self.pictures = 0
+        """Labelled, so far."""
+        self.without_detections = 0
+        """Labelled pictures, so far, that have none."""
+        self.without_labels = 0
+        """Pictures with detections that no label named: known at the end."""
 
-    def match(self, detections: Iterable[PictureDetections]) -> Iterator[tuple[int, PictureDetections]]:
-        """Index and detections of each picture that the ground truth has.
-
-        Raises ValueError as `Pairing` does, and if pictures come, but none that is known.
-        """
-        labelled = ((name, index) for index, name in enumerate(self._names))
-        for index, found in Pairing(labelled, ((found.name, found) for found in detections), self._unknown.append):
-            if found is not None:
-                self._missing.remove(index)
-                yield index, found
-        if self._unknown and len(self._missing) == len(self._names):
-            wanted = f"such as {self._names[0]!r}" if self._names else "none"
-            raise ValueError(
-                f"no picture of the detections is in the ground truth: not {min(self._unknown)!r}; {wanted} is"
-            )
+    def __iter__(self) -> Iterator[tuple[L, PictureDetections | None]]:
+        labelled = ((name, (number, name, item)) for number, (name, item) in enumerate(self._labelled))
+        detected = ((picture.name, picture) for picture in self._detections)
+        # The first by the alphabet, whatever the order they come in.
+        first: str | None = None
+        for (number, name, item), detections in Pairing(labelled, detected, self._add_unknown):
+            first = name if first is None else min(first, name)
+            self.pictures += 1
+            if detections is None:
+                self.without_detections += 1
+                if self._keep_names:
+                    self._missing.append((number, name))
+            yield item, detections
+        if self._first_unknown is not None and self.without_detections == self.pictures:
+            self._check(self._first_unknown, first)
 
     def coverage(self) -> Coverage:
-        """Of what was matched."""
-        missing = tuple(self._names[index] for index in sorted(self._missing))
-        return Coverage(len(self._names), missing, tuple(self._unknown))
+        """Of the pictures so far, by their names."""
+        return Coverage(self.pictures, tuple(name for _, name in sorted(self._missing)), tuple(self._unknown))
+
+    def _add_unknown(self, name: str) -> None:
+        self._first_unknown = name if self._first_unknown is None else min(self._first_unknown, name)
+        self.without_labels += 1
+        if self._keep_names:
+            self._unknown.append(name)
+
+
+def annotated_pairs(annotations: Iterable[Annotation], detections: Iterable[PictureDetections]) -> Pairs[Annotation]:
+    """Annotations, each with its detections. Its iteration raises ValueError as `Pairing` does, and if there were
+    detections but none for an annotated picture."""
+
+    def check(unknown: str, labelled: str | None) -> None:
+        if labelled is not None:
+            raise ValueError(
+                f"none of the pictures with detections is annotated: {unknown!r} is not; "
+                f"the annotations have names such as {labelled!r}"
+            )
+
+    return Pairs(((annotation.name, annotation) for annotation in annotations), detections, check)
+
+
+def ground_truth_pairs(names: Sequence[str], detections: Iterable[PictureDetections]) -> Pairs[int]:
+    """Indices of the pictures of a ground truth, each with its detections; with coverage.
+
+    Raises ValueError for a ground truth that has a name twice. Its iteration raises it as `Pairing` does, and if there
+    were detections but none for a picture of the ground truth.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"the ground truth has {twice[0]!r} twice")
+
+    def check(unknown: str, labelled: str | None) -> None:
+        known = "none" if labelled is None else f"such as {labelled!r}"
+        raise ValueError(f"no picture of the detections is in the ground truth: not {unknown!r}; {known} is")
+
+    return Pairs(((name, index) for index, name in enumerate(names)), detections, check, keep_names=True)

@@ -15,7 +15,7 @@ import numpy as np
 from mtcnn_fast import reading
 from mtcnn_fast.boxes import blocks
 from mtcnn_fast.datasets import Problems, listings
-from mtcnn_fast.evaluate.coverage import Coverage, Matcher
+from mtcnn_fast.evaluate.coverage import Coverage, ground_truth_pairs
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.documents import lines
 from mtcnn_fast.evaluate.ellipses import rows
@@ -196,13 +196,15 @@ def evaluate_fddb(
     lacking = [name for name in ground_truth.names if sizes is not None and name not in sizes]
     if lacking:
         raise ValueError(f"sizes has {len(lacking)} pictures of the ground truth too few, {lacking[0]} among them")
-    matcher = Matcher(ground_truth.names)
+    pairs = ground_truth_pairs(ground_truth.names, detections)
     points = [np.empty((0, 4))]
-    for index, found in matcher.match(detections):
+    for index, picture in pairs:
+        if picture is None:
+            continue
         size = (LARGEST_SIDE, LARGEST_SIDE) if sizes is None else sizes[ground_truth.names[index]]
-        order = np.argsort(-found.scores, kind="stable")
-        iou = _overlaps(ground_truth.ellipses[index], found.boxes[order], size)
-        points.append(_points(found.scores[order], iou))
+        order = np.argsort(-picture.scores, kind="stable")
+        iou = _overlaps(ground_truth.ellipses[index], picture.boxes[order], size)
+        points.append(_points(picture.scores[order], iou))
     faces = sum(map(len, ground_truth.ellipses))
     # Each picture's points are differences to the point before it; what they sum up to is the curve.
     together = np.concatenate(points)
@@ -216,7 +218,7 @@ def evaluate_fddb(
         (count - true)[last].astype(np.int64),
         true[last] / max(faces, 1),
         overlap[last] / max(faces, 1),
-        matcher.coverage(),
+        pairs.coverage(),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from mtcnn_fast.checks import described
 from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.detections import LANDMARKS
-from mtcnn_fast.evaluate.coverage import Pairs
+from mtcnn_fast.evaluate.coverage import annotated_pairs
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.matching import checked_iou, match
 from mtcnn_fast.evaluate.measures import DetectedFaces
@@ -120,10 +120,10 @@ def landmark_error(
 ) -> LandmarkErrors:
     """Of the detections that match faces one to one at `iou`, highest score first.
 
-    Pictures belong together as `Pairs` says. Raises ValueError for an `iou` that is not in (0, 1], and for another
-    normalisation than NORMALISATIONS.
+    Pictures belong together as `annotated_pairs` says. Raises ValueError for an `iou` that is not in (0, 1], and for
+    another normalisation than NORMALISATIONS.
     """
     tally = LandmarkTally(normalisation, iou)
-    for annotation, found in Pairs(annotations, detections):
-        tally.update(annotation, found)
+    for annotation, faces in annotated_pairs(annotations, detections):
+        tally.update(annotation, faces)
     return tally.compute()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mtcnn_fast.datasets import Annotation
-from mtcnn_fast.evaluate.coverage import Pairs
+from mtcnn_fast.evaluate.coverage import annotated_pairs
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.matching import FALSE, NEITHER, checked_iou, match
 from mtcnn_fast.evaluate.measures import DetectedFaces
@@ -117,12 +117,13 @@ def precision_recall(
 ) -> PrecisionRecall:
     """Of detections on annotations, one to one at `iou`, highest score first; ignored faces count neither way.
 
-    Pictures belong together as `Pairs` says; in one without detections nothing was found, and detections in a picture
-    without annotations are left out. Raises ValueError for an `iou` that is not in (0, 1], and as `Pairs` does.
+    Pictures belong together as `annotated_pairs` says. In one without detections nothing was found; detections in a
+    picture without annotations are left out. Raises ValueError for an `iou` that is not in (0, 1], and as the iteration
+    over `annotated_pairs` does.
     """
     tally = PrecisionRecallTally(iou)
-    for annotation, found in Pairs(annotations, detections):
-        tally.update(annotation, found)
+    for annotation, faces in annotated_pairs(annotations, detections):
+        tally.update(annotation, faces)
     return tally.compute()
 
 

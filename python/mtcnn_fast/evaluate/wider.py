@@ -12,7 +12,7 @@ import numpy as np
 
 from mtcnn_fast.boxes import blocks
 from mtcnn_fast.datasets import Problems, matlab
-from mtcnn_fast.evaluate.coverage import Coverage, Matcher
+from mtcnn_fast.evaluate.coverage import Coverage, ground_truth_pairs
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.documents import check_regular
 from mtcnn_fast.evaluate.precision_recall import average_precision
@@ -122,16 +122,18 @@ def evaluate_wider(detections: Iterable[PictureDetections], ground_truth: WiderG
     Raises ValueError if a picture comes twice, if names can be of several pictures, or if no picture is in the ground
     truth.
     """
-    matcher = Matcher(ground_truth.names)
+    pairs = ground_truth_pairs(ground_truth.names, detections)
     scores = [np.empty(0)]
     proposed: dict[str, list[NDArray[np.bool_]]] = {name: [np.empty(0, np.bool_)] for name in SETS}
     recalled: dict[str, list[NDArray[np.bool_]]] = {name: [np.empty(0, np.bool_)] for name in SETS}
-    for index, found in matcher.match(detections):
+    for index, picture in pairs:
+        if picture is None:
+            continue
         # The files' rows need not be sorted: eval_tools sorts, some of its translations do not, and lose half the AP.
-        order = np.argsort(-found.scores, kind="stable")
-        scores.append(found.scores[order])
+        order = np.argsort(-picture.scores, kind="stable")
+        scores.append(picture.scores[order])
         faces = ground_truth.boxes[index]
-        face, overlaps = _best(found.boxes[order].astype(np.float64), faces)
+        face, overlaps = _best(picture.boxes[order].astype(np.float64), faces)
         for name in SETS:
             counts = ground_truth.members[name][index][face] if len(faces) else np.zeros(len(order), np.bool_)
             hits = np.flatnonzero(overlaps & counts)
@@ -150,7 +152,7 @@ def evaluate_wider(detections: Iterable[PictureDetections], ground_truth: WiderG
         precision = np.full(len(_THRESHOLDS), np.nan)
         np.divide(true_positives, proposals, out=precision, where=proposals > 0)
         curves[name] = WiderCurve(precision, true_positives / max(counted[name], 1))
-    return WiderResult(counted, curves, matcher.coverage())
+    return WiderResult(counted, curves, pairs.coverage())
 
 
 def _best(boxes: NDArray[np.float64], faces: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
