@@ -19,8 +19,8 @@ from mtcnn_fast.cli.reports import report_coverage
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate import PictureDetections, read_detections
-from mtcnn_fast.evaluate.coverage import ground_truth_pairs
 from mtcnn_fast.evaluate.detection_files import FORMATS
+from mtcnn_fast.evaluate.pairs import ground_truth_pairs
 
 # By picture, x, y, w, h, score of its faces: numbers that float32 has exactly.
 FACES: dict[str, list[tuple[float, ...]]] = {

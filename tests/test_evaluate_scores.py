@@ -25,10 +25,10 @@ from mtcnn_fast.cli.outputs import write_json
 from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate import pairing
-from mtcnn_fast.evaluate.coverage import annotated_pairs
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.landmarks import BOX, INTER_OCULAR, LandmarkErrors, landmark_error
 from mtcnn_fast.evaluate.matching import FALSE, NEITHER, match
+from mtcnn_fast.evaluate.pairs import annotated_pairs
 from mtcnn_fast.evaluate.precision_recall import PrecisionRecall, average_precision, precision_recall
 
 

@@ -13,9 +13,9 @@ from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.evaluate import detection_files
-from mtcnn_fast.evaluate.coverage import annotated_pairs
 from mtcnn_fast.evaluate.detection_files import PictureDetections, read_detections
 from mtcnn_fast.evaluate.measures import Measure
+from mtcnn_fast.evaluate.pairs import annotated_pairs
 from mtcnn_fast.writing import line_of
 
 FAILURES = (ImportError, MemoryError, OSError, RuntimeError, ValueError)

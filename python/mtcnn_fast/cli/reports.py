@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mtcnn_fast.checks import shown
 from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems
-from mtcnn_fast.evaluate.coverage import Coverage
+from mtcnn_fast.evaluate.pairs import Coverage
 
 INCOMPLETE = "pictures have lost a label: what is found there and is no labelled face counts neither way"
 """What is said of pictures whose annotations are not complete."""

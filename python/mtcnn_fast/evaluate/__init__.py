@@ -10,7 +10,6 @@ Whatever is measured comes from `read_detections`, in the formats of any detecto
 from __future__ import annotations
 
 from mtcnn_fast.detecting import detect_to_file
-from mtcnn_fast.evaluate.coverage import Coverage
 from mtcnn_fast.evaluate.detection_files import PictureDetections, read_detections
 from mtcnn_fast.evaluate.fddb import (
     FddbGroundTruth,
@@ -20,6 +19,7 @@ from mtcnn_fast.evaluate.fddb import (
     read_fddb_sizes,
 )
 from mtcnn_fast.evaluate.landmarks import LandmarkErrors, LandmarkTally, landmark_error
+from mtcnn_fast.evaluate.pairs import Coverage
 from mtcnn_fast.evaluate.precision_recall import (
     PrecisionRecall,
     PrecisionRecallTally,

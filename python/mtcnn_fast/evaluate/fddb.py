@@ -15,10 +15,10 @@ import numpy as np
 from mtcnn_fast import reading
 from mtcnn_fast.boxes import blocks
 from mtcnn_fast.datasets import Problems, listings
-from mtcnn_fast.evaluate.coverage import Coverage, ground_truth_pairs
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.documents import lines
 from mtcnn_fast.evaluate.ellipses import rows
+from mtcnn_fast.evaluate.pairs import Coverage, ground_truth_pairs
 from mtcnn_fast.extra import require
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.text_files import portable

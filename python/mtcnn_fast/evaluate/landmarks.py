@@ -12,10 +12,10 @@ import numpy as np
 from mtcnn_fast.checks import described
 from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.detections import LANDMARKS
-from mtcnn_fast.evaluate.coverage import annotated_pairs
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.matching import checked_iou, match
 from mtcnn_fast.evaluate.measures import DetectedFaces
+from mtcnn_fast.evaluate.pairs import annotated_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,9 +12,9 @@ import numpy as np
 
 from mtcnn_fast.boxes import blocks
 from mtcnn_fast.datasets import Problems, matlab
-from mtcnn_fast.evaluate.coverage import Coverage, ground_truth_pairs
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.documents import check_regular
+from mtcnn_fast.evaluate.pairs import Coverage, ground_truth_pairs
 from mtcnn_fast.evaluate.precision_recall import average_precision
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.text_files import portable
