@@ -1,6 +1,6 @@
 # The CUDA backend: a shared object of its own, which the library opens on first use (src/cuda/library.cpp). Importing the
 # package, and the CPU, touch no driver, and one wheel serves machines with and without a GPU.
-set(MTCNN_FAST_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (where there is a CUDA compiler), ON or OFF")
+set(MTCNN_FAST_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (for this machine's GPUs), ON (for all) or OFF")
 set_property(CACHE MTCNN_FAST_CUDA PROPERTY STRINGS AUTO ON OFF)
 if(NOT MTCNN_FAST_CUDA MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "MTCNN_FAST_CUDA is '${MTCNN_FAST_CUDA}', wanted AUTO, ON or OFF")
@@ -25,8 +25,44 @@ if(MTCNN_FAST_CUDA STREQUAL "OFF")
   return()
 endif()
 
-# The first release of CUDA that knows all of the architectures below.
-set(oldest_nvcc 12.8)
+# Every generation since Turing: compute capabilities without the point, ascending.
+set(architectures 75 80 86 89 90 100 120)
+set(oldest_nvcc 12.8) # the first that knows them all
+
+# The architectures for this machine's GPUs. The latest one that is not after a GPU's own: nvcc need not know that GPU,
+# which runs the machine code or the PTX of an older one.
+function(architectures_of_gpus result)
+  execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+    OUTPUT_VARIABLE capabilities ERROR_QUIET)
+  string(REGEX MATCHALL "[0-9]+\\.[0-9]" capabilities "${capabilities}")
+  set(found "")
+  foreach(capability IN LISTS capabilities)
+    string(REPLACE "." "" capability ${capability})
+    set(best "")
+    foreach(architecture IN LISTS architectures)
+      if(NOT architecture GREATER capability)
+        set(best ${architecture})
+      endif()
+    endforeach()
+    list(APPEND found ${best})
+  endforeach()
+  list(REMOVE_DUPLICATES found)
+  set(${result} ${found} PARENT_SCOPE)
+endfunction()
+
+# To be set before the language is enabled, because CMake fills in the compiler's default. With ON there is machine code
+# for all of them, and PTX for later GPUs.
+set(architectures_given FALSE)
+if(DEFINED CMAKE_CUDA_ARCHITECTURES OR DEFINED ENV{CUDAARCHS})
+  set(architectures_given TRUE)
+elseif(MTCNN_FAST_CUDA STREQUAL "AUTO")
+  architectures_of_gpus(CMAKE_CUDA_ARCHITECTURES)
+else()
+  list(TRANSFORM architectures APPEND -real OUTPUT_VARIABLE CMAKE_CUDA_ARCHITECTURES)
+  list(GET architectures -1 latest)
+  list(APPEND CMAKE_CUDA_ARCHITECTURES ${latest}-virtual)
+endif()
+
 set(obstacle "")
 if(MTCNN_FAST_SANITIZE)
   set(obstacle "MTCNN_FAST_SANITIZE is set, and the sanitizers are for the host's code (tests/simt runs the kernels there)")
@@ -34,6 +70,8 @@ elseif(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux")
   set(obstacle "it has not been brought to ${CMAKE_SYSTEM_NAME}")
 elseif(CMAKE_CROSSCOMPILING AND NOT DEFINED CMAKE_CUDA_COMPILER)
   set(obstacle "this is a cross build, and CMAKE_CUDA_COMPILER is not set")
+elseif(NOT architectures_given AND NOT CMAKE_CUDA_ARCHITECTURES)
+  set(obstacle "nvidia-smi lists no GPU of compute capability 7.5 or later (MTCNN_FAST_CUDA=ON builds it for all)")
 else()
   include(CheckLanguage)
   check_language(CUDA)
@@ -56,11 +94,6 @@ elseif(obstacle)
   return()
 endif()
 
-# Machine code for every generation since Turing, and PTX for those to come. To be set before the language is enabled:
-# CMake would fill in the compiler's default.
-if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
-  set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 86-real 89-real 90-real 100-real 120)
-endif()
 enable_language(CUDA)
 
 add_library(mtcnn_fast_cuda MODULE ${cuda_sources})
