@@ -28,7 +28,7 @@ needs_backend = pytest.mark.skipif(not BACKEND.is_file(), reason="this installat
 
 
 def configure(build: Path, *options: str, gpus: str = "") -> subprocess.CompletedProcess[str]:
-    """cmake on a machine with GPUs of these compute capabilities, whose CUDA compiler cannot be found. The output is one
+    """cmake on a machine with these GPUs (compute capabilities), whose CUDA compiler cannot be found. The output is one
     line, because CMake breaks lines."""
     nvidia_smi = build / "bin" / "nvidia-smi"
     nvidia_smi.parent.mkdir(exist_ok=True)
