@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,22 +33,8 @@ class Formatter(argparse.HelpFormatter):
         return f"{text} (default: {shown.replace('%', '%%')})" if shown else text
 
 
-Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
-"""To which a command is added."""
-
-
 def path(text: str) -> str:
     """An argument that is a path: not empty, which elsewhere would be the folder that one is in, or nothing."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty; wanted a path")
     return text
-
-
-def lists_commands(parser: argparse.ArgumentParser) -> None:
-    """Without a command, the parser's help is printed on stderr, and the status is 2."""
-
-    def run(_: argparse.Namespace) -> int:
-        parser.print_help(sys.stderr)
-        return 2
-
-    parser.set_defaults(run=run)

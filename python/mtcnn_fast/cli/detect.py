@@ -10,23 +10,15 @@ from typing import NoReturn
 
 from mtcnn_fast import reading
 from mtcnn_fast.cli import searching
-from mtcnn_fast.cli.arguments import Commands, path
+from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.detecting import Item
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.results import FORMATS, format_of
 from mtcnn_fast.writing import is_special, reason
 
 
-def add_command(commands: Commands) -> None:
-    """Adds `detect`."""
-    parser = commands.add_parser(
-        "detect",
-        help="find faces in pictures and folders of pictures",
-        description="Finds faces in pictures and in folders of pictures, and prints one line a picture. A picture is "
-        "turned upright by its EXIF orientation first: all coordinates are pixels of the upright picture.",
-        epilog="Exit status: 0; 1 if a picture failed, is damaged or was not drawn, or if output was refused; 2 for "
-        "wrong arguments; 130 after Ctrl-C.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `detect`."""
     parser.add_argument(
         "paths", nargs="+", type=path, metavar="PATH", help="picture, folder to search to any depth, or - for stdin"
     )
@@ -59,7 +51,6 @@ def add_command(commands: Commands) -> None:
     )
     parser.add_argument("--clip", action="store_true", help="clip boxes to the picture")
     searching.add_arguments(parser)
-    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
 def items_of(paths: list[str], leave_out: str | None = None, below: bool = False) -> searching.Items:
@@ -90,7 +81,8 @@ def lead_nowhere(paths: list[str]) -> bool:
     return not any(name == reading.STANDARD_INPUT or os.path.lexists(name) for name in paths)
 
 
-def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    """Runs `detect`. Returns the exit status."""
     if arguments.paths.count(reading.STANDARD_INPUT) > 1:
         error("argument PATH: - is given twice; stdin can be read once")
     to_stdout = arguments.json == searching.STANDARD_OUTPUT

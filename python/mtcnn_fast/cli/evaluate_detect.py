@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from mtcnn_fast.cli import reports, searching
-from mtcnn_fast.cli.arguments import Commands, path
+from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.cli.detect import items_of, lead_nowhere
 from mtcnn_fast.cli.inputs import add_annotation_arguments, annotations_of
 from mtcnn_fast.datasets import Problems
@@ -16,25 +16,18 @@ from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.writing import line_of
 
 
-def add_command(commands: Commands) -> None:
-    """Adds `detect`."""
-    parser = commands.add_parser(
-        "detect",
-        help="find the faces of any number of pictures, into a file of detections",
-        description="Finds faces in pictures, folders, or the pictures of an annotated set, and writes a line of JSON "
-        "a picture. Stopped and started again, it goes on where it was. `mtcnn-fast detect --json FILE.jsonl --resume` "
-        "does the same without annotations, and prints a line a picture.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `evaluate detect`."""
     parser.add_argument("paths", nargs="*", type=path, metavar="PATH", help="picture, or folder to search to any depth")
     add_annotation_arguments(parser, required=False)
     parser.add_argument(
         "--output", required=True, type=path, metavar="FILE.jsonl", help="file of detections to write, or go on with"
     )
     searching.add_arguments(parser)
-    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
-def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    """Runs `evaluate detect`. Returns the exit status."""
     if bool(arguments.paths) == (arguments.annotations is not None):
         error("wanted either PATHs or --annotations")
     try:

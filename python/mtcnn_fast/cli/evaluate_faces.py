@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, NoReturn
 
 from mtcnn_fast.cli import plots
-from mtcnn_fast.cli.arguments import Commands
 from mtcnn_fast.cli.inputs import Comparison, add_annotation_arguments, add_detection_arguments, refusing
 from mtcnn_fast.cli.outputs import Outputs, add_output_arguments
 from mtcnn_fast.cli.reports import aligned
@@ -15,13 +14,8 @@ from mtcnn_fast.console import console
 from mtcnn_fast.evaluate.precision_recall import PrecisionRecall, PrecisionRecallTally
 
 
-def add_command(commands: Commands) -> None:
-    """Adds `faces`."""
-    parser = commands.add_parser(
-        "faces",
-        help="precision and recall on any annotated set",
-        description="Prints precision, recall and average precision of detections on an annotated set.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `evaluate faces`."""
     add_detection_arguments(parser, outside=False)
     add_annotation_arguments(parser)
     parser.add_argument("--iou", type=float, nargs="+", default=[0.5], metavar="T", help="overlap asked of a match")
@@ -33,10 +27,10 @@ def add_command(commands: Commands) -> None:
         help="print recall at so many of them (default: no such columns)",
     )
     add_output_arguments(parser, "the curves", "the figures")
-    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
-def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    """Runs `evaluate faces`. Returns the exit status."""
     limits = arguments.false_positives or []
     with refusing(error):
         if min(limits, default=0) < 0:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NoReturn
 
 from mtcnn_fast.cli import plots
-from mtcnn_fast.cli.arguments import Commands, path
-from mtcnn_fast.cli.inputs import add_detection_arguments, check_usable, detections_of, refusing
+from mtcnn_fast.cli.arguments import path
+from mtcnn_fast.cli.inputs import add_ground_truth_arguments, check_usable, detections_of, refusing
 from mtcnn_fast.cli.outputs import Outputs, add_output_arguments
 from mtcnn_fast.cli.reports import aligned, report, report_coverage, tell
 from mtcnn_fast.console import console
@@ -22,22 +22,9 @@ from mtcnn_fast.evaluate.fddb import (
 )
 
 
-def add_command(commands: Commands) -> None:
-    """Adds `fddb`."""
-    parser = commands.add_parser(
-        "fddb",
-        help="ROC curves on FDDB, by its official protocol",
-        description="Prints the discrete and continuous true positive rate of detections on FDDB at given numbers of "
-        "false positives, over all folds, by the official protocol.",
-    )
-    add_detection_arguments(parser)
-    parser.add_argument(
-        "--ground-truth",
-        required=True,
-        type=path,
-        metavar="PATH",
-        help="list of ellipses, or folder of FDDB-fold-*-ellipseList.txt",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `evaluate fddb`."""
+    add_ground_truth_arguments(parser, "PATH", "list of ellipses, or folder of FDDB-fold-*-ellipseList.txt")
     parser.add_argument(
         "--images",
         type=path,
@@ -53,10 +40,10 @@ def add_command(commands: Commands) -> None:
         help="print the rates at so many of them; the plot ends at the last",
     )
     add_output_arguments(parser, "the curves", "the figures and the curves")
-    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
-def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    """Runs `evaluate fddb`. Returns the exit status."""
     problems, unread, notes = Problems(), Problems(), Problems()
     counts = sorted(arguments.false_positives)
     with refusing(error):

@@ -9,7 +9,6 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 
 from mtcnn_fast.cli import plots
-from mtcnn_fast.cli.arguments import Commands
 from mtcnn_fast.cli.inputs import Comparison, add_annotation_arguments, add_detection_arguments, refusing
 from mtcnn_fast.cli.outputs import Outputs, add_output_arguments
 from mtcnn_fast.cli.reports import aligned
@@ -17,14 +16,8 @@ from mtcnn_fast.console import console
 from mtcnn_fast.evaluate.landmarks import INTER_OCULAR, NORMALISATIONS, LandmarkTally
 
 
-def add_command(commands: Commands) -> None:
-    """Adds `landmarks`."""
-    parser = commands.add_parser(
-        "landmarks",
-        help="errors of landmarks on an annotated set that has them",
-        description="Prints the normalised mean error of landmarks, failures, and the area under the cumulative "
-        "distribution of the errors.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `evaluate landmarks`."""
     add_detection_arguments(parser, outside=False)
     add_annotation_arguments(parser)
     parser.add_argument(
@@ -36,10 +29,10 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("--iou", type=float, default=0.4, metavar="T", help="overlap asked of a match")
     parser.add_argument("--limit", type=float, default=0.1, metavar="E", help="an error beyond it is a failure")
     add_output_arguments(parser, "the cumulative distribution", "the figures")
-    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
-def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    """Runs `evaluate landmarks`. Returns the exit status."""
     limit = arguments.limit
     with refusing(error):
         if not 0 < limit < float("inf"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mtcnn_fast.checks import shown
 from mtcnn_fast.cli import detector_options
-from mtcnn_fast.cli.arguments import Commands, path
+from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.cli.inputs import FAILURES, refusing
 from mtcnn_fast.cli.reports import INCOMPLETE, report, tell
 from mtcnn_fast.console import console
@@ -27,13 +27,8 @@ if TYPE_CHECKING:
     from mtcnn_fast.streaming import Find
 
 
-def add_command(commands: Commands) -> None:
-    """Adds `table`."""
-    parser = commands.add_parser(
-        "table",
-        help="a table of several detectors on several annotated sets",
-        description="Prints a Markdown table of what detectors find on annotated sets.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `evaluate table`."""
     parser.add_argument(
         "--sets",
         type=path,
@@ -58,10 +53,10 @@ def add_command(commands: Commands) -> None:
     )
     detector_options.add_to(parser, "weights")
     detector_options.add_max_faces(parser)
-    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
-def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    """Runs `evaluate table`. Returns the exit status."""
     options = detector_options.given(arguments)
     with refusing(error):
         require("PIL.Image", "reading pictures", "evaluate")

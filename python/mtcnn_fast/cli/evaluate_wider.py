@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, NoReturn
 
 from mtcnn_fast.cli import plots
-from mtcnn_fast.cli.arguments import Commands, path
-from mtcnn_fast.cli.inputs import add_detection_arguments, check_usable, detections_of, refusing
+from mtcnn_fast.cli.arguments import path
+from mtcnn_fast.cli.inputs import add_ground_truth_arguments, check_usable, detections_of, refusing
 from mtcnn_fast.cli.outputs import Outputs, add_output_arguments
 from mtcnn_fast.cli.reports import aligned, report, report_coverage, tell
 from mtcnn_fast.console import console
@@ -25,30 +25,17 @@ from mtcnn_fast.evaluate.wider import (
 _OWN = "detections"
 
 
-def add_command(commands: Commands) -> None:
-    """Adds `wider`."""
-    parser = commands.add_parser(
-        "wider",
-        help="average precision on WIDER FACE, by its official protocol",
-        description="Prints the average precision of detections on WIDER FACE's easy, medium and hard set, by the "
-        "official protocol.",
-    )
-    add_detection_arguments(parser)
-    parser.add_argument(
-        "--ground-truth",
-        required=True,
-        type=path,
-        metavar="DIR",
-        help="folder of eval_tools' wider_{easy,medium,hard}_val.mat",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `evaluate wider`."""
+    add_ground_truth_arguments(parser, "DIR", "folder of eval_tools' wider_{easy,medium,hard}_val.mat")
     parser.add_argument(
         "--curves", type=path, metavar="DIR", help="folder of published curves (.mat) to set beside (default: none)"
     )
     add_output_arguments(parser, "the precision-recall curves", "the figures and the curves")
-    parser.set_defaults(run=lambda arguments: _run(arguments, parser.error))
 
 
-def _run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    """Runs `evaluate wider`. Returns the exit status."""
     problems, refused, notes = Problems(), Problems(), Problems()
     with refusing(error):
         outputs = Outputs(arguments, (arguments.detections, arguments.coco_images))

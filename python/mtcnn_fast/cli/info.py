@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from typing import NoReturn
 
 from mtcnn_fast import MTCNN, __version__, _core, available_devices, available_isas
-from mtcnn_fast.cli.arguments import Commands
 from mtcnn_fast.console import console
 
 
-def add_command(commands: Commands) -> None:
-    """Adds `info`."""
-    parser = commands.add_parser(
-        "info",
-        help="print version, devices, instruction sets, threads and weights",
-        description="Prints what this installation is and what it runs on.",
-    )
-    parser.set_defaults(run=lambda _: _run(parser.error))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """It takes none."""
 
 
-def _run(error: Callable[[str], NoReturn]) -> int:
+def run(_: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    """Runs `info`. Returns the exit status."""
     try:
         detector = MTCNN()
     except ValueError as reason:  # a value of the environment variables that this machine cannot serve
         error(str(reason))
     console.say(f"mtcnn_fast        {__version__}")
-    name = detector._core.device_name
+    name = detector.device_name
     in_use = f"{detector.device}, {name}" if name else detector.device
     console.say(f"devices           {', '.join(available_devices())} (in use: {in_use})")
     without = _core.cuda_status()

@@ -73,6 +73,12 @@ def add_detection_arguments(parser: argparse.ArgumentParser, outside: bool = Tru
     )
 
 
+def add_ground_truth_arguments(parser: argparse.ArgumentParser, metavar: str, help: str) -> None:
+    """DETECTIONS, what tells how to read them, and --ground-truth."""
+    add_detection_arguments(parser)
+    parser.add_argument("--ground-truth", required=True, type=path, metavar=metavar, help=help)
+
+
 def _add_outside(parser: argparse.ArgumentParser) -> None:
     """--outside, of annotations and of archives of detections."""
     parser.add_argument(

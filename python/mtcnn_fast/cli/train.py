@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mtcnn_fast import MTCNN
-from mtcnn_fast.cli.arguments import Commands, path
+from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.extra import require
@@ -27,15 +27,8 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _MOST_THREADS = 4096
 
 
-def add_command(commands: Commands) -> None:
-    """Adds `train` to the commands of an argument parser."""
-    parser = commands.add_parser(
-        "train",
-        help="train the networks on annotated pictures",
-        description="Trains networks as a TOML file says (docs/training.md), or goes on where a run was cut off, and "
-        "writes the weight file that `detect --weights` takes. Prints one line an epoch.",
-    )
-    parser.set_defaults(run=lambda arguments: _train(arguments, parser.error))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `train`."""
     parser.add_argument("network", choices=(*NETWORK_NAMES, _ALL), help="which; each needs those before it")
     parser.add_argument(
         "--config", required=True, type=path, metavar="FILE", help="TOML file: pictures, samples, schedule"
@@ -70,7 +63,8 @@ class _Example(argparse.Action):
         parser.exit()
 
 
-def _train(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+    """Runs `train`. Returns the exit status."""
     _settle_process()
     try:
         torch, *_ = (require(module, "mtcnn-fast train", extra="train") for module in _NEEDED)

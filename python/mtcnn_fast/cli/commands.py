@@ -1,0 +1,152 @@
+"""The commands: their names and help. A file for each has its arguments and does it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from mtcnn_fast import __version__
+from mtcnn_fast.cli import (
+    detect,
+    evaluate_detect,
+    evaluate_faces,
+    evaluate_fddb,
+    evaluate_landmarks,
+    evaluate_table,
+    evaluate_wider,
+    info,
+    train,
+)
+from mtcnn_fast.cli.arguments import Parser
+
+
+class Module(Protocol):
+    """The file of a command."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the command's arguments to its parser."""
+
+    def run(self, arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
+        """Runs the command and returns its exit status. error: ends the process with a line, and with status 2."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, or a group of commands, as the help shows it."""
+
+    name: str
+    content: Module | Sequence[Command]
+    help: str
+    description: str
+    epilog: str | None = None
+
+
+_EVALUATE = (
+    Command(
+        "detect",
+        evaluate_detect,
+        "find the faces of any number of pictures, into a file of detections",
+        "Finds faces in pictures, folders, or the pictures of an annotated set, and writes a line of JSON a picture. "
+        "Stopped and started again, it goes on where it was. `mtcnn-fast detect --json FILE.jsonl --resume` does the "
+        "same without annotations, and prints a line a picture.",
+    ),
+    Command(
+        "faces",
+        evaluate_faces,
+        "precision and recall on any annotated set",
+        "Prints precision, recall and average precision of detections on an annotated set.",
+    ),
+    Command(
+        "landmarks",
+        evaluate_landmarks,
+        "errors of landmarks on an annotated set that has them",
+        "Prints the normalised mean error of landmarks, failures, and the area under the cumulative distribution of "
+        "the errors.",
+    ),
+    Command(
+        "wider",
+        evaluate_wider,
+        "average precision on WIDER FACE, by its official protocol",
+        "Prints the average precision of detections on WIDER FACE's easy, medium and hard set, by the official "
+        "protocol.",
+    ),
+    Command(
+        "fddb",
+        evaluate_fddb,
+        "ROC curves on FDDB, by its official protocol",
+        "Prints the discrete and continuous true positive rate of detections on FDDB at given numbers of false "
+        "positives, over all folds, by the official protocol.",
+    ),
+    Command(
+        "table",
+        evaluate_table,
+        "a table of several detectors on several annotated sets",
+        "Prints a Markdown table of what detectors find on annotated sets.",
+    ),
+)
+
+_COMMANDS = (
+    Command(
+        "detect",
+        detect,
+        "find faces in pictures and folders of pictures",
+        "Finds faces in pictures and in folders of pictures, and prints one line a picture. A picture is turned "
+        "upright by its EXIF orientation first: all coordinates are pixels of the upright picture.",
+        "Exit status: 0; 1 if a picture failed, is damaged or was not drawn, or if output was refused; 2 for wrong "
+        "arguments; 130 after Ctrl-C.",
+    ),
+    Command(
+        "train",
+        train,
+        "train the networks on annotated pictures",
+        "Trains networks as a TOML file says (docs/training.md), or goes on where a run was cut off, and writes the "
+        "weight file that `detect --weights` takes. Prints one line an epoch.",
+    ),
+    Command(
+        "evaluate",
+        _EVALUATE,
+        "measure a detector, this or any other",
+        "Runs the detector over data sets, and measures detections of this detector or any other.",
+    ),
+    Command(
+        "info",
+        info,
+        "print version, devices, instruction sets, threads and weights",
+        "Prints what this installation is and what it runs on.",
+    ),
+)
+
+
+def parser() -> Parser:
+    """Parses the command line. What it parses has `run`, which takes it, runs the command and gives the status."""
+    made = Parser(prog="mtcnn-fast", description="Finds faces in pictures.")
+    made.add_argument("--version", action="version", version=f"mtcnn-fast {__version__}")
+    _add(made, _COMMANDS)
+    return made
+
+
+def _add(group: Parser, commands: Sequence[Command]) -> None:
+    """Adds commands. Without one, the help of the group is printed on stderr, and the status is 2."""
+
+    def print_help(_: argparse.Namespace) -> int:
+        group.print_help(sys.stderr)
+        return 2
+
+    group.set_defaults(run=print_help)
+    subparsers = group.add_subparsers(title="commands", metavar="COMMAND")
+    for command in commands:
+        added: Parser = subparsers.add_parser(
+            command.name, help=command.help, description=command.description, epilog=command.epilog
+        )
+        if isinstance(command.content, Sequence):
+            _add(added, command.content)
+        else:
+            command.content.add_arguments(added)
+            added.set_defaults(run=_runner(command.content, added))
+
+
+def _runner(module: Module, command: Parser) -> Callable[[argparse.Namespace], int]:
+    return lambda arguments: module.run(arguments, command.error)
