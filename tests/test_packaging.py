@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from importlib import metadata, resources
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
@@ -85,3 +87,78 @@ def test_headless_is_cli_with_the_other_opencv() -> None:
             if requirement.marker is not None and requirement.marker.evaluate({"extra": extra}):
                 names.add(f"{requirement.name}{requirement.specifier}".replace("python-headless", "python"))
     assert extras["cli"] == extras["headless"] != set()
+
+
+# --- tools/prepare_release.py ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def release() -> ModuleType:
+    pytest.importorskip("tomllib")
+    spec = importlib.util.spec_from_file_location("prepare_release", ROOT / "tools" / "prepare_release.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+REPOSITORY = "https://github.com/someone/detector"
+COMPLETE = {
+    "authors": [{"name": "Someone"}],
+    "urls": {
+        "Documentation": "https://x.org",
+        "Repository": REPOSITORY,
+        "Issues": "https://x.org/i",
+        "Changelog": "https://x.org/c",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaints"),
+    [
+        ({}, []),
+        ({"authors": []}, ["authors: is empty"]),
+        ({"urls": {**COMPLETE["urls"], "Issues": ""}}, ["urls.Issues: is missing"]),
+        ({"urls": {**COMPLETE["urls"], "Changelog": "CHANGELOG.md"}}, ["urls.Changelog: is 'CHANGELOG.md', wanted"]),
+        ({"urls": {**COMPLETE["urls"], "Repository": "https://x.org"}}, ["wanted https://github.com/OWNER/NAME"]),
+        ({"urls": {}}, [f"urls.{name}: is missing" for name in COMPLETE["urls"]]),
+    ],
+)
+def test_release_needs_authors_and_addresses(
+    release: ModuleType, change: dict[str, object], complaints: list[str]
+) -> None:
+    found = release.missing({**COMPLETE, **change})
+    assert len(found) == len(complaints)
+    assert all(complaint in problem for complaint, problem in zip(complaints, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[CUDA](docs/cuda.md#use).", "[CUDA](REPOSITORY/blob/v1.2.3/docs/cuda.md#use)."),
+        ("![Faces](docs/images/astronaut.jpg)", "![Faces](REPOSITORY/raw/v1.2.3/docs/images/astronaut.jpg)"),
+        (
+            "[![Faces](docs/images/astronaut.jpg)](docs/data.md)",
+            "[![Faces](REPOSITORY/raw/v1.2.3/docs/images/astronaut.jpg)](REPOSITORY/blob/v1.2.3/docs/data.md)",
+        ),
+        ('<img src="docs/images/speed.png">', '<img src="REPOSITORY/raw/v1.2.3/docs/images/speed.png">'),
+        ("[here](#speed) [there](https://x.org/a) [mail](mailto:a@x.org)", None),
+        ("`values[0](docs/cuda.md)`\n```cpp\nf[0](docs/cuda.md);\n```\n", None),
+    ],
+)
+def test_links_for_pypi(release: ModuleType, text: str, expected: str | None) -> None:
+    wanted = text if expected is None else expected.replace("REPOSITORY", REPOSITORY)
+    assert release.absolute_links(text, REPOSITORY, "v1.2.3", ROOT) == wanted
+
+
+def test_readme_has_links_that_work_on_pypi(release: ModuleType) -> None:
+    text = release.absolute_links((ROOT / "README.md").read_text(encoding="utf-8"), REPOSITORY, "v1.2.3", ROOT)
+    assert f"]({REPOSITORY}/blob/v1.2.3/" in text
+    assert re.findall(r"^\[.*\]: .*$", text, re.MULTILINE) == []  # definitions of links, which are not rewritten
+
+
+def test_link_to_no_file_is_refused(release: ModuleType) -> None:
+    with pytest.raises(ValueError, match=r"links to docs/none\.md, which does not exist"):
+        release.absolute_links("[none](docs/none.md)", REPOSITORY, "v1.2.3", ROOT)
