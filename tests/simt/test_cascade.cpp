@@ -147,7 +147,7 @@ TEST(cascade, lists_that_are_too_short_grow) {
   const Picture picture(36, 32, 10), small(16, 14, 3);
   Options options = lenient();
   const Inspection seen = Detector(on("cpu")).inspect(picture.view());
-  CHECK(seen.cells > 8 && seen.rnet > 8 && seen.onet > 1);
+  CHECK(seen.candidates > 8 && seen.rnet > 8 && seen.onet > 1);
   const BareEngine roomy(options, 0);
   const auto expected = roomy.detect(picture), few = roomy.detect(small);
   CHECK(!expected.empty());
@@ -281,11 +281,11 @@ TEST(cascade, inspection_counts_as_the_cpu_does) {
                    cpu = Detector(on("cpu")).inspect(picture.view());
   CHECK(gpu.levels.size() == cpu.levels.size());
   for (std::size_t i = 0; i < std::min(gpu.levels.size(), cpu.levels.size()); ++i) {
-    CHECK(gpu.levels[i].cells == cpu.levels[i].cells);
+    CHECK(gpu.levels[i].windows == cpu.levels[i].windows);
     CHECK(gpu.levels[i].candidates == cpu.levels[i].candidates);
     CHECK(gpu.levels[i].after_nms == cpu.levels[i].after_nms);
   }
-  CHECK(gpu.cells == cpu.cells && gpu.rnet == cpu.rnet && gpu.onet == cpu.onet && gpu.faces == cpu.faces);
+  CHECK(gpu.candidates == cpu.candidates && gpu.rnet == cpu.rnet && gpu.onet == cpu.onet && gpu.faces == cpu.faces);
 }
 
 TEST(cascade, threads_share_a_detector) {
