@@ -154,7 +154,7 @@ void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNet
   const int height = static_cast<int>(state.range(0)), width = height * kWidth / kHeight;
   const Floats level = random_floats(std::size_t{3} * height * width);
   const Resize resize(height, width);
-  const int rows = Backend::pnet_cells(height);
+  const int rows = pnet_cells(height);
   const PnetBand band{.resample = from_image ? &resize.resample : nullptr,
                       .level = level.get(),
                       .height = height,
@@ -172,7 +172,7 @@ void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNet
       kernels.pnet(networks.pnet, band, scratch.get());
   }
   const double pooled = ((height - 1) / 2 - 2.0) * ((width - 1) / 2 - 2);
-  const double cells = static_cast<double>(rows) * Backend::pnet_cells(width);
+  const double cells = static_cast<double>(rows) * pnet_cells(width);
   report_operations(state, kernels,
                     2 * ((height - 2.0) * (width - 2) * 270 + pooled * 1440 + cells * (16 * 9 * 32 + 32)));
 }

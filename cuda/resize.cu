@@ -172,7 +172,7 @@ __device__ void make_strip(const Image& image, const Conventions& conventions, i
                {image.height, height, top, rows, 0, image.height}, {image.width, width, left, columns, 0, image.width});
   __syncthreads();
   make_outputs<kRounds>(lanes, image, windows.rows, windows.columns, rows, columns,
-                        level_rounding(conventions, image.height, image.width, height, width),
+                        pixel_rounding(conventions, image.height, image.width, height, width),
                         [&](int row, int column, int c, float value) { out(top + row, left + column, c, value); });
   __syncthreads();
 }

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "../src/backend.h"
-
 namespace mtcnn_fast::cuda {
 namespace {
 
@@ -192,7 +190,7 @@ void Slot::describe(std::span<const PlannedImage> planned) {
       level.height = plan.height, level.width = plan.width;
       level.pitch = static_cast<int>(round_up(plan.width, 2));
       level.first_pixel = wanted.pixels;
-      level.rows = Backend::pnet_cells(plan.height), level.columns = Backend::pnet_cells(plan.width);
+      level.rows = pnet_cells(plan.height), level.columns = pnet_cells(plan.width);
       level.first_cell = wanted.cells;
       level.lanes = resize_lanes(image.height, image.width, plan.height, plan.width);
       const Strip strip = resize_strip(level.lanes);

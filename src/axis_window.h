@@ -21,8 +21,8 @@ MTCNN_FAST_HD inline Filter resize_filter(Resampling resampling, int height, int
   return shrinks ? Filter::area : Filter::bilinear;
 }
 
-// How a pyramid level of that size is rounded.
-MTCNN_FAST_HD inline Rounding level_rounding(const Conventions& conventions, int height, int width, int target_height,
+// How the pixels of a pyramid level of that size are rounded.
+MTCNN_FAST_HD inline Rounding pixel_rounding(const Conventions& conventions, int height, int width, int target_height,
                                              int target_width) {
   if (!conventions.rounds_levels) return Rounding::none;
   return height == 2 * target_height && width == 2 * target_width ? Rounding::opencv_halving : Rounding::opencv;

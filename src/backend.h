@@ -12,6 +12,7 @@
 #include "boxes.h"
 #include "conventions.h"
 #include "geometry.h"
+#include "pyramid.h"
 
 namespace mtcnn_fast {
 
@@ -43,8 +44,6 @@ class Backend : public std::enable_shared_from_this<Backend> {
 
   // Pixel values, 0 to 255, of a whole image resized to (height, width); both sizes have passed check_resize().
   virtual void resize(const ImageView& image, int height, int width, float* out) const = 0;
-  // Size of P-Net's map for a level of that size; 0 x 0 for a level under 12 pixels.
-  static int pnet_cells(int side) { return side < 12 ? 0 : (side - 1) / 2 - 4; }
   // probability: (h', w'), offsets: (h', w', 4) with h' = pnet_cells(height).
   virtual void pnet(const float* level, int height, int width, float* probability, float* offsets) const = 0;
   // probability: (n), offsets: (n, 4).
@@ -56,12 +55,8 @@ class Backend : public std::enable_shared_from_this<Backend> {
   virtual std::vector<std::int64_t> suppress(std::span<const BoxD> boxes, std::span<const float> scores,
                                              double threshold, Overlap kind) const = 0;
 
-  struct LevelSize {
-    double scale;
-    int height, width;
-  };
   // The pyramid levels for an image of that size, largest first, by the detector's options.
-  virtual std::vector<LevelSize> levels(int height, int width) const = 0;
+  virtual std::vector<PyramidLevel> levels(int height, int width) const = 0;
 
   // A copy of the values in the device's memory, which keeps the backend. Throws std::runtime_error where that memory
   // is the host's.
@@ -75,11 +70,6 @@ class Backend : public std::enable_shared_from_this<Backend> {
   std::string device_name;  // what a GPU's driver calls it; empty for the CPU
   int num_threads = 1;
 };
-
-// Throws std::invalid_argument for a resize that is beyond the kernels' reach: a side of the source or the target of
-// more than 2^28 pixels (rows are counted in bytes, by int), or a target of more than 2^30 (tasks on a GPU are counted
-// by int).
-void check_resize(int height, int width, int target_height, int target_width);
 
 // One factory a device. detector.cpp has checked the options and resolved the profile and the number of threads.
 std::unique_ptr<Backend> make_cpu_backend(const Options& options, const Conventions& conventions, int threads);

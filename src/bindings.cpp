@@ -288,7 +288,7 @@ py::dict embedded() {
 
 py::list levels(const Detector& detector, py::ssize_t height, py::ssize_t width) {
   py::list list;
-  for (const Backend::LevelSize& level : detector.backend().levels(to_side(height), to_side(width))) {
+  for (const PyramidLevel& level : detector.backend().levels(to_side(height), to_side(width))) {
     list.append(py::make_tuple(level.scale, level.height, level.width));
   }
   return list;
@@ -309,7 +309,7 @@ Floats resize(const Detector& detector, const Image& image, py::ssize_t height, 
 py::tuple pnet(const Detector& detector, const Floats& level) {
   check_shape(level, {-1, -1, 3}, "level");
   const int height = to_side(level.shape(0)), width = to_side(level.shape(1));
-  const py::ssize_t rows = Backend::pnet_cells(height), columns = Backend::pnet_cells(width);
+  const py::ssize_t rows = pnet_cells(height), columns = pnet_cells(width);
   Floats probability({rows, columns}), offsets({rows, columns, py::ssize_t{4}});
   const float* const in = level.data();
   float *const p = probability.mutable_data(), *const o = offsets.mutable_data();

@@ -33,6 +33,9 @@ MTCNN_FAST_HD inline double overlap(const BoxD& a, const BoxD& b, Overlap kind, 
   return intersection / (kind == Overlap::iou ? area_a + area_b - intersection : area_a < area_b ? area_a : area_b);
 }
 
+// Cells of P-Net's map along one axis of a level with that many pixels; none for a level under 12 pixels.
+MTCNN_FAST_HD inline constexpr int pnet_cells(int side) { return side < 12 ? 0 : (side - 1) / 2 - 4; }
+
 // The window of the image that P-Net's cell in that row and column looked at ("generateBoundingBox"): stride 2, 12
 // wide.
 template <class Real>

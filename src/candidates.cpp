@@ -1,19 +1,10 @@
 #include "candidates.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "reuse.h"
 
 namespace mtcnn_fast {
-
-double logit_of(double probability) { return std::log(probability) - std::log1p(-probability); }
-
-float least_float_not_below(double x) {
-  const auto rounded = static_cast<float>(x);
-  return rounded < x ? std::nextafter(rounded, std::numeric_limits<float>::infinity()) : rounded;
-}
 
 void keep_above(std::vector<Candidate>& candidates, double threshold) {
   const double logit = logit_of(threshold);

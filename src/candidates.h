@@ -8,12 +8,6 @@
 
 namespace mtcnn_fast {
 
-// The logit at which a probability is reached; 0 and 1 become -inf and +inf.
-double logit_of(double probability);
-
-// The smallest float that is not below x: `f >= x` for a float f is `f >= least_float_not_below(x)`.
-float least_float_not_below(double x);
-
 // Drops candidates whose probability does not exceed the threshold.
 void keep_above(std::vector<Candidate>& candidates, double threshold);
 

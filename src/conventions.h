@@ -5,7 +5,8 @@
 
 namespace mtcnn_fast {
 
-enum class LevelSize {
+// How the sides of a pyramid level become whole numbers.
+enum class LevelRounding {
   ceiling,            // ceil(side * scale)
   truncate_plus_one,  // int(side * scale + 1): one more where side * scale is a whole number
 };
@@ -19,7 +20,7 @@ enum class Resampling {
 
 struct Conventions {
   std::string_view name;
-  LevelSize level_size;
+  LevelRounding level_size;
   Resampling resampling;
   bool rounds_levels;  // pyramid levels are rounded to 8 bits (crops never are)
   // Where a single cell of a level passes, its offsets are taken from the cell mirrored in the level: a slip of mtcnn
@@ -40,7 +41,7 @@ struct Conventions {
 
 inline constexpr Conventions kProfiles[] = {
     {.name = "reference",
-     .level_size = LevelSize::ceiling,
+     .level_size = LevelRounding::ceiling,
      .resampling = Resampling::area_or_bilinear,
      .rounds_levels = false,
      .mirrors_lone_cell = false,
@@ -51,7 +52,7 @@ inline constexpr Conventions kProfiles[] = {
      .ranks_by_probability = false,
      .shifts_output = true},
     {.name = "facenet-pytorch",
-     .level_size = LevelSize::truncate_plus_one,
+     .level_size = LevelRounding::truncate_plus_one,
      .resampling = Resampling::adaptive_average,
      .rounds_levels = false,
      .mirrors_lone_cell = false,
@@ -62,7 +63,7 @@ inline constexpr Conventions kProfiles[] = {
      .ranks_by_probability = true,
      .shifts_output = false},
     {.name = "mtcnn",
-     .level_size = LevelSize::ceiling,
+     .level_size = LevelRounding::ceiling,
      .resampling = Resampling::cv2_inter_area,
      .rounds_levels = true,
      .mirrors_lone_cell = true,

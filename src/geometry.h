@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 
 #include <mtcnn_fast/types.h>
 
@@ -20,6 +21,15 @@ struct Candidate {
 
 MTCNN_FAST_HD inline float probability(float logit) {
   return static_cast<float>(1 / (1 + std::exp(-static_cast<double>(logit))));
+}
+
+// The logit at which a probability is reached; 0 and 1 become -inf and +inf.
+inline double logit_of(double probability) { return std::log(probability) - std::log1p(-probability); }
+
+// The smallest float that is not below x: `f >= x` for a float f is `f >= least_float_not_below(x)`.
+inline float least_float_not_below(double x) {
+  const auto rounded = static_cast<float>(x);
+  return rounded < x ? std::nextafter(rounded, std::numeric_limits<float>::infinity()) : rounded;
 }
 
 enum class Stage { pnet, rnet, onet };

@@ -22,9 +22,9 @@ void check_side(const char* what, int height, int width) {
                                 " pixels has a side of more than 2^28");
 }
 
-int level_side(int side, double scale, LevelSize rounding) {
+int level_side(int side, double scale, LevelRounding rounding) {
   const double exact = side * scale;
-  if (rounding == LevelSize::truncate_plus_one) return static_cast<int>(exact + 1);
+  if (rounding == LevelRounding::truncate_plus_one) return static_cast<int>(exact + 1);
   return static_cast<int>(std::ceil(exact * (1 - kTolerance)));
 }
 
@@ -62,9 +62,9 @@ void check_resize(int height, int width, int target_height, int target_width) {
                                 " has more than 2^30 pixels");
 }
 
-std::vector<Backend::LevelSize> pyramid_levels(int height, int width, const Options& options,
-                                               const Conventions& conventions) {
-  std::vector<Backend::LevelSize> levels;
+std::vector<PyramidLevel> pyramid_levels(int height, int width, const Options& options,
+                                         const Conventions& conventions) {
+  std::vector<PyramidLevel> levels;
   for_each_scale(height, width, options, [&](double scale) {
     levels.push_back({scale, std::max(12, level_side(height, scale, conventions.level_size)),
                       std::max(12, level_side(width, scale, conventions.level_size))});

@@ -149,7 +149,7 @@ void Cascade::split() {
   for (int i = 0; i < static_cast<int>(work_.images.size()); ++i) {
     const auto& levels = work_.images[i].plan.levels;
     for (int k = 0; k < static_cast<int>(levels.size()); ++k) {
-      const int rows = Backend::pnet_cells(levels[k].size.height);
+      const int rows = pnet_cells(levels[k].size.height);
       const double work = work_of(work_.images[i], levels[k]);
       const int wanted = threads > 1 ? static_cast<int>(std::ceil(work / total * kBandsPerThread * threads)) : 1;
       const int count = std::clamp(rows / kLeastRows, 1, wanted), first = static_cast<int>(work_.bands.size());
@@ -197,7 +197,7 @@ void Cascade::pnet() {
     switch (precision.arithmetic) {
       case Arithmetic::fp32:
         model_.kernels.pnet(networks.pnet, task, memory);
-        band.confirmed = std::int64_t{band.end_row - band.first_row} * Backend::pnet_cells(task.width);
+        band.confirmed = std::int64_t{band.end_row - band.first_row} * pnet_cells(task.width);
         break;
       case Arithmetic::screened:
         band.confirmed =
@@ -270,13 +270,12 @@ void Cascade::collect(const LevelBands& bands, ThreadWork& work) {
   const auto found = static_cast<std::int64_t>(level.candidates.size());
   if (model_.conventions.mirrors_lone_cell && found == 1) mirror_lone_cell(bands, work);
   suppress(model_.geometry, level.candidates, model_.options.nms_thresholds[0], Stage::pnet, work.suppression);
-  level.seen = {
-      level.size.scale,
-      level.size.height,
-      level.size.width,
-      static_cast<std::int64_t>(Backend::pnet_cells(level.size.height)) * Backend::pnet_cells(level.size.width),
-      found,
-      static_cast<std::int64_t>(level.candidates.size())};
+  level.seen = {level.size.scale,
+                level.size.height,
+                level.size.width,
+                static_cast<std::int64_t>(pnet_cells(level.size.height)) * pnet_cells(level.size.width),
+                found,
+                static_cast<std::int64_t>(level.candidates.size())};
 }
 
 // Gives the only candidate of a level the offsets of the cell that mirrors it.
@@ -288,7 +287,7 @@ void Cascade::mirror_lone_cell(const LevelBands& bands, ThreadWork& work) {
     struct Mirror {
       int column;
       float* offsets;
-    } mirror{Backend::pnet_cells(level.size.width) - 1 - lone.column, level.candidates.front().offsets};
+    } mirror{pnet_cells(level.size.width) - 1 - lone.column, level.candidates.front().offsets};
     PnetBand row = describe(work_.bands[b], -std::numeric_limits<float>::infinity());
     row.first_row = lone.row, row.end_row = lone.row + 1;
     row.context = &mirror;

@@ -123,7 +123,7 @@ class CpuBackend final : public Backend {
     throw std::runtime_error("the detector runs on the CPU: it has no streams");
   }
 
-  std::vector<LevelSize> levels(int height, int width) const override {
+  std::vector<PyramidLevel> levels(int height, int width) const override {
     return pyramid_levels(height, width, model_.options, model_.conventions);
   }
 

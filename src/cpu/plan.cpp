@@ -13,7 +13,7 @@ Resample Resize::whole(const Source& source, int height, int width, int target_h
           .width = target_width,
           .source_first = x.first(),
           .source_end = x.end(),
-          .rounding = level_rounding(conventions, height, width, target_height, target_width),
+          .rounding = pixel_rounding(conventions, height, width, target_height, target_width),
           .scale = scale,
           .bias = bias};
 }
@@ -22,7 +22,7 @@ void PyramidPlan::make(int height, int width, const Options& options, const Conv
   if (height != height_ || width != width_) {
     height_ = width_ = 0;  // no plan, should one of these throw
     levels.clear();
-    for (const Backend::LevelSize& size : pyramid_levels(height, width, options, conventions)) {
+    for (const PyramidLevel& size : pyramid_levels(height, width, options, conventions)) {
       Level& level = levels.add();
       level.size = size;
       level.resample = level.resize.whole({}, height, width, size.height, size.width, conventions, kScale, kBias);

@@ -22,7 +22,7 @@ struct Resize {
 class PyramidPlan {
  public:
   struct Level {
-    Backend::LevelSize size;
+    PyramidLevel size;
     Resize resize;
     Resample resample;
     std::vector<Candidate> candidates;

@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "../candidates.h"
+#include "../geometry.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -156,7 +156,7 @@ class CudaBackend final : public Backend {
     return {kept.begin(), kept.begin() + count};
   }
 
-  std::vector<LevelSize> levels(int height, int width) const override {
+  std::vector<PyramidLevel> levels(int height, int width) const override {
     return pyramid_levels(height, width, options_, conventions_);
   }
 

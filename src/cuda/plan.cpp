@@ -16,7 +16,7 @@ struct Interval {
 
 std::vector<Interval> intervals(int side, double scale, const Geometry& geometry) {
   std::vector<Interval> all;
-  for (int i = 0; i < Backend::pnet_cells(side); ++i) {
+  for (int i = 0; i < pnet_cells(side); ++i) {
     const BoxD box = geometry.cell(0, i, scale);
     all.push_back({box.x1, box.x2});
   }
@@ -65,7 +65,7 @@ CudaPlan::CudaPlan(int height, int width, const Options& options, const Conventi
   const double extra = geometry.overlap_extra(Stage::pnet);
   double greatest = 0;        // IoU of boxes of two levels
   double largest_so_far = 0;  // area of the largest box of the levels before, whose boxes are the smaller ones
-  for (const Backend::LevelSize& size : pyramid_levels(height, width, options, conventions)) {
+  for (const PyramidLevel& size : pyramid_levels(height, width, options, conventions)) {
     const std::vector<Interval> columns = intervals(size.width, size.scale, geometry);
     const std::vector<Interval> rows = intervals(size.height, size.scale, geometry);
     levels.push_back({size.scale, size.height, size.width,

@@ -7,6 +7,7 @@
 using mtcnn_fast::Backend;
 using mtcnn_fast::Detector;
 using mtcnn_fast::Options;
+using mtcnn_fast::pnet_cells;
 using reference::Map;
 
 namespace {
@@ -70,7 +71,7 @@ TEST(stages, pnet) {
     for (const Size& size : sizes) {
       const Map level = random_map(size.height, size.width, random);
       const auto expected = reference::pnet(weights, level);
-      const int rows = Backend::pnet_cells(size.height), columns = Backend::pnet_cells(size.width);
+      const int rows = pnet_cells(size.height), columns = pnet_cells(size.width);
       CHECK(std::size_t(rows) * columns == expected.probability.size());
       std::vector<float> probability(expected.probability.size()), offsets(expected.offsets.size());
       detector.backend().pnet(floats(level).data(), size.height, size.width, probability.data(), offsets.data());
@@ -81,10 +82,10 @@ TEST(stages, pnet) {
 }
 
 TEST(stages, pnet_has_no_cells_below_12) {
-  CHECK(Backend::pnet_cells(0) == 0);
-  CHECK(Backend::pnet_cells(11) == 0);
-  CHECK(Backend::pnet_cells(12) == 1);
-  CHECK(Backend::pnet_cells(13) == 2);
+  CHECK(pnet_cells(0) == 0);
+  CHECK(pnet_cells(11) == 0);
+  CHECK(pnet_cells(12) == 1);
+  CHECK(pnet_cells(13) == 2);
 }
 
 // Batches of one, of odd numbers and of more than a kernel takes at once.

@@ -67,7 +67,7 @@ class Pyramid {
       level.height = map.height, level.width = map.width;
       level.pitch = (map.width + 1) / 2 * 2 + kPadding;
       level.first_pixel = pixels;
-      level.rows = Backend::pnet_cells(map.height), level.columns = Backend::pnet_cells(map.width);
+      level.rows = pnet_cells(map.height), level.columns = pnet_cells(map.width);
       level.first_cell = cells_;
       level.first_tile = job_.tiles;
       level.found = found_;

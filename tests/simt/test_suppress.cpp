@@ -134,7 +134,7 @@ class Scene {
         cuda::Level level = {};
         level.scale = planned.scale;
         level.image = static_cast<int>(images_.size());
-        level.rows = Backend::pnet_cells(planned.height), level.columns = Backend::pnet_cells(planned.width);
+        level.rows = pnet_cells(planned.height), level.columns = pnet_cells(planned.width);
         level.first_cell = cells;
         level.reach = planned.reach;
         level.found = found;
