@@ -18,9 +18,9 @@
 #include "candidates.h"
 #include "cpu/crop_tables.h"
 #include "cpu/dispatch.h"
-#include "networks.h"
+#include "cpu/packed_networks.h"
+#include "cpu/window_table.h"
 #include "nms.h"
-#include "pyramid.h"
 #include "weights.h"
 
 namespace mtcnn_fast {

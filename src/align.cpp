@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "align_checks.h"
-#include "pyramid.h"
+#include "cpu/window_table.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -1,15 +1,11 @@
-// The image pyramid's levels, and the window tables by which an axis is resized. The kernels know tables, not filters.
+// The image pyramid's levels, and the sizes that an image and a resize may have.
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <vector>
 
 #include <mtcnn_fast/detector.h>
 
-#include "axis_window.h"
 #include "conventions.h"
-#include "cpu/kernels.h"
 
 namespace mtcnn_fast {
 
@@ -30,32 +26,5 @@ std::vector<PyramidLevel> pyramid_levels(int height, int width, const Options& o
 // more than 2^28 pixels (rows are counted in bytes, by int), or a target of more than 2^30 (tasks on a GPU are counted
 // by int).
 void check_resize(int height, int width, int target_height, int target_width);
-
-// How the outputs of one axis are weighted from its source pixels; output i has windows[i].
-struct WindowTable {
-  std::vector<Window> windows;
-  std::vector<float> weights;
-
-  // Fills the table for `source` pixels resized to `target`. Weights sum to 1.
-  void make(int source, int target, Filter filter);
-  // Makes room for the tables of up to `source` pixels resized to up to `target`.
-  void reserve(int source, int target);
-  std::size_t bytes() const;
-  // Moves the source by `offset` pixels and drops what then lies outside 0 .. size - 1: black there adds nothing.
-  void place(int offset, int size);
-
-  // The first source pixel used, and the one after the last.
-  int first() const;
-  int end() const;
-
-  // What kernels read of rows and of columns; valid until the table changes.
-  Rows rows() const { return {windows.data(), weights.data(), taps()}; }
-  Columns columns();
-
- private:
-  int taps() const;
-  std::vector<std::int32_t> column_first_;
-  std::vector<float> column_weights_;
-};
 
 }  // namespace mtcnn_fast

@@ -8,9 +8,9 @@
 
 #include "../backend.h"
 #include "../candidates.h"
-#include "../networks.h"
 #include "crop_tables.h"
 #include "kernels.h"
+#include "packed_networks.h"
 #include "screen.h"
 #include "workspace.h"
 

@@ -6,9 +6,9 @@
 
 #include "../boxes.h"
 #include "../conventions.h"
-#include "../pyramid.h"
 #include "kernels.h"
 #include "plan.h"
+#include "window_table.h"
 
 namespace mtcnn_fast {
 

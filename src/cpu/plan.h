@@ -7,6 +7,7 @@
 #include "../pyramid.h"
 #include "../reuse.h"
 #include "kernels.h"
+#include "window_table.h"
 
 namespace mtcnn_fast {
 

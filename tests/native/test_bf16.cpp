@@ -5,8 +5,8 @@
 
 #include "common.h"
 #include "cpu/dispatch.h"
+#include "cpu/packed_networks.h"
 #include "memory.h"
-#include "networks.h"
 #include "reference.h"
 #include "weights.h"
 

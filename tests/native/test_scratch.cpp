@@ -5,9 +5,9 @@
 
 #include "common.h"
 #include "cpu/dispatch.h"
+#include "cpu/packed_networks.h"
+#include "cpu/window_table.h"
 #include "memory.h"
-#include "networks.h"
-#include "pyramid.h"
 #include "weights.h"
 
 using namespace mtcnn_fast;

@@ -2,7 +2,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "packer.h"
+#include "cpu/packer.h"
 
 namespace mtcnn_fast {
 namespace {

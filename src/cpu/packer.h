@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "networks.h"
+#include "cpu/packed_networks.h"
 
 namespace mtcnn_fast {
 

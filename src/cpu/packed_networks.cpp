@@ -1,0 +1,183 @@
+#include "cpu/packed_networks.h"
+
+#include <algorithm>
+#include <new>
+#include <string>
+
+#include "cpu/packer.h"
+#include "networks.h"
+
+namespace mtcnn_fast {
+namespace {
+
+// G in Lavin and Gray's names: a kernel's weights along one axis as a polynomial's coefficients, its values at the
+// points of tiles of that side, divided as Lagrange's interpolation asks, and at infinity.
+std::vector<std::vector<double>> winograd_weights(std::size_t tile, std::size_t kernel) {
+  std::vector<std::vector<double>> rows;
+  const std::size_t finite = tile + kernel - 2;
+  for (std::size_t i = 0; i < finite; ++i) {
+    const double point = kWinogradPoints[i];
+    double factor = 1;
+    for (std::size_t j = 0; j < finite; ++j)
+      if (j != i) factor /= point - kWinogradPoints[j];
+    rows.emplace_back();
+    for (std::size_t k = 0; k < kernel; ++k, factor *= point) rows.back().push_back(factor);
+  }
+  rows.emplace_back(kernel).back() = 1;
+  return rows;
+}
+
+// The layouts of the float32 kernels.
+class FloatPacker : Packer {
+ public:
+  FloatPacker(PackedNetworks& out, const Tensors& tensors, const char* network, const Kernels& kernels)
+      : Packer(out, tensors, network), kernels_(kernels) {}
+
+  // A layer for lanes that are pixels: [out / block][in][kh][kw][block].
+  Layer planar(const std::string& name, const std::string& slope) {
+    const Tensor& weight = get(name + ".weight");
+    const auto outputs = static_cast<std::size_t>(weight.shape[0]), taps = weight.data.size() / outputs;
+    const auto block = static_cast<std::size_t>(planar_block(static_cast<int>(outputs), kernels_.registers));
+    float* packed = allocate(weight.data.size());
+    for (std::size_t o = 0; o < outputs; ++o)
+      for (std::size_t t = 0; t < taps; ++t)
+        packed[(o / block * taps + t) * block + o % block] = weight.data[o * taps + t];
+    return {packed, copy(get(name + ".bias"), outputs), copy(get(slope + ".weight"), outputs)};
+  }
+
+  // A dense layer for lanes that are channels: [out / tile][in][tile]. Its input, flattened as (channel, row, column),
+  // is a map of side x side.
+  Layer dense(const std::string& name, const std::string& slope, std::size_t side) {
+    const Tensor& weight = get(name + ".weight");
+    const auto outputs = static_cast<std::size_t>(weight.shape[0]), taps = weight.data.size() / outputs;
+    const std::size_t pixels = side * side, inputs = taps / pixels;
+    Rows rows(padded(outputs), taps);
+    for (std::size_t o = 0; o < outputs; ++o)
+      for (std::size_t i = 0; i < inputs; ++i)
+        for (std::size_t p = 0; p < pixels; ++p) rows.at(o, p * inputs + i) = weight.data[o * taps + i * pixels + p];
+    return layer(rows, name, slope);
+  }
+
+  // A convolution for Winograd tiles of that side: [out / tile][point][in][tile]. Evaluated in double and rounded once.
+  Layer winograd(const std::string& name, const std::string& slope, std::size_t tile) {
+    const Convolution conv(get(name + ".weight"));
+    const auto g = winograd_weights(tile, conv.kernel);
+    const std::size_t edge = g.size();
+    Rows rows(padded(conv.outputs), edge * edge * conv.inputs);
+    for (std::size_t o = 0; o < conv.outputs; ++o)
+      for (std::size_t i = 0; i < conv.inputs; ++i)
+        for (std::size_t p = 0; p < edge * edge; ++p) {
+          double value = 0;
+          for (std::size_t y = 0; y < conv.kernel; ++y)
+            for (std::size_t x = 0; x < conv.kernel; ++x)
+              value += g[p / edge][y] * g[p % edge][x] * conv.at(o, i, y, x);
+          rows.at(o, p * conv.inputs + i) = static_cast<float>(value);
+        }
+    return layer(rows, name, slope);
+  }
+
+  // The same with points along rows only: [out / tile][kh][in][point][tile].
+  Layer winograd_rows(const std::string& name, const std::string& slope, std::size_t tile) {
+    const Convolution conv(get(name + ".weight"));
+    const auto g = winograd_weights(tile, conv.kernel);
+    const std::size_t edge = g.size();
+    Rows rows(padded(conv.outputs), conv.kernel * conv.inputs * edge);
+    for (std::size_t o = 0; o < conv.outputs; ++o)
+      for (std::size_t i = 0; i < conv.inputs; ++i)
+        for (std::size_t y = 0; y < conv.kernel; ++y)
+          for (std::size_t p = 0; p < edge; ++p) {
+            double value = 0;
+            for (std::size_t x = 0; x < conv.kernel; ++x) value += g[p][x] * conv.at(o, i, y, x);
+            rows.at(o, (y * conv.inputs + i) * edge + p) = static_cast<float>(value);
+          }
+    return layer(rows, name, slope);
+  }
+
+  // The output layers of R-Net or O-Net as one: logit difference, offsets, landmarks.
+  Layer heads(const std::vector<std::string>& names) {
+    auto [rows, biases] = head_rows(names);
+    // The heads have no activation; their slope only has to be readable.
+    return {tiles(rows), copy(biases, kHeadOutputs), copy(Tensor{}, kHeadOutputs)};
+  }
+
+  const float* planar_face() {
+    auto [weight, bias] = face();
+    weight.push_back(bias);
+    return copy({{}, weight}, weight.size());
+  }
+  const float* planar_box() {
+    const Tensor& weight = get("box.weight");
+    const auto inputs = weight.data.size() / 4;
+    Tensor packed{{}, std::vector<float>(weight.data.size())};
+    for (std::size_t k = 0; k < 4; ++k)
+      for (std::size_t i = 0; i < inputs; ++i) packed.data[i * 4 + k] = weight.data[k * inputs + i];
+    const Tensor& bias = get("box.bias");
+    packed.data.insert(packed.data.end(), bias.data.begin(), bias.data.end());
+    return copy(packed, packed.data.size());
+  }
+
+ private:
+  struct Convolution {
+    const Tensor& weight;
+    std::size_t outputs, inputs, kernel;
+    explicit Convolution(const Tensor& w)
+        : weight(w),
+          outputs(static_cast<std::size_t>(w.shape[0])),
+          inputs(static_cast<std::size_t>(w.shape[1])),
+          kernel(static_cast<std::size_t>(w.shape[2])) {}
+    double at(std::size_t o, std::size_t i, std::size_t y, std::size_t x) const {
+      return weight.data[((o * inputs + i) * kernel + y) * kernel + x];
+    }
+  };
+
+  Layer layer(Rows& rows, const std::string& name, const std::string& slope) {
+    return {tiles(rows), copy(get(name + ".bias"), rows.outputs), copy(get(slope + ".weight"), rows.outputs)};
+  }
+
+  const float* tiles(Rows& rows) {
+    const auto lanes = static_cast<std::size_t>(kernels_.lanes);
+    const std::size_t tile = lanes * static_cast<std::size_t>(tile_vectors(static_cast<int>(rows.outputs / lanes)));
+    float* packed = allocate(rows.data.size());
+    for (std::size_t o = 0; o < rows.outputs; ++o)
+      for (std::size_t t = 0; t < rows.taps; ++t) packed[(o / tile * rows.taps + t) * tile + o % tile] = rows.at(o, t);
+    return packed;
+  }
+
+  const Kernels& kernels_;
+};
+
+}  // namespace
+
+PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
+  check_tensors(tensors);
+  FloatPacker p(*this, tensors, "pnet", kernels);
+  pnet = {p.planar("conv1", "prelu1"), p.planar("conv2", "prelu2"), p.planar("conv3", "prelu3"), p.planar_face(),
+          p.planar_box()};
+  FloatPacker r(*this, tensors, "rnet", kernels);
+  rnet = {r.winograd_rows("conv1", "prelu1", kConv1Tile),
+          r.winograd("conv2", "prelu2", kRnetConv2Tile),
+          r.winograd("conv3", "prelu3", kRnetConv3Tile),
+          {},
+          r.dense("fc", "prelu4", 3),
+          r.heads({"box"})};
+  FloatPacker o(*this, tensors, "onet", kernels);
+  onet = {o.winograd_rows("conv1", "prelu1", kConv1Tile),
+          o.winograd("conv2", "prelu2", kOnetConv2Tile),
+          o.winograd("conv3", "prelu3", kOnetConv3Tile),
+          o.winograd("conv4", "prelu4", kOnetConv4Tile),
+          o.dense("fc", "prelu5", 3),
+          o.heads({"box", "landmarks"})};
+  if (kernels.pnet_bf16) pack_tiles(tensors);
+}
+
+void PackedNetworks::Free::operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
+
+// Zeroed, for the padding, and aligned to a cache line, so that no weight vector straddles two.
+float* PackedNetworks::allocate(std::size_t floats) {
+  auto* memory = static_cast<float*>(::operator new[](floats * sizeof(float), std::align_val_t{64}));
+  storage.emplace_back(memory);
+  std::fill_n(memory, floats, 0.0f);
+  return memory;
+}
+
+}  // namespace mtcnn_fast
