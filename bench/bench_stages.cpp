@@ -15,12 +15,12 @@
 #include <string_view>
 #include <vector>
 
-#include "candidates.h"
+#include "cpu/candidates.h"
 #include "cpu/crop_tables.h"
 #include "cpu/dispatch.h"
+#include "cpu/nms.h"
 #include "cpu/packed_networks.h"
 #include "cpu/window_table.h"
-#include "nms.h"
 #include "weights.h"
 
 namespace mtcnn_fast {

@@ -98,8 +98,9 @@ enable_language(CUDA)
 
 add_library(mtcnn_fast_cuda MODULE ${cuda_sources})
 target_compile_features(mtcnn_fast_cuda PRIVATE cxx_std_20)
+# Not src: of the library's headers, cuda/ names those that both share, as "../src/boxes.h".
+target_include_directories(mtcnn_fast_cuda PRIVATE include)
 # Not find_package(CUDAToolkit), which insists on the shared runtime, and PyPI's package has it without its link.
-target_include_directories(mtcnn_fast_cuda PRIVATE include src cuda)
 target_include_directories(mtcnn_fast_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 # -std: not the feature cuda_std_20, which CMake 3.25 does not know of nvcc 13. Multiply-add is fused only where the source
 # says so, as on the CPU. Relaxed constexpr: std::array in device code. Compressed for size: a sixth of what it would be.

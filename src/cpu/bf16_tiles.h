@@ -6,8 +6,8 @@
 // in 2.6 ns, in 6 where every other row straddles two lines, in 15 where all do; its product takes 5.3.)
 #pragma once
 
-#include "kernels.h"
-#include "simd.h"
+#include "cpu/kernels.h"
+#include "cpu/simd.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -1,4 +1,4 @@
-#include "cascade.h"
+#include "cpu/cascade.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <numeric>
 #include <tuple>
 
-#include "../thread_pool.h"
+#include "thread_pool.h"
 
 namespace mtcnn_fast {
 namespace {

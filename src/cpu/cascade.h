@@ -6,13 +6,13 @@
 #include <span>
 #include <vector>
 
-#include "../backend.h"
-#include "../candidates.h"
-#include "crop_tables.h"
-#include "kernels.h"
-#include "packed_networks.h"
-#include "screen.h"
-#include "workspace.h"
+#include "backend.h"
+#include "cpu/candidates.h"
+#include "cpu/crop_tables.h"
+#include "cpu/kernels.h"
+#include "cpu/packed_networks.h"
+#include "cpu/screen.h"
+#include "cpu/workspace.h"
 
 namespace mtcnn_fast {
 

@@ -3,13 +3,13 @@
 #include <limits>
 #include <stdexcept>
 
-#include "../backend.h"
-#include "../nms.h"
-#include "../pyramid.h"
-#include "../weights.h"
-#include "cascade.h"
-#include "dispatch.h"
-#include "workspace.h"
+#include "backend.h"
+#include "cpu/cascade.h"
+#include "cpu/dispatch.h"
+#include "cpu/nms.h"
+#include "cpu/workspace.h"
+#include "pyramid.h"
+#include "weights.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -4,11 +4,11 @@
 
 #include <vector>
 
-#include "../boxes.h"
-#include "../conventions.h"
-#include "kernels.h"
-#include "plan.h"
-#include "window_table.h"
+#include "boxes.h"
+#include "conventions.h"
+#include "cpu/kernels.h"
+#include "cpu/plan.h"
+#include "cpu/window_table.h"
 
 namespace mtcnn_fast {
 

@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../pixel_values.h"
 #include "isa_list.h"
+#include "pixel_values.h"
 
 namespace mtcnn_fast {
 

@@ -1,13 +1,13 @@
 // How an image is resized: its pyramid levels, and the crops for R-Net and O-Net.
 #pragma once
 
-#include "../backend.h"
-#include "../candidates.h"
-#include "../conventions.h"
-#include "../pyramid.h"
-#include "../reuse.h"
-#include "kernels.h"
-#include "window_table.h"
+#include "backend.h"
+#include "conventions.h"
+#include "cpu/candidates.h"
+#include "cpu/kernels.h"
+#include "cpu/reuse.h"
+#include "cpu/window_table.h"
+#include "pyramid.h"
 
 namespace mtcnn_fast {
 

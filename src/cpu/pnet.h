@@ -7,9 +7,9 @@
 // output is the same sequence of operations wherever it lies: bands, steps and lanes do not show in the result.
 #pragma once
 
-#include "kernels.h"
-#include "resample.h"
-#include "simd.h"
+#include "cpu/kernels.h"
+#include "cpu/resample.h"
+#include "cpu/simd.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -9,11 +9,11 @@
 // is 2 pixels.
 #pragma once
 
-#include "bf16_tiles.h"
-#include "kernels.h"
-#include "pnet.h"
-#include "pnet_confirm.h"
-#include "simd.h"
+#include "cpu/bf16_tiles.h"
+#include "cpu/kernels.h"
+#include "cpu/pnet.h"
+#include "cpu/pnet_confirm.h"
+#include "cpu/simd.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -3,9 +3,9 @@
 // bit.
 #pragma once
 
-#include "kernels.h"
-#include "pnet.h"
-#include "simd.h"
+#include "cpu/kernels.h"
+#include "cpu/pnet.h"
+#include "cpu/simd.h"
 
 namespace mtcnn_fast {
 namespace {

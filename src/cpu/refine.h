@@ -5,10 +5,10 @@
 // take those of the whole batch, so that weights are read less often.
 #pragma once
 
-#include "kernels.h"
-#include "simd.h"
-#include "tiles.h"
-#include "winograd.h"
+#include "cpu/kernels.h"
+#include "cpu/simd.h"
+#include "cpu/tiles.h"
+#include "cpu/winograd.h"
 
 namespace mtcnn_fast {
 namespace {

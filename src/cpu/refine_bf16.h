@@ -2,9 +2,9 @@
 // and all positions of a map, rows and what lies between them, as the rows of one product.
 #pragma once
 
-#include "bf16_tiles.h"
-#include "kernels.h"
-#include "simd.h"
+#include "cpu/bf16_tiles.h"
+#include "cpu/kernels.h"
+#include "cpu/simd.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -3,13 +3,13 @@
 // of operations wherever it lies and whoever asks for it.
 #pragma once
 
-#include "kernels.h"
-#include "resample_pixels.h"
+#include "cpu/kernels.h"
+#include "cpu/resample_pixels.h"
 #if defined(__AVX2__)
-#include "resample_planes.h"
+#include "cpu/resample_planes.h"
 #endif
-#include "simd.h"
-#include "weighted_rows.h"
+#include "cpu/simd.h"
+#include "cpu/weighted_rows.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -3,10 +3,10 @@
 // vector of pixels than widening them does.
 #pragma once
 
-#include "kernels.h"
-#include "resample_pixels.h"
-#include "simd.h"
-#include "weighted_rows.h"
+#include "cpu/kernels.h"
+#include "cpu/resample_pixels.h"
+#include "cpu/simd.h"
+#include "cpu/weighted_rows.h"
 
 namespace mtcnn_fast {
 namespace {

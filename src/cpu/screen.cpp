@@ -1,11 +1,11 @@
-#include "screen.h"
+#include "cpu/screen.h"
 
 #include <cstdlib>
 #include <iterator>
 #include <stdexcept>
 #include <string>
 
-#include "../geometry.h"
+#include "geometry.h"
 
 namespace mtcnn_fast {
 namespace {

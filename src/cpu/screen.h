@@ -7,7 +7,7 @@
 
 #include <mtcnn_fast/detector.h>
 
-#include "kernels.h"
+#include "cpu/kernels.h"
 
 namespace mtcnn_fast {
 

@@ -6,7 +6,7 @@
 
 #include <mtcnn_fast/types.h>
 
-#include "kernels.h"
+#include "cpu/kernels.h"
 
 namespace mtcnn_fast {
 

@@ -1,8 +1,8 @@
 // The register tile of R-Net's and O-Net's layers, and their pooling. Channels are lanes.
 #pragma once
 
-#include "kernels.h"
-#include "simd.h"
+#include "cpu/kernels.h"
+#include "cpu/simd.h"
 
 namespace mtcnn_fast {
 namespace {

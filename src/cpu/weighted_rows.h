@@ -1,8 +1,8 @@
 // The rows of floats between the two passes of a resize: their layout and their place.
 #pragma once
 
-#include "kernels.h"
-#include "simd.h"
+#include "cpu/kernels.h"
+#include "cpu/simd.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "reuse.h"
+#include "cpu/reuse.h"
 
 namespace mtcnn_fast {
 

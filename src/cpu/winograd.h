@@ -4,9 +4,9 @@
 // items and channels are lanes, as in refine.h.
 #pragma once
 
-#include "kernels.h"
-#include "simd.h"
-#include "tiles.h"
+#include "cpu/kernels.h"
+#include "cpu/simd.h"
+#include "cpu/tiles.h"
 
 namespace mtcnn_fast {
 namespace {

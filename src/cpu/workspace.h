@@ -9,11 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "../candidates.h"
-#include "../reuse.h"
-#include "kernels.h"
-#include "plan.h"
-#include "source.h"
+#include "cpu/candidates.h"
+#include "cpu/kernels.h"
+#include "cpu/plan.h"
+#include "cpu/reuse.h"
+#include "cpu/source.h"
 
 namespace mtcnn_fast {
 

@@ -4,15 +4,15 @@
 #include <new>
 #include <stdexcept>
 
-#include "../backend.h"
-#include "../cpu/dispatch.h"
-#include "../geometry.h"
-#include "../networks.h"
-#include "../pyramid.h"
-#include "../weights.h"
-#include "engine_options.h"
-#include "library.h"
-#include "plan.h"
+#include "backend.h"
+#include "cpu/dispatch.h"
+#include "cuda/engine_options.h"
+#include "cuda/library.h"
+#include "cuda/plan.h"
+#include "geometry.h"
+#include "networks.h"
+#include "pyramid.h"
+#include "weights.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -7,7 +7,7 @@
 #include <mtcnn_fast/detector.h>
 
 #include "../../cuda/interface.h"
-#include "../geometry.h"
+#include "geometry.h"
 
 namespace mtcnn_fast {
 

@@ -1,4 +1,4 @@
-#include "library.h"
+#include "cuda/library.h"
 
 #if !defined(_WIN32)
 #include <dlfcn.h>

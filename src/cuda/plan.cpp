@@ -1,10 +1,10 @@
-#include "plan.h"
+#include "cuda/plan.h"
 
 #include <algorithm>
 
-#include "../backend.h"
-#include "../geometry.h"
-#include "../pyramid.h"
+#include "backend.h"
+#include "geometry.h"
+#include "pyramid.h"
 
 namespace mtcnn_fast {
 namespace {

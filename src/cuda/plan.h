@@ -8,7 +8,7 @@
 
 #include <mtcnn_fast/detector.h>
 #include "../../cuda/interface.h"
-#include "../conventions.h"
+#include "conventions.h"
 
 namespace mtcnn_fast {
 

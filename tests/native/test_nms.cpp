@@ -1,5 +1,5 @@
 // Non-maximum suppression against its definition.
-#include "nms.h"
+#include "cpu/nms.h"
 
 #include <algorithm>
 #include <limits>

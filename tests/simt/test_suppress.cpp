@@ -8,8 +8,8 @@
 #include <random>
 
 #include "backend.h"
-#include "candidates.h"
 #include "check.h"
+#include "cpu/candidates.h"
 #include "cuda/plan.h"
 #include "kernels.h"
 #include "pyramid.h"
@@ -152,7 +152,7 @@ class Scene {
     cell_count_ = cells;
   }
 
-  // The CPU's, from src/candidates.h.
+  // The CPU's, from src/cpu/candidates.h.
   Stages expected() const {
     Stages stages;
     Suppression work;

@@ -1,8 +1,8 @@
-#include "candidates.h"
+#include "cpu/candidates.h"
 
 #include <algorithm>
 
-#include "reuse.h"
+#include "cpu/reuse.h"
 
 namespace mtcnn_fast {
 

@@ -3,8 +3,8 @@
 
 #include <vector>
 
+#include "cpu/nms.h"
 #include "geometry.h"
-#include "nms.h"
 
 namespace mtcnn_fast {
 

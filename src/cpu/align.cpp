@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
-#include <sstream>
 #include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "align_checks.h"
@@ -17,8 +15,6 @@ namespace {
 constexpr int kChannels = 3;
 constexpr double kTemplateSize = 112;
 constexpr double kFarthest = 1 << 22;  // of a box's corners: a table of windows has an entry a pixel
-constexpr int kLargestSize = 1 << 14;
-constexpr std::int64_t kMostBytes = std::int64_t{1} << 34;
 
 // The ArcFace template (insightface), pixels of a 112 x 112 crop: eyes, nose, mouth corners.
 constexpr std::array<Point, 5> kTemplate{
@@ -52,27 +48,6 @@ class Reader {
 std::uint8_t round_to_byte(double value) { return static_cast<std::uint8_t>(std::lrint(std::clamp(value, 0., 255.))); }
 
 }  // namespace
-
-void check_crop_size(int size) {
-  if (size < 1 || size > kLargestSize)
-    throw std::invalid_argument("size is " + std::to_string(size) + "; it must be at least 1 and at most " +
-                                std::to_string(kLargestSize));
-}
-
-void check_cuts(std::int64_t n, int size) {
-  check_crop_size(size);
-  if (n > kMostBytes / (std::int64_t{size} * size * kChannels))
-    throw std::invalid_argument("size is " + std::to_string(size) + ", of " + std::to_string(n) +
-                                " faces: the cuts would take more than 16 GiB; fewer faces at a time are wanted");
-}
-
-void check_margin(double margin) {
-  if (margin > -0.5 && margin <= 2) return;
-  std::ostringstream message;
-  message << "margin is " << margin << "; it must be above -0.5 and at most 2: a share of the box's width and height "
-          << "on each side, such as 0.14 for 14 %, not pixels";
-  throw std::invalid_argument(message.str());
-}
 
 void align(const ImageView& image, const std::array<Point, 5>& landmarks, int size, std::uint8_t* out) {
   check(image, size);

@@ -1,4 +1,4 @@
-#include "nms.h"
+#include "cpu/nms.h"
 
 #include <algorithm>
 #include <bit>
@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "reuse.h"
+#include "cpu/reuse.h"
 
 namespace mtcnn_fast {
 namespace {
