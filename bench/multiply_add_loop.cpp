@@ -1,6 +1,6 @@
 // What the multiply-add units of one core can do: independent sums in registers, no memory. Compiled once for each
 // instruction set.
-#include "../src/cpu/simd.h"
+#include "../src/cpu/kernels/simd.h"
 
 #define MTCNN_FAST_CONCATENATE(a, b) a##b
 #define MTCNN_FAST_LOOP(isa) MTCNN_FAST_CONCATENATE(multiply_add_loop_, isa)

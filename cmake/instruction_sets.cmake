@@ -1,9 +1,9 @@
-# src/cpu/kernels.cpp is compiled once per instruction set. This is the one list of them, best first: it makes the
+# src/cpu/kernels/kernels.cpp is compiled once per instruction set. This is the one list of them, best first: it makes the
 # generated header isa_list.h, from which dispatch, tests and benchmarks take it. See docs/adding-an-instruction-set.md.
 
 set(isas "")
 function(add_isa name)
-  add_library(kernels_${name} OBJECT src/cpu/kernels.cpp)
+  add_library(kernels_${name} OBJECT src/cpu/kernels/kernels.cpp)
   target_compile_features(kernels_${name} PRIVATE cxx_std_20)
   target_compile_definitions(kernels_${name} PRIVATE MTCNN_FAST_ISA_NAME=${name})
   target_include_directories(kernels_${name} PRIVATE include src ${generated})

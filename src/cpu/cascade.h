@@ -9,7 +9,7 @@
 #include "backend.h"
 #include "cpu/candidates.h"
 #include "cpu/crop_tables.h"
-#include "cpu/kernels.h"
+#include "cpu/kernels/kernels.h"
 #include "cpu/packed_networks.h"
 #include "cpu/screen.h"
 #include "cpu/workspace.h"

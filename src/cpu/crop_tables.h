@@ -6,7 +6,7 @@
 
 #include "boxes.h"
 #include "conventions.h"
-#include "cpu/kernels.h"
+#include "cpu/kernels/kernels.h"
 #include "cpu/plan.h"
 #include "cpu/window_table.h"
 

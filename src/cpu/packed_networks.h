@@ -6,7 +6,7 @@
 
 #include <mtcnn_fast/types.h>
 
-#include "cpu/kernels.h"
+#include "cpu/kernels/kernels.h"
 
 namespace mtcnn_fast {
 

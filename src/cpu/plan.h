@@ -4,7 +4,7 @@
 #include "backend.h"
 #include "conventions.h"
 #include "cpu/candidates.h"
-#include "cpu/kernels.h"
+#include "cpu/kernels/kernels.h"
 #include "cpu/reuse.h"
 #include "cpu/window_table.h"
 #include "pyramid.h"

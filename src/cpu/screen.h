@@ -7,7 +7,7 @@
 
 #include <mtcnn_fast/detector.h>
 
-#include "cpu/kernels.h"
+#include "cpu/kernels/kernels.h"
 
 namespace mtcnn_fast {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "axis_window.h"
-#include "cpu/kernels.h"
+#include "cpu/kernels/kernels.h"
 
 namespace mtcnn_fast {
 

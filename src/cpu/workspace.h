@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cpu/candidates.h"
-#include "cpu/kernels.h"
+#include "cpu/kernels/kernels.h"
 #include "cpu/plan.h"
 #include "cpu/reuse.h"
 #include "cpu/source.h"

@@ -6,7 +6,7 @@
 #include "common.h"
 #include "cpu/crop_tables.h"
 #include "cpu/dispatch.h"
-#include "cpu/kernels.h"
+#include "cpu/kernels/kernels.h"
 #include "memory.h"
 
 using namespace mtcnn_fast;

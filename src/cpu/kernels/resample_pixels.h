@@ -2,9 +2,9 @@
 // table, and where outputs lie too far apart for that.
 #pragma once
 
-#include "cpu/kernels.h"
-#include "cpu/simd.h"
-#include "cpu/weighted_rows.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/simd.h"
+#include "cpu/kernels/weighted_rows.h"
 
 namespace mtcnn_fast {
 namespace {

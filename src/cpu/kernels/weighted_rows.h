@@ -1,8 +1,8 @@
 // The rows of floats between the two passes of a resize: their layout and their place.
 #pragma once
 
-#include "cpu/kernels.h"
-#include "cpu/simd.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/simd.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -1,8 +1,8 @@
 // The register tile of R-Net's and O-Net's layers, and their pooling. Channels are lanes.
 #pragma once
 
-#include "cpu/kernels.h"
-#include "cpu/simd.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/simd.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -3,9 +3,9 @@
 // bit.
 #pragma once
 
-#include "cpu/kernels.h"
-#include "cpu/pnet.h"
-#include "cpu/simd.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/pnet.h"
+#include "cpu/kernels/simd.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -88,7 +88,7 @@ constexpr int kOnetConv2Tile = 3, kOnetConv3Tile = 2, kOnetConv4Tile = 3;
 constexpr double kWinogradPoints[] = {0, 1, -1, 0.5};
 
 // The same networks in bf16, for processors that multiply tiles of it: [column / 16][run][step] tiles of 16 x 16 pairs,
-// [input / 2][column][2] (packed_networks_bf16.cpp packs them, bf16_tiles.h says what runs and steps are). Bias and
+// [input / 2][column][2] (packed_networks_bf16.cpp packs them, amx_tiles.h says what runs and steps are). Bias and
 // slope go by column. Columns are output channels, filled up with zeros to whole tiles.
 struct TileLayer {
   const std::uint16_t* tiles;

@@ -6,8 +6,8 @@
 // in 2.6 ns, in 6 where every other row straddles two lines, in 15 where all do; its product takes 5.3.)
 #pragma once
 
-#include "cpu/kernels.h"
-#include "cpu/simd.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/simd.h"
 
 namespace mtcnn_fast {
 namespace {

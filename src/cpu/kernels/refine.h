@@ -1,14 +1,14 @@
 // R-Net and O-Net over a batch of crops. Pixels are interleaved (row, column, channel) and channels are lanes: 28
 // (stored as 32), 48, 64 and 128 channels fill them, and the small maps waste nothing at their borders. Convolutions go
-// through Winograd tiles (winograd.h); from the second on, they and the dense layers are one register tile (tiles.h): a
-// few items (Winograd tiles, or crops of the batch) by one to three vectors of channels. Layers with few items a crop
-// take those of the whole batch, so that weights are read less often.
+// through Winograd tiles (winograd.h); from the second on, they and the dense layers are one register tile
+// (register_tile.h): a few items (Winograd tiles, or crops of the batch) by one to three vectors of channels. Layers
+// with few items per crop take those of the whole batch, so that weights are read less often.
 #pragma once
 
-#include "cpu/kernels.h"
-#include "cpu/simd.h"
-#include "cpu/tiles.h"
-#include "cpu/winograd.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/register_tile.h"
+#include "cpu/kernels/simd.h"
+#include "cpu/kernels/winograd.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -3,13 +3,13 @@
 // of operations wherever it lies and whoever asks for it.
 #pragma once
 
-#include "cpu/kernels.h"
-#include "cpu/resample_pixels.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/resample_pixels.h"
 #if defined(__AVX2__)
-#include "cpu/resample_planes.h"
+#include "cpu/kernels/resample_planes.h"
 #endif
-#include "cpu/simd.h"
-#include "cpu/weighted_rows.h"
+#include "cpu/kernels/simd.h"
+#include "cpu/kernels/weighted_rows.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -7,9 +7,9 @@
 // output is the same sequence of operations wherever it lies: bands, steps and lanes do not show in the result.
 #pragma once
 
-#include "cpu/kernels.h"
-#include "cpu/resample.h"
-#include "cpu/simd.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/resample.h"
+#include "cpu/kernels/simd.h"
 
 namespace mtcnn_fast {
 namespace {

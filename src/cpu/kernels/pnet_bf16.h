@@ -9,11 +9,11 @@
 // is 2 pixels.
 #pragma once
 
-#include "cpu/bf16_tiles.h"
-#include "cpu/kernels.h"
-#include "cpu/pnet.h"
-#include "cpu/pnet_confirm.h"
-#include "cpu/simd.h"
+#include "cpu/kernels/amx_tiles.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/pnet.h"
+#include "cpu/kernels/pnet_confirm.h"
+#include "cpu/kernels/simd.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -1,13 +1,13 @@
 // Compiled once for each instruction set of isa_list.h; exports one symbol, kernels_<isa>.
-#include "cpu/kernels.h"
+#include "cpu/kernels/kernels.h"
 
-#include "cpu/pnet.h"
-#include "cpu/refine.h"
-#include "cpu/resample.h"
+#include "cpu/kernels/pnet.h"
+#include "cpu/kernels/refine.h"
+#include "cpu/kernels/resample.h"
 #if defined(__AMX_BF16__) || defined(__AMXBF16__)  // Clang's name before 15
 #define MTCNN_FAST_TILES
-#include "cpu/pnet_bf16.h"
-#include "cpu/refine_bf16.h"
+#include "cpu/kernels/pnet_bf16.h"
+#include "cpu/kernels/refine_bf16.h"
 #endif
 
 #define MTCNN_FAST_CONCATENATE(a, b) a##b

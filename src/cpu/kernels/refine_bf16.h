@@ -2,9 +2,9 @@
 // and all positions of a map, rows and what lies between them, as the rows of one product.
 #pragma once
 
-#include "cpu/bf16_tiles.h"
-#include "cpu/kernels.h"
-#include "cpu/simd.h"
+#include "cpu/kernels/amx_tiles.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/simd.h"
 
 namespace mtcnn_fast {
 namespace {

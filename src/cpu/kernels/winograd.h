@@ -4,9 +4,9 @@
 // items and channels are lanes, as in refine.h.
 #pragma once
 
-#include "cpu/kernels.h"
-#include "cpu/simd.h"
-#include "cpu/tiles.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/register_tile.h"
+#include "cpu/kernels/simd.h"
 
 namespace mtcnn_fast {
 namespace {

@@ -3,10 +3,10 @@
 // vector of pixels than widening them does.
 #pragma once
 
-#include "cpu/kernels.h"
-#include "cpu/resample_pixels.h"
-#include "cpu/simd.h"
-#include "cpu/weighted_rows.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/resample_pixels.h"
+#include "cpu/kernels/simd.h"
+#include "cpu/kernels/weighted_rows.h"
 
 namespace mtcnn_fast {
 namespace {
