@@ -1,5 +1,5 @@
-// The functions behind interface.h: they turn exceptions into a status and a message that says what to do.
-#include "interface.h"
+// The functions behind cuda_interface.h: they turn exceptions into a status and a message that says what to do.
+#include "../src/cuda_interface.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "interface.h"
+#include "../src/cuda_interface.h"
 #include "kernels.h"
 #include "memory.h"
 

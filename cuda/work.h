@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "../src/axis_window.h"
+#include "../src/cuda_interface.h"
 #include "../src/geometry.h"
-#include "interface.h"
 
 namespace mtcnn_fast::cuda {
 

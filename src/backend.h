@@ -71,7 +71,17 @@ class Backend : public std::enable_shared_from_this<Backend> {
   int num_threads = 1;
 };
 
-// One factory a device. detector.cpp has checked the options and resolved the profile and the number of threads.
+// Of the CPU backend: the instruction set that its detectors are given, the best that this machine has, or the one that
+// the environment variable MTCNN_FAST_ISA names. Throws std::invalid_argument where this machine does not have that.
+std::string cpu_isa();
+
+// Of the CUDA backend: the GPUs that it can use. 0 where there is no library, driver or GPU; `reason` then says why.
+int cuda_device_count(std::string& reason);
+// The GPU, N of cuda:N, whose memory the address is in; -1 for any other memory. Throws std::runtime_error where there
+// is no GPU, saying why.
+int cuda_device_of(const void* address);
+
+// One factory per device. detector.cpp has checked the options and resolved the profile and the number of threads.
 std::unique_ptr<Backend> make_cpu_backend(const Options& options, const Conventions& conventions, int threads);
 // Throws std::runtime_error, with the reason alone, where there is no such GPU.
 std::unique_ptr<Backend> make_cuda_backend(int index, const Options& options, const Conventions& conventions,

@@ -10,9 +10,7 @@
 
 #include "backend.h"
 #include "conventions.h"
-#include "cpu/dispatch.h"
 #include "cpu_quota.h"
-#include "cuda/library.h"
 #include "numbered.h"
 #include "thread_pool.h"
 
@@ -164,12 +162,6 @@ std::vector<std::string> available_devices() {
   const int count = cuda_device_count(reason);
   for (int i = 0; i < count; ++i) devices.push_back("cuda:" + std::to_string(i));
   return devices;
-}
-
-std::vector<std::string> available_isas() {
-  std::vector<std::string> names;
-  for (const Kernels* kernels : available_kernels()) names.emplace_back(kernels->name);
-  return names;
 }
 
 std::string version() { return MTCNN_FAST_VERSION; }

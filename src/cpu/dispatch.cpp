@@ -3,6 +3,10 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include <mtcnn_fast/detector.h>
+
+#include "backend.h"
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <cpuid.h>
 #if defined(__linux__)
@@ -70,6 +74,14 @@ const Kernels& choose_kernels() {
   std::string names;
   for (const Kernels* kernels : available_kernels()) names += (names.empty() ? "" : ", ") + std::string(kernels->name);
   throw std::invalid_argument("MTCNN_FAST_ISA is '" + wanted + "'; this machine has " + names);
+}
+
+std::string cpu_isa() { return choose_kernels().name; }
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : available_kernels()) names.emplace_back(kernels->name);
+  return names;
 }
 
 }  // namespace mtcnn_fast

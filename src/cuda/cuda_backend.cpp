@@ -1,11 +1,10 @@
-// The backend of CUDA devices, by the interface of its shared object (cuda/interface.h).
+// The backend of CUDA devices, by the interface of its shared object (cuda_interface.h).
 #include <algorithm>
 #include <exception>
 #include <new>
 #include <stdexcept>
 
 #include "backend.h"
-#include "cpu/dispatch.h"
 #include "cuda/engine_options.h"
 #include "cuda/library.h"
 #include "cuda/plan.h"
@@ -67,7 +66,7 @@ class CudaBackend final : public Backend {
     device_name = message.text;
     options_.weights.reset();
     device = "cuda:" + std::to_string(index);
-    isa = choose_kernels().name;
+    isa = cpu_isa();
     precision = engine.options.fast ? "fp16" : "fp32";
     num_threads = threads;
   }

@@ -6,7 +6,7 @@
 
 #include <mtcnn_fast/detector.h>
 
-#include "../../cuda/interface.h"
+#include "cuda_interface.h"
 #include "geometry.h"
 
 namespace mtcnn_fast {

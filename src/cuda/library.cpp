@@ -9,6 +9,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "backend.h"
+
 namespace mtcnn_fast {
 namespace {
 

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include <mtcnn_fast/detector.h>
-#include "../../cuda/interface.h"
 #include "conventions.h"
+#include "cuda_interface.h"
 
 namespace mtcnn_fast {
 

@@ -1,6 +1,6 @@
-// The C interface between the library and its CUDA backend, which is a shared object of its own, opened on first use:
-// the library itself needs neither the CUDA runtime nor a driver. Both are always built together; `version` catches an
-// old file that was left behind. No exception crosses it.
+// The C interface between the library (src/cuda) and its CUDA backend (cuda/), which is a shared object of its own,
+// opened on first use: the library itself needs neither the CUDA runtime nor a driver. Both are always built together;
+// `version` catches an old file that was left behind. No exception crosses it.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 
 #include <mtcnn_fast/types.h>
 
-#include "../src/boxes.h"
-#include "../src/conventions.h"
+#include "boxes.h"
+#include "conventions.h"
 
 namespace mtcnn_fast::cuda {
 

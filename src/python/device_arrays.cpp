@@ -1,6 +1,6 @@
 // The half of the Python module mtcnn_fast._core that is about arrays in a GPU's memory: the protocols by which they
 // are exchanged, __cuda_array_interface__ (version 3) and DLPack. Nothing here touches the memory itself.
-#include "device_arrays.h"
+#include "python/device_arrays.h"
 
 #include <pybind11/stl.h>
 
@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-#include "dlpack.h"
+#include "python/dlpack.h"
 
 namespace py = pybind11;
 

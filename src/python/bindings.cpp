@@ -19,9 +19,8 @@
 
 #include "align_checks.h"
 #include "backend.h"
-#include "cuda/library.h"
-#include "device_arrays.h"
 #include "numbered.h"
+#include "python/device_arrays.h"
 #include "weights.h"
 
 namespace py = pybind11;
