@@ -7,20 +7,10 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from mtcnn_fast.datasets.base import (
-    Faces,
-    Part,
-    Parts,
-    Pictures,
-    Points,
-    Reading,
-    numbers,
-    picture_folder,
-    picture_name,
-    points,
-    shown,
-)
+from mtcnn_fast.datasets.base import Faces, Part, Parts, Reading
+from mtcnn_fast.datasets.fields import Points, numbers, points, quoted
 from mtcnn_fast.datasets.limits import lines
+from mtcnn_fast.datasets.pictures import Pictures, picture_folder, picture_name
 
 BOXES = "list_bbox_celeba.txt"
 LANDMARKS = "list_landmarks_celeba.txt"
@@ -107,7 +97,7 @@ def _rows(path: Path) -> tuple[int, Iterator[tuple[int, str]]]:
     rows = lines(path)
     head = next(rows, (0, ""))[1]
     if not head.isdecimal():
-        raise ValueError(f"{path} begins with {shown(head)}; wanted the number of rows, as CelebA's lists have it")
+        raise ValueError(f"{path} begins with {quoted(head)}; wanted the number of rows, as CelebA's lists have it")
     second = next(rows, None)
     # The names of the columns; a list may lack them.
     ahead = [] if second is None or not _is_row(second[1]) else [second]

@@ -10,18 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mtcnn_fast.checks import each, number
-from mtcnn_fast.datasets.base import (
-    IGNORING,
-    Faces,
-    Part,
-    Parts,
-    Pictures,
-    Reading,
-    is_set,
-    picture_folder,
-    shown,
-)
+from mtcnn_fast.datasets.base import Faces, Part, Parts, Reading
+from mtcnn_fast.datasets.fields import IGNORING, is_set, quoted
 from mtcnn_fast.datasets.keypoints import Schemes
+from mtcnn_fast.datasets.pictures import Pictures, picture_folder
 from mtcnn_fast.text_files import decode
 from mtcnn_fast.writing import reason
 
@@ -76,7 +68,7 @@ class _Document:
                 key = _key(picture, "id")
                 others = [other for other in by_id[key] if other != name]
                 if others:
-                    raise ValueError(f"{shown(others[0])} has the id {key!r} too, of {len(labels[key])} labels")
+                    raise ValueError(f"{quoted(others[0])} has the id {key!r} too, of {len(labels[key])} labels")
                 self._add(faces, labels[key])
                 if key in losing:
                     faces.lose()

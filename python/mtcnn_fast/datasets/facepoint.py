@@ -8,20 +8,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from mtcnn_fast.datasets.base import (
-    Faces,
-    Part,
-    Parts,
-    Pictures,
-    Problems,
-    Reading,
-    numbers,
-    picture_folder,
-    picture_name,
-    points,
-    shown,
-)
+from mtcnn_fast.datasets.base import Faces, Part, Parts, Problems, Reading
+from mtcnn_fast.datasets.fields import numbers, points, quoted
 from mtcnn_fast.datasets.limits import lines
+from mtcnn_fast.datasets.pictures import Pictures, picture_folder, picture_name
 
 _BOX = 4
 # Of a box, and two of each of five points.
@@ -73,7 +63,7 @@ def split(line: str) -> tuple[str, list[str]]:
         return begins[0], line[begins.end() :].split()
     if len(fields) == _NUMBERS:
         return path, fields
-    raise ValueError(f"{shown(line)} has no path of a picture, with {_NUMBERS} numbers after it")
+    raise ValueError(f"{quoted(line)} has no path of a picture, with {_NUMBERS} numbers after it")
 
 
 def _parts(path: Path, pictures: Pictures, reading: Reading) -> Iterator[Part]:

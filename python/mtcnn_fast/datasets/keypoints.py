@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Hashable, Sequence
 from typing import Any
 
 from mtcnn_fast.checks import described, each, number
-from mtcnn_fast.datasets.base import Points, point
+from mtcnn_fast.datasets.fields import UNKNOWN, Points, point
 from mtcnn_fast.detections import LANDMARKS
-
-_UNKNOWN = (math.nan, math.nan)
 
 _SIDES = {"left": ("left", "l"), "right": ("right", "r")}
 
@@ -103,7 +100,7 @@ class Schemes:
         if known is None:
             return None, told
         chosen = [None if index is None else values[3 * index : 3 * index + 3] for index in known]
-        return [point(*xyv[:2]) if xyv and xyv[2] else _UNKNOWN for xyv in chosen], told
+        return [point(*xyv[:2]) if xyv and xyv[2] else UNKNOWN for xyv in chosen], told
 
     def _scheme(self, category: Hashable, names: object, triples: int) -> _Scheme:
         if category in self._twice:

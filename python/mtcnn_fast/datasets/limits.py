@@ -27,6 +27,12 @@ MAX_ARCHIVE = 2**33
 _PIECE = 2**20
 
 
+def check_room(count: int) -> None:
+    """Raises ValueError if a picture that has so many faces can have no more."""
+    if count >= MAX_FACES:
+        raise ValueError(f"the picture has more than {MAX_FACES} faces, which is the limit")
+
+
 def read_bounded(file: BinaryIO, most: int) -> bytes:
     """What is left of a file. Raises ValueError if that is more than so many bytes, of which no more are read."""
     content = file.read(most + 1)

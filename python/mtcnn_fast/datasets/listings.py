@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mtcnn_fast.datasets.base import Problems, Wanted, numbers, shown
+from mtcnn_fast.datasets.base import Problems, Wanted
+from mtcnn_fast.datasets.fields import numbers, quoted
 from mtcnn_fast.datasets.limits import MAX_FACES
 
 Line = tuple[int, str]
@@ -68,9 +69,9 @@ def entries(rows: Lines, file: Path, problems: Problems, wanted: Wanted = lambda
             continue
         surplus |= count - left > MAX_FACES
         if count - left > MAX_FACES:
-            problems.add(file, f"{shown(name)} has more than {MAX_FACES} rows, which is the limit", at)
+            problems.add(file, f"{quoted(name)} has more than {MAX_FACES} rows, which is the limit", at)
         if left:
-            problems.add(file, f"{left} of the {count} rows of {shown(name)} are missing", at)
+            problems.add(file, f"{left} of the {count} rows of {quoted(name)} are missing", at)
         yield Entry(name, at, found, not left and not surplus)
 
 
@@ -82,7 +83,7 @@ def _before_a_name(ahead: _Ahead) -> Iterator[Line]:
 def _refuse(line: Line, file: Path, problems: Problems) -> None:
     at, text = line
     problems.add(
-        file, f"{shown(text)} is neither the name of a picture, with a count after it, nor one of its rows", at
+        file, f"{quoted(text)} is neither the name of a picture, with a count after it, nor one of its rows", at
     )
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from posixpath import basename, splitext
 
-from mtcnn_fast.datasets.base import Annotation, Part, Parts, Problems, Reading, picture_name, shown
+from mtcnn_fast.datasets.base import Annotation, Part, Parts, Problems, Reading
+from mtcnn_fast.datasets.fields import quoted
 from mtcnn_fast.datasets.limits import lines
+from mtcnn_fast.datasets.pictures import picture_name
 
 
 def names(parts: Parts) -> Counter[str]:
@@ -51,11 +53,11 @@ def _merge(first: Part, part: Part, problems: Problems | None) -> None:
     if problems is None:
         return
     if same:
-        problems.add(part.file, f"{shown(part.name)} comes again, with the same faces: they are taken once", part.line)
+        problems.add(part.file, f"{quoted(part.name)} comes again, with the same faces: they are taken once", part.line)
     else:
         # Whether these are further faces or others' idea of the same ones, nothing tells.
         first.faces.lose()
-        problems.add(part.file, f"{shown(part.name)} comes again, with other faces: all are taken", part.line)
+        problems.add(part.file, f"{quoted(part.name)} comes again, with other faces: all are taken", part.line)
 
 
 class Listed:
@@ -94,7 +96,7 @@ class Listed:
                     other = found.setdefault(line, name)
                     if other != name:
                         raise ValueError(
-                            f"{self._path}:{self._lines[line]}: {shown(line)} can be {shown(other)} or {shown(name)}"
+                            f"{self._path}:{self._lines[line]}: {quoted(line)} can be {quoted(other)} or {quoted(name)}"
                         )
             taken |= found
         return taken

@@ -10,23 +10,10 @@ from pathlib import Path
 from posixpath import basename, dirname, isabs, splitext
 from xml.etree import ElementTree
 
-from mtcnn_fast.datasets.base import (
-    IGNORING,
-    Faces,
-    Part,
-    Parts,
-    Pictures,
-    Problems,
-    Reading,
-    is_set,
-    leads_out,
-    numbers,
-    picture_folder,
-    picture_name,
-    shown,
-    without_outside,
-)
+from mtcnn_fast.datasets.base import Faces, Part, Parts, Problems, Reading
+from mtcnn_fast.datasets.fields import IGNORING, is_set, numbers, quoted
 from mtcnn_fast.datasets.limits import MAX_TEXT, read_bounded
+from mtcnn_fast.datasets.pictures import Pictures, leads_out, picture_folder, picture_name, without_outside
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.reading import suffixes
 from mtcnn_fast.text_files import decode
@@ -153,7 +140,7 @@ class _Pictures:
                 if splitext(given)[1].lower() in suffixes():
                     break
                 if len(fitting) > 1:
-                    raise ValueError(f"its picture can be {' or '.join(map(shown, fitting))}")
+                    raise ValueError(f"its picture can be {' or '.join(map(quoted, fitting))}")
                 name = _joined(dirname(stem), fitting[0])
                 return _joined(before, name), place / name
         before, place = ("", self._folder) if below and given.startswith(f"{below}/") else likeliest

@@ -12,19 +12,10 @@ import numpy as np
 
 from mtcnn_fast.checks import described
 from mtcnn_fast.datasets import listings, matlab
-from mtcnn_fast.datasets.base import (
-    Faces,
-    Part,
-    Parts,
-    Pictures,
-    Problems,
-    Reading,
-    is_set,
-    numbers,
-    picture_folder,
-    shown,
-)
+from mtcnn_fast.datasets.base import Faces, Part, Parts, Problems, Reading
+from mtcnn_fast.datasets.fields import is_set, numbers, quoted
 from mtcnn_fast.datasets.limits import lines
+from mtcnn_fast.datasets.pictures import Pictures, picture_folder
 from mtcnn_fast.writing import reason
 
 # Rows are `x y w h blur expression illumination invalid occlusion pose`.
@@ -76,7 +67,7 @@ def _text(path: Path, pictures: Pictures, reading: Reading) -> Iterator[Part]:
 def _checked(pictures: Pictures, name: str) -> str:
     found = pictures.name(name)
     if not _NAME.search(found):
-        raise ValueError(f"{shown(name)} is not the name of a picture")
+        raise ValueError(f"{quoted(name)} is not the name of a picture")
     return found
 
 

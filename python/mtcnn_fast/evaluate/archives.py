@@ -14,8 +14,8 @@ from pathlib import Path
 from posixpath import splitext
 from typing import IO, Any, BinaryIO, cast
 
-from mtcnn_fast.datasets.base import leads_out, without_outside
 from mtcnn_fast.datasets.limits import MAX_ARCHIVE, MAX_TEXT, more_than, read_bounded
+from mtcnn_fast.datasets.pictures import leads_out, without_outside
 from mtcnn_fast.finding import PassedOver, find, is_shadow
 from mtcnn_fast.text_files import portable
 from mtcnn_fast.writing import reason

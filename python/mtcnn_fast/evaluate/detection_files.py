@@ -17,7 +17,8 @@ import numpy as np
 
 from mtcnn_fast.checks import described, each, flag, number, shown
 from mtcnn_fast.datasets import Problems
-from mtcnn_fast.datasets.limits import MAX_FACES
+from mtcnn_fast.datasets.fields import LARGEST, UNKNOWN, box_text, checked_box
+from mtcnn_fast.datasets.limits import check_room
 from mtcnn_fast.datasets.listings import Lines, entries, fields
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate.archives import is_collection, members
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
 
 # Bytes that tell the format of a file: enough for the first entry of a list of results.
 _HEAD = 2**16
-
-# Beyond this, float32 does not hold every whole pixel.
-_LARGEST = 2.0**24
-
-_UNKNOWN = (math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,21 +147,17 @@ class _Faces:
 
         A box without an area is taken: it is no face, but it is a detection.
         """
-        if len(self._boxes) == MAX_FACES:
-            raise ValueError(f"the picture has more than {MAX_FACES} faces, which is the limit")
-        x1, y1, x2, y2 = box
-        # A NaN fails the comparison too.
-        if not all(abs(value) <= _LARGEST for value in box):
-            raise ValueError(f"box {x1:g} {y1:g} {x2:g} {y2:g} (x1 y1 x2 y2) is not finite, or beyond 2^24 pixels")
+        check_room(len(self._boxes))
+        x1, y1, x2, y2 = checked_box(box)
         if x2 < x1 or y2 < y1:
-            raise ValueError(f"box {x1:g} {y1:g} {x2:g} {y2:g} (x1 y1 x2 y2) has a negative side")
+            raise ValueError(f"{box_text(box)} has a negative side")
         if not math.isfinite(score):
             raise ValueError(f"score is {score:g}; wanted a finite number")
-        if landmarks is not None and any(abs(value) > _LARGEST for point in landmarks for value in point):
+        if landmarks is not None and any(abs(value) > LARGEST for point in landmarks for value in point):
             raise ValueError("landmarks are infinite, or beyond 2^24 pixels")
         self._boxes.append(box)
         self._scores.append(score)
-        self._landmarks.append((_UNKNOWN,) * len(LANDMARKS) if landmarks is None else landmarks)
+        self._landmarks.append((UNKNOWN,) * len(LANDMARKS) if landmarks is None else landmarks)
 
     def detections(self, name: str) -> PictureDetections:
         """The faces added so far, as those of a picture."""
@@ -291,8 +283,7 @@ def _get(entry: object, key: str) -> object:
 def _named_points(points: object) -> list[Sequence[float]]:
     found = [_get(points, name) for name in LANDMARKS]
     return [
-        _UNKNOWN if point is None else each(name, point, 2, number)
-        for name, point in zip(LANDMARKS, found, strict=True)
+        UNKNOWN if point is None else each(name, point, 2, number) for name, point in zip(LANDMARKS, found, strict=True)
     ]
 
 
@@ -324,7 +315,7 @@ def _image_id(value: object, key: str = "image_id") -> int | str:
 
 def _keypoints(values: object) -> list[Sequence[float]]:
     found = each("keypoints", values, 3 * len(LANDMARKS), number)
-    return [found[i : i + 2] if found[i + 2] else _UNKNOWN for i in range(0, len(found), 3)]
+    return [found[i : i + 2] if found[i + 2] else UNKNOWN for i in range(0, len(found), 3)]
 
 
 def _coco_names(path: Path, problems: Problems) -> dict[object, str]:
