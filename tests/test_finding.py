@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mtcnn_fast.finding import Found, PassedOver, find, is_shadow
+from mtcnn_fast.finding import FoundFile, PassedOver, find, is_shadow
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes")
 
@@ -112,7 +112,7 @@ def test_arguments_are_taken_as_they_are(tmp_path: Path) -> None:
     arguments = [f"{tmp_path}/a.txt", "missing.jpg", "https://host/a.jpg", "a\0b", "-"]
     found = list(find(arguments, {".jpg"}, report=lambda _: None, passed_over=PassedOver()))
     assert found == [
-        Found(name, below)
+        FoundFile(name, below)
         for name, below in zip(arguments, ["a.txt", "missing.jpg", "a.jpg", "a\0b", "-"], strict=True)
     ]
 

@@ -23,7 +23,7 @@ _DEPTHS = ((1023, 4), (4095, 16), (16383, 64), (65535, 257))
 
 
 @dataclass(frozen=True)
-class Found:
+class ArrayTraits:
     """An array that is no image."""
 
     what: str
@@ -47,14 +47,14 @@ def is_image_shape(shape: tuple[int, ...]) -> bool:
     return (len(shape) == 2 or (len(shape) == 3 and shape[2] in _CHANNELS)) and 0 not in shape
 
 
-def refusal(found: Found, name: str, wanted: str) -> TypeError | ValueError:
+def refusal(traits: ArrayTraits, name: str, wanted: str) -> TypeError | ValueError:
     """The error for an array that is not of type uint8 or not of an image's shape."""
-    if found.dtype != "uint8":
-        return TypeError(f"{name} is {found.what}; {wanted}{_array_hint(found)}")
-    shape = found.shape[1:] if found.batch else found.shape
+    if traits.dtype != "uint8":
+        return TypeError(f"{name} is {traits.what}; {wanted}{_array_hint(traits)}")
+    shape = traits.shape[1:] if traits.batch else traits.shape
     if len(shape) in (2, 3) and 0 in shape:
         return ValueError(f"{name} has shape {shape}: a side is zero; {wanted}")
-    return ValueError(f"{name} has shape {shape}; {wanted}{_array_hint(found)}")
+    return ValueError(f"{name} has shape {shape}; {wanted}{_array_hint(traits)}")
 
 
 def refusal_of_object(image: object, name: str, wanted: str) -> TypeError:
@@ -112,17 +112,17 @@ def _list_hint(image: list[Any] | tuple[Any, ...], name: str) -> str:
     return "; detect_batch takes several images" if name == "image" else ""
 
 
-def _array_hint(found: Found) -> str:
-    expression, hint = "images" if found.batch else "image", ""
-    if len(found.shape) == 4 and not found.batch:
+def _array_hint(traits: ArrayTraits) -> str:
+    expression, hint = "images" if traits.batch else "image", ""
+    if len(traits.shape) == 4 and not traits.batch:
         hint += "; several images in one array are for detect_batch"
-    if len(found.shape) in (3, 4) and found.shape[-3] in _CHANNELS and found.shape[-1] not in _CHANNELS:
-        axes = "(1, 2, 0)" if len(found.shape) == 3 else "(0, 2, 3, 1)"
-        expression += f".{'permute' if found.torch else 'transpose'}{axes}"
+    if len(traits.shape) in (3, 4) and traits.shape[-3] in _CHANNELS and traits.shape[-1] not in _CHANNELS:
+        axes = "(1, 2, 0)" if len(traits.shape) == 3 else "(0, 2, 3, 1)"
+        expression += f".{'permute' if traits.torch else 'transpose'}{axes}"
         hint += f"; channels come last: {expression}"
-    if found.dtype == "uint8":
+    if traits.dtype == "uint8":
         return hint
-    return hint + _value_hint(found.dtype, found.values, expression, found.torch)
+    return hint + _value_hint(traits.dtype, traits.values, expression, traits.torch)
 
 
 def _value_hint(dtype: str, values: NDArray[Any] | None, expression: str, torch: bool, plain: str | None = None) -> str:
@@ -142,11 +142,11 @@ def _value_hint(dtype: str, values: NDArray[Any] | None, expression: str, torch:
         other = f"0 to 1 by {by_unit}" if is_float else f"0 to 65535 by {by_depth[65535]}"
         return f"; values from 0 to 255 become pixels by {plain}, from {other}"
     low, high = float(values.min()), float(values.max())
-    found = f"; its values are from {low:g} to {high:g}"
+    values_hint = f"; its values are from {low:g} to {high:g}"
     if low >= 0 and high <= (1 if is_float else 255):
-        return f"{found}: {by_unit if is_float else plain}"
+        return f"{values_hint}: {by_unit if is_float else plain}"
     if is_float:
-        return f"{found}: {plain}" if low >= 0 and high <= 255 else f"{found}, wanted 0 to 255"
+        return f"{values_hint}: {plain}" if low >= 0 and high <= 255 else f"{values_hint}, wanted 0 to 255"
     if low >= 0 and high <= 65535:
-        return f"{found}: {next(by for most, by in by_depth.items() if high <= most)}"
-    return f"{found}, wanted 0 to 255"
+        return f"{values_hint}: {next(by for most, by in by_depth.items() if high <= most)}"
+    return f"{values_hint}, wanted 0 to 255"

@@ -64,12 +64,12 @@ def integer(name: str, value: object) -> int:
         # NumPy's arrays of one integer, and Python's booleans, count as integers elsewhere: here they are mistakes.
         if isinstance(value, bool | np.bool_ | np.ndarray):
             raise TypeError
-        found = operator.index(value)  # type: ignore[arg-type]  # what has no __index__ is what is looked for
+        index = operator.index(value)  # type: ignore[arg-type]  # what has no __index__ is what is looked for
     except TypeError:
         raise TypeError(f"{name} is {described(value)}; wanted an integer") from None
-    if abs(found) > _INT_MAX:
-        raise ValueError(f"{name} is {found}; it must fit 32 bits")
-    return found
+    if abs(index) > _INT_MAX:
+        raise ValueError(f"{name} is {index}; it must fit 32 bits")
+    return index
 
 
 def each(name: str, values: object, count: int, check: Callable[[str, object], T]) -> tuple[T, ...]:

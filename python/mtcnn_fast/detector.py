@@ -22,6 +22,7 @@ from mtcnn_fast.image import (
     is_pil,
     pixels,
     walkable,
+    walkable_pixels,
     warn_of_turned,
 )
 from mtcnn_fast.protocols import is_exported, is_on_host
@@ -271,7 +272,7 @@ class MTCNN:
         call take at most 16 GiB.
         """
         landmarks = _rows(faces, "landmarks", (5, 2))
-        return _core.align(_walkable(image, self._channel_order), landmarks, integer("size", size))
+        return _core.align(walkable_pixels(image, self._channel_order), landmarks, integer("size", size))
 
     def crop(
         self, image: Any, faces: Detections | Face | NDArray[np.float32], size: int = 160, margin: float = 0.0
@@ -283,7 +284,7 @@ class MTCNN:
         """
         boxes = _rows(faces, "boxes", (4,))
         size, margin = integer("size", size), number("margin", margin)
-        return _core.crop(_walkable(image, self._channel_order), boxes, size, margin)
+        return _core.crop(walkable_pixels(image, self._channel_order), boxes, size, margin)
 
     def __repr__(self) -> str:
         shown = {name: value for name, value in self._options.items() if name not in ("device", "weights")}
@@ -380,11 +381,6 @@ def _dimensions(image: object) -> int:
 
 def _progress_bar(total: int) -> Any:
     return require("tqdm", "progress=True").tqdm(total=total, unit="image")
-
-
-def _walkable(image: object, channel_order: str) -> tuple[NDArray[np.uint8], str]:
-    array, pixel_format = pixels(image, channel_order)
-    return walkable(array), pixel_format
 
 
 def _rows(faces: object, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

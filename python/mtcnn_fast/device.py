@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mtcnn_fast import _core
-from mtcnn_fast.advice import Found, is_image_shape, is_torch, refusal
+from mtcnn_fast.advice import ArrayTraits, is_image_shape, is_torch, refusal
 from mtcnn_fast.checks import described
 from mtcnn_fast.image import check_batch_shape, pixel_format
 from mtcnn_fast.protocols import Exported, copy_hint, read_on_gpu
@@ -92,30 +92,30 @@ def stream_address(stream: object) -> int:
     """
     if stream is None:
         return 0
-    found = stream
+    address = stream
     if hasattr(stream, "__cuda_stream__"):
-        found = stream.__cuda_stream__
-        found = found() if callable(found) else found
+        address = stream.__cuda_stream__
+        address = address() if callable(address) else address
         # (version of the protocol, address)
-        found = found[1] if isinstance(found, tuple) and len(found) == 2 else found
+        address = address[1] if isinstance(address, tuple) and len(address) == 2 else address
     else:
         for attribute in ("cuda_stream", "ptr"):  # PyTorch, CuPy
-            found = getattr(stream, attribute, found)
-    if not isinstance(found, int) or isinstance(found, bool):
+            address = getattr(stream, attribute, address)
+    if not isinstance(address, int) or isinstance(address, bool):
         raise TypeError(
             f"stream is {described(stream)}; wanted None, a cudaStream_t as an integer, or an object with "
             "__cuda_stream__, cuda_stream or ptr"
         )
-    if not 0 <= found < 2**64:
-        raise ValueError(f"stream is {found}; wanted the address of a cudaStream_t")
-    return found
+    if not 0 <= address < 2**64:
+        raise ValueError(f"stream is {address}; wanted the address of a cudaStream_t")
+    return address
 
 
 def _check(core: _core.Detector, exported: Exported, name: str, torch: bool, batch: bool = False) -> None:
     shape, strides = (sides[1 if batch else 0 :] for sides in (exported.shape, exported.strides))
     what = f"a {exported.dtype} array of shape {shape} on {exported.device}"
     if exported.dtype != "uint8" or not is_image_shape(shape):
-        raise refusal(Found(what, exported.shape, exported.dtype, torch=torch, batch=batch), name, _WANTED)
+        raise refusal(ArrayTraits(what, exported.shape, exported.dtype, torch=torch, batch=batch), name, _WANTED)
     if exported.device != core.device:
         raise ValueError(f"{name} is {what}; wanted it on the detector's device, {core.device}")
     if any(side > 1 and stride == 0 for side, stride in zip(shape[:2], strides[:2], strict=True)):

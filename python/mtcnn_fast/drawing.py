@@ -54,5 +54,5 @@ def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
 
 
 def _points(values: NDArray[np.float32]) -> list[Any]:
-    found: list[Any] = np.clip(np.rint(np.nan_to_num(values)), -_FAR, _FAR).astype(int).tolist()
-    return found
+    rounded: list[Any] = np.clip(np.rint(np.nan_to_num(values)), -_FAR, _FAR).astype(int).tolist()
+    return rounded

@@ -19,7 +19,7 @@ _LONGEST_SUFFIX = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFile:
     """A file that was found."""
 
     path: str
@@ -72,7 +72,7 @@ def find(
     leave_out: str | None = None,
     report: Callable[[OSError], object],
     passed_over: PassedOver,
-) -> Iterator[Found]:
+) -> Iterator[FoundFile]:
     """The files that arguments name, and those in folders that they name, at any depth, in the order of the names.
 
     Of a folder: regular files of those suffixes (in lower case, with the dot), whether they lie there or a link leads
@@ -87,7 +87,7 @@ def find(
             left_out = _place(leave_out)
     for argument in arguments:
         if not os.path.isdir(argument):  # a Path would make one slash of two, as a URL has them
-            yield Found(argument, os.path.basename(argument))
+            yield FoundFile(argument, os.path.basename(argument))
             continue
         yield from _search(argument, frozenset(suffixes), left_out, report, passed_over)
 
@@ -110,7 +110,7 @@ def _search(
     left_out: _Place | None,
     report: Callable[[OSError], object],
     passed_over: PassedOver,
-) -> Iterator[Found]:
+) -> Iterator[FoundFile]:
     # Folders to come, the next one last: recursion would end at a thousand nested ones.
     waiting: list[tuple[str, str, _Above | None]] = [("", root, None)]
     while waiting:
@@ -127,7 +127,7 @@ def _search(
             report(error)
             continue
         for name in files:
-            yield Found(os.path.join(folder, name), f"{below}{name}")
+            yield FoundFile(os.path.join(folder, name), f"{below}{name}")
         for name in reversed(folders):
             waiting.append((f"{below}{name}/", os.path.join(folder, name), (place, above)))
 

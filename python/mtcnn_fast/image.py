@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtcnn_fast.advice import Found, is_image_shape, is_torch, pil_hint, refusal, refusal_of_object
+from mtcnn_fast.advice import ArrayTraits, is_image_shape, is_torch, pil_hint, refusal, refusal_of_object
 from mtcnn_fast.checks import article, described, is_masked, named, text
 from mtcnn_fast.protocols import Exported, copy_hint, is_exported, is_on_host, read_on_host
 
@@ -48,7 +48,7 @@ def pixels(image: object, channel_order: str = "rgb", name: str = "image") -> tu
     if isinstance(image, np.ndarray):
         refuse_mask(image, name)
         if image.dtype != np.uint8 or not is_image_shape(image.shape):
-            raise refusal(Found(described(image), image.shape, image.dtype.name, image), name, _WANTED)
+            raise refusal(ArrayTraits(described(image), image.shape, image.dtype.name, image), name, _WANTED)
         return image, pixel_format(image.shape, channel_order)
     if is_pil(image):
         return _pil_pixels(image, name)
@@ -62,7 +62,7 @@ def pixels(image: object, channel_order: str = "rgb", name: str = "image") -> tu
     array = exported.array()
     if array is None or array.dtype != np.uint8 or not is_image_shape(array.shape):
         what = described_export(image, exported, exported.shape)
-        raise refusal(Found(what, exported.shape, exported.dtype, array, is_torch(image)), name, _WANTED)
+        raise refusal(ArrayTraits(what, exported.shape, exported.dtype, array, is_torch(image)), name, _WANTED)
     return array, pixel_format(array.shape, channel_order)
 
 
@@ -82,7 +82,7 @@ def batch_pixels(images: Any, channel_order: str) -> list[tuple[NDArray[np.uint8
     if shape[0] == 0:
         return []
     if array is None or dtype != "uint8" or not is_image_shape(shape[1:]):
-        raise refusal(Found(what, shape, dtype, array, torch, batch=True), "image 0", _WANTED)
+        raise refusal(ArrayTraits(what, shape, dtype, array, torch, batch=True), "image 0", _WANTED)
     return [(image, pixel_format(shape[1:], channel_order)) for image in array]
 
 
@@ -106,7 +106,7 @@ def refuse_mask(image: NDArray[Any], name: str) -> None:
 
 def warn_of_turned(images: Iterable[tuple[str, object]]) -> None:
     """One UserWarning, at the line outside this package that led here, if EXIF would turn any of the images."""
-    turned = [(name, found) for name, image in images if (found := _orientation(image)) in _TURNED]
+    turned = [(name, orientation) for name, image in images if (orientation := _orientation(image)) in _TURNED]
     if not turned:
         return
     (name, orientation), others = turned[0], len(turned) - 1
@@ -126,10 +126,10 @@ def _orientation(image: object) -> int:
     if not is_pil(image):
         return 1
     try:
-        found = image.getexif().get(_EXIF_ORIENTATION, 1)  # type: ignore[attr-defined]
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)  # type: ignore[attr-defined]
     except Exception:  # damaged EXIF says nothing of how a picture is held
         return 1
-    return found if isinstance(found, int) else 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _pil_pixels(image: Any, name: str) -> tuple[NDArray[np.uint8], str]:
@@ -140,7 +140,7 @@ def _pil_pixels(image: Any, name: str) -> tuple[NDArray[np.uint8], str]:
     with named(name, OSError):
         array = np.asarray(image)
     if not is_image_shape(array.shape):
-        raise refusal(Found("a PIL image", array.shape, "uint8"), name, _WANTED)
+        raise refusal(ArrayTraits("a PIL image", array.shape, "uint8"), name, _WANTED)
     return array, _PIL_FORMATS[image.mode]
 
 
@@ -152,6 +152,12 @@ def pixel_format(shape: tuple[int, ...], channel_order: str) -> str:
 def has_zero_stride(image: NDArray[Any]) -> bool:
     """Whether rows or columns repeat in memory (numpy.broadcast_to): the one layout that the core cannot walk."""
     return any(stride == 0 and side > 1 for stride, side in zip(image.strides[:2], image.shape[:2], strict=True))
+
+
+def walkable_pixels(image: object, channel_order: str = "rgb") -> tuple[NDArray[np.uint8], str]:
+    """The `pixels` of an image, `walkable`, and their format."""
+    array, pixel_format = pixels(image, channel_order)
+    return walkable(array), pixel_format
 
 
 def walkable(image: NDArray[np.uint8], name: str = "image") -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ import numpy as np
 from mtcnn_fast import _core
 from mtcnn_fast.checks import each, floats, integer, number, text
 from mtcnn_fast.detector import MTCNN
-from mtcnn_fast.image import pixels, walkable
+from mtcnn_fast.image import pixels, walkable, walkable_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def resize(image: Any, size: Sequence[int], *, device: str = "cpu", profile: str
     size: sides of at most 2**28 pixels, which also holds for the image's, and 2**30 pixels in all.
     """
     height, width = each("size", size, 2, integer)
-    return _stages(device, profile).resize(_view(image), height, width)
+    return _stages(device, profile).resize(walkable_pixels(image), height, width)
 
 
 def pyramid(
@@ -97,11 +97,6 @@ def nms(
     return order[kept]
 
 
-def _view(image: Any) -> tuple[NDArray[np.uint8], str]:
-    array, pixel_format = pixels(image)
-    return walkable(array), pixel_format
-
-
 def _float32(name: str, value: object, shape: tuple[int | None, ...]) -> Floats:
     return np.ascontiguousarray(floats(name, value, shape), dtype=np.float32)
 
@@ -114,7 +109,7 @@ def _stages(
     precision: str = "fp32",
 ) -> _core.Detector:
     # A detector reads the variable when it is made, so one that was made under another value will not do.
-    return _made(
+    return _cached_detector(
         text("device", device),
         text("profile", profile),
         min_face_size,
@@ -125,7 +120,7 @@ def _stages(
 
 
 @lru_cache(maxsize=8)
-def _made(
+def _cached_detector(
     device: str, profile: str, min_face_size: float, scale_factor: float, precision: str, _isa: str | None
 ) -> _core.Detector:
     detector = MTCNN(

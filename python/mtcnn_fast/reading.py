@@ -100,20 +100,20 @@ def read(source: Source, page: int | None = None) -> NDArray[np.uint8]:
         raise IndexError(f"page is {number}; wanted 0 or more")
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the picture"
     try:
-        found = next(_pages(source, number), None)
+        picture = next(_pages(source, number), None)
     except OSError as error:
         if error.errno is not None:
             raise
         raise OSError(f"{name!r}: {error}") from error
-    if found is None:
+    if picture is None:
         raise IndexError(f"page is {number}; {name!r} has no such page")
-    if page is None and found.pages > 1:
+    if page is None and picture.pages > 1:
         warnings.warn(
-            f"{name!r} has {found.pages} pages; this is the first: mtcnn_fast.read(..., page=0)", stacklevel=2
+            f"{name!r} has {picture.pages} pages; this is the first: mtcnn_fast.read(..., page=0)", stacklevel=2
         )
-    if found.damage is not None:
-        warnings.warn(f"{name!r} is damaged: {found.damage}", stacklevel=2)
-    return found.pixels.copy()
+    if picture.damage is not None:
+        warnings.warn(f"{name!r} is damaged: {picture.damage}", stacklevel=2)
+    return picture.pixels.copy()
 
 
 def pages(source: Source, first_only: bool = False) -> Iterator[Picture]:
@@ -122,11 +122,11 @@ def pages(source: Source, first_only: bool = False) -> Iterator[Picture]:
     A later page that cannot be decoded raises OSError too, and is the last. source: as `read` takes it, or
     STANDARD_INPUT. Decoders raise all sorts of exceptions: here they are OSErrors.
     """
-    found = _pages(source, 0)
-    for picture in found:
+    decoded = _pages(source, 0)
+    for picture in decoded:
         yield picture
         if first_only:
-            found.close()
+            decoded.close()
             return
 
 
@@ -239,15 +239,15 @@ def _pages(source: Source, first: int) -> Generator[Picture, None, None]:
 
 
 def _decoded(file: BinaryIO, first: int, damage: str | None) -> Iterator[Picture]:
-    told = [damage] if damage else []
+    remarks = [damage] if damage else []
     most, pixels = max(_MOST_PIXELS_OF_ANY_FILE, _MOST_PIXELS_PER_BYTE * file.seek(0, os.SEEK_END)), 0
     file.seek(0)
-    with _listening(told):
-        opened, frames = _open(file, told)
+    with _listening(remarks):
+        opened, frames = _open(file, remarks)
     with opened:
         for number in range(first, len(frames)):
             # Not around the yield: the next page may be asked for by another thread.
-            with _listening(told):
+            with _listening(remarks):
                 if frames[number]:
                     opened.seek(frames[number])
                 pixels += opened.width * opened.height
@@ -256,13 +256,13 @@ def _decoded(file: BinaryIO, first: int, damage: str | None) -> Iterator[Picture
                         f"it has {pixels} pixels up to page {number}; wanted at most {most} of a file of its size"
                     )
                 opened.load()
-                upright = _rgb(_upright(opened, told))
-            picture = Picture(upright, number, len(frames), "; ".join(dict.fromkeys(told)) or None)
-            told.clear()
+                upright = _rgb(_upright(opened, remarks))
+            picture = Picture(upright, number, len(frames), "; ".join(dict.fromkeys(remarks)) or None)
+            remarks.clear()
             yield picture
 
 
-def _open(file: BinaryIO, told: list[str]) -> tuple[Any, list[int]]:
+def _open(file: BinaryIO, remarks: list[str]) -> tuple[Any, list[int]]:
     """The picture, and its frames that are pages."""
     image, formats = _pillow()
     try:
@@ -277,7 +277,7 @@ def _open(file: BinaryIO, told: list[str]) -> tuple[Any, list[int]]:
     try:
         return opened, _frames(opened)
     except Exception as error:  # decoders raise what they like
-        told.append(f"its pages cannot be counted: {reason(error)}")
+        remarks.append(f"its pages cannot be counted: {reason(error)}")
         opened.seek(0)
         return opened, [0]
 
@@ -295,20 +295,20 @@ def _frames(opened: Any) -> list[int]:
     return kept or [0]
 
 
-def _upright(image: Any, told: list[str]) -> Any:
+def _upright(image: Any, remarks: list[str]) -> Any:
     try:
         # Where nothing is to be turned, exif_transpose would copy.
         if image.getexif().get(_ORIENTATION, 1) == 1:
             return image
         return require("PIL.ImageOps", "reading pictures").exif_transpose(image)
     except Exception as error:  # of damaged EXIF Pillow's parser raises what it likes
-        told.append(f"EXIF cannot be read: {reason(error)}")
+        remarks.append(f"EXIF cannot be read: {reason(error)}")
         return image
 
 
 @contextmanager
-def _listening(told: list[str]) -> Iterator[None]:
-    _heard.warnings = told
+def _listening(remarks: list[str]) -> Iterator[None]:
+    _heard.warnings = remarks
     try:
         yield
     finally:

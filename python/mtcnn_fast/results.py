@@ -57,9 +57,9 @@ def record_of(outcome: Outcome[Any], path: str, drawing: str | None = None) -> R
     return record
 
 
-def format_of(file: str, given: str | None) -> str:
+def format_of(file: str, name: str | None) -> str:
     """One of FORMATS: as given, or by the file's suffix; a document for any other."""
-    return given or ("jsonl" if file.lower().endswith((".jsonl", ".ndjson")) else "json")
+    return name or ("jsonl" if file.lower().endswith((".jsonl", ".ndjson")) else "json")
 
 
 class Stream:

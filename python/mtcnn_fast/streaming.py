@@ -84,12 +84,12 @@ def detect_each(
 
 
 def _searched(find: Find, batch: list[Outcome[K]]) -> Iterator[Outcome[K]]:
-    found = iter(_find(find, [outcome.picture.pixels for outcome in batch if outcome.picture is not None]))
+    results = iter(_find(find, [outcome.picture.pixels for outcome in batch if outcome.picture is not None]))
     for outcome in batch:
         if outcome.picture is None:
             yield outcome
             continue
-        faces = next(found)
+        faces = next(results)
         if isinstance(faces, Detections):
             yield replace(outcome, faces=faces)
         else:
@@ -148,7 +148,7 @@ def _read_ahead(
 
 def _read(path: str | os.PathLike[str], first_page_only: bool) -> _Read:
     try:
-        found = reading.pages(path, first_page_only)
-        return next(found), found
+        pages = reading.pages(path, first_page_only)
+        return next(pages), pages
     except FAILURES as error:
         return error

@@ -47,11 +47,11 @@ def weights_digest(weights: Mapping[str, NDArray[np.float32]] | None) -> str:
     """What tells weights from other weights: SHA-256 of names, shapes and values; "embedded" for None."""
     if weights is None:
         return "embedded"
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(weights):
-        found.update(f"{name} {weights[name].shape}\0".encode())
-        found.update(weights[name].tobytes())
-    return f"sha256 {found.hexdigest()}"
+        digest.update(f"{name} {weights[name].shape}\0".encode())
+        digest.update(weights[name].tobytes())
+    return f"sha256 {digest.hexdigest()}"
 
 
 def _read(path: Path) -> Weights:

@@ -122,10 +122,10 @@ _COMMANDS = (
 
 def parser() -> Parser:
     """Parses the command line. What it parses has `run`, which takes it, runs the command and gives the status."""
-    made = Parser(prog="mtcnn-fast", description="Finds faces in pictures.")
-    made.add_argument("--version", action="version", version=f"mtcnn-fast {__version__}")
-    _add(made, _COMMANDS)
-    return made
+    root = Parser(prog="mtcnn-fast", description="Finds faces in pictures.")
+    root.add_argument("--version", action="version", version=f"mtcnn-fast {__version__}")
+    _add(root, _COMMANDS)
+    return root
 
 
 def _add(group: Parser, commands: Sequence[Command]) -> None:

@@ -57,7 +57,7 @@ def items_of(paths: list[str], leave_out: str | None = None, below: bool = False
     """The pictures that paths name, by their paths, or by the way below the path that led to them."""
 
     def items(report: Callable[[str, str], object], passed_over: PassedOver) -> Iterator[Item]:
-        found = find(
+        files = find(
             paths,
             reading.suffixes(),
             leave_out=leave_out,
@@ -66,11 +66,11 @@ def items_of(paths: list[str], leave_out: str | None = None, below: bool = False
         )
         return (
             Item(
-                each.below if below else each.path,
-                each.path,
-                "stdin" if each.path == reading.STANDARD_INPUT else each.below,
+                file.below if below else file.path,
+                file.path,
+                "stdin" if file.path == reading.STANDARD_INPUT else file.below,
             )
-            for each in found
+            for file in files
         )
 
     return items

@@ -64,6 +64,6 @@ def add_max_faces(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-faces", type=int, metavar="N", help="keep the N best of each picture (default: all)")
 
 
-def given(arguments: argparse.Namespace) -> dict[str, Any]:
+def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """What MTCNN takes of parsed arguments."""
     return {name: getattr(arguments, name) for name, _ in _OPTIONS if hasattr(arguments, name)}

@@ -35,11 +35,11 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
             annotations_of(arguments, Problems())
     except (OSError, ValueError) as reason:
         error(line_of(reason))
-    given = (arguments.annotations, arguments.images, arguments.only)
+    sources = (arguments.annotations, arguments.images, arguments.only)
     nowhere = arguments.annotations is None and lead_nowhere(arguments.paths)
     job = searching.Job(
         items=items_of(arguments.paths, below=True) if arguments.paths else _annotated(arguments),
-        inputs=[*arguments.paths, *filter(None, given)],
+        inputs=[*arguments.paths, *filter(None, sources)],
         output=None if nowhere else arguments.output,
         resume=not nowhere,
         pipes=bool(arguments.paths),

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     """Runs `evaluate table`. Returns the exit status."""
-    options = detector_options.given(arguments)
+    options = detector_options.options_of(arguments)
     with refusing(error):
         require("PIL.Image", "reading pictures", "evaluate")
         sets = _sets(arguments)
@@ -68,9 +68,9 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
         annotated = measured.annotated
         for index, (name, find) in enumerate(detectors.items()):
             # What the annotations and the pictures are is told once.
-            told = (Problems(limit=0), failures, Problems(limit=0)) if index else (labels, failures, notes)
+            listeners = (Problems(limit=0), failures, Problems(limit=0)) if index else (labels, failures, notes)
             try:
-                row = evaluate(name, find, measured, *told)
+                row = evaluate(name, find, measured, *listeners)
             except FAILURES as why:
                 broken.add(f"set {annotated.name}", line_of(why))
                 break

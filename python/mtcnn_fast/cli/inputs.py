@@ -113,9 +113,9 @@ def detections_of(arguments: argparse.Namespace, problems: Problems, notes: Prob
     )
 
 
-def check_usable(detections: str, problems: Problems, found: bool) -> None:
+def check_usable(detections: str, problems: Problems, any_used: bool) -> None:
     """Raises ValueError for detections of which nothing could be used: that is no measurement of a detector."""
-    if problems.count and not found:
+    if problems.count and not any_used:
         raise ValueError(f"{detections} has no detections that can be used: {next(iter(problems))}")
 
 

@@ -30,9 +30,9 @@ class Outputs:
     """
 
     def __init__(self, arguments: argparse.Namespace, inputs: Iterable[str | None]) -> None:
-        given = [each for each in inputs if each is not None]
-        self._json = None if arguments.json is None else check_destination(arguments.json, JSON, given)
-        self._plot = None if arguments.plot is None else check_destination(arguments.plot, PNG, given)
+        sources = [each for each in inputs if each is not None]
+        self._json = None if arguments.json is None else check_destination(arguments.json, JSON, sources)
+        self._plot = None if arguments.plot is None else check_destination(arguments.plot, PNG, sources)
         if self._plot is not None:
             plots.check()
             if self._json is not None and os.path.realpath(self._json) == os.path.realpath(self._plot):

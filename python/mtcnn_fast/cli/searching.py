@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
         try:
             if arguments.batch < 1:
                 raise ValueError(f"batch is {arguments.batch}; wanted 1 or more")
-            detector = MTCNN(**detector_options.given(arguments))
+            detector = MTCNN(**detector_options.options_of(arguments))
             clip = getattr(arguments, "clip", False)
             find = finder(detector, arguments.max_faces, clip)
             require("PIL.Image", "reading pictures")

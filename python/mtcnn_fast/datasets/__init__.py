@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from mtcnn_fast.checks import described, flag
 from mtcnn_fast.datasets import backgrounds, celeba, coco, facepoint, voc, wider
-from mtcnn_fast.datasets.base import Annotation, Problems, Reading, Wanted
+from mtcnn_fast.datasets.base import Annotation, Problems, Reading, Wanted, warning_instead
 from mtcnn_fast.datasets.limits import lines
 from mtcnn_fast.datasets.selection import Listed, gathered, names
 from mtcnn_fast.finding import PassedOver, find
@@ -62,8 +61,8 @@ def read(
     Raises ValueError for an empty path, for a format that is not known or does not fit the file, for a line of `only`
     that selects several pictures, and for a line beyond `limits.MAX_LINE`; OSError for a file that cannot be read.
     """
-    for what, given in (("path", path), ("images", images), ("only", only)):
-        if given is not None and not os.fspath(given):
+    for what, value in (("path", path), ("images", images), ("only", only)):
+        if value is not None and not os.fspath(value):
             raise ValueError(f"{what} is empty; wanted a path")
     source = Path(path)
     if not source.exists():
@@ -71,7 +70,7 @@ def read(
     if not source.is_file() and not source.is_dir():
         raise ValueError(f"{source} is a pipe or a device; wanted a file, which is read twice, or a folder")
     if format is None:
-        format = _told(source)
+        format = _format_of(source)
     elif format not in _READERS:
         raise ValueError(f"format is {described(format)}; wanted one of {', '.join(FORMATS)}")
     return _read(
@@ -94,28 +93,25 @@ def _read(
     passed_over: PassedOver,
     outside: bool,
 ) -> Iterator[Annotation]:
-    noted = Problems(limit=1) if problems is None else problems
-    with _naming(path):
-        parts = _READERS[format](path, images, outside)
-        # Names in a folder are distinct; of "facepoint" they need not be.
-        known = Counter() if format in ("backgrounds", "facepoint") and only is None else names(parts)
-    wanted: Wanted = _all
-    if only is not None:
-        with _naming(only):
-            listed = Listed(only, known, noted)
-        wanted = listed.chosen.__contains__
-    with _naming(path):
-        if format == "facepoint":  # a row for each face is its way
-            times, told = facepoint.several(path), None
-        else:
-            times, told = Counter({name: count for name, count in known.items() if count > 1}), noted
-        del known
-        yield from gathered(parts(Reading(noted, wanted, passed_over)), times, told)
-    if only is not None:
-        listed.tell_missing(noted)
-    if problems is None and noted.count:
-        first = next(iter(noted))
-        warnings.warn(f"{noted.count} rows or files of {path} could not be used; the first: {first}", stacklevel=2)
+    with warning_instead(problems, f"rows or files of {path}") as unusable:
+        with _naming(path):
+            parts = _READERS[format](path, images, outside)
+            # Names in a folder are distinct; of "facepoint" they need not be.
+            known = Counter() if format in ("backgrounds", "facepoint") and only is None else names(parts)
+        wanted: Wanted = _all
+        if only is not None:
+            with _naming(only):
+                listed = Listed(only, known, unusable)
+            wanted = listed.chosen.__contains__
+        with _naming(path):
+            if format == "facepoint":  # a row for each face is its way
+                times, repetitions = facepoint.several(path), None
+            else:
+                times, repetitions = Counter({name: n for name, n in known.items() if n > 1}), unusable
+            del known
+            yield from gathered(parts(Reading(unusable, wanted, passed_over)), times, repetitions)
+        if only is not None:
+            listed.tell_missing(unusable)
 
 
 @contextmanager
@@ -130,13 +126,13 @@ def _all(_: str) -> bool:
     return True
 
 
-def _told(path: Path) -> str:
+def _format_of(path: Path) -> str:
     """The format of a file or a folder. Raises ValueError if nothing tells it."""
     if path.is_dir():
         if (path / celeba.BOXES).is_file():
             return "celeba"
-        found = find([str(path)], (voc.SUFFIX,), report=lambda _: None, passed_over=PassedOver())
-        if next(found, None) is not None:
+        files = find([str(path)], (voc.SUFFIX,), report=lambda _: None, passed_over=PassedOver())
+        if next(files, None) is not None:
             return "voc"
     elif path.suffix.lower() in (".mat", ".json", voc.SUFFIX):
         return {".mat": "wider", ".json": "coco", voc.SUFFIX: "voc"}[path.suffix.lower()]

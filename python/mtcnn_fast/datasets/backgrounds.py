@@ -24,7 +24,7 @@ def _parts(folder: Path, reading: Reading) -> Iterator[Part]:
     def report(error: OSError) -> None:
         reading.problems.add(error.filename, reason(error))
 
-    for found in find([str(folder)], suffixes(), report=report, passed_over=reading.passed_over):
-        if reading.wanted(found.below):
-            path = Path(found.path)
-            yield Part(found.below, path, Faces(), path)
+    for file in find([str(folder)], suffixes(), report=report, passed_over=reading.passed_over):
+        if reading.wanted(file.below):
+            path = Path(file.path)
+            yield Part(file.below, path, Faces(), path)

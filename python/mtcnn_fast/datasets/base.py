@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -62,6 +64,21 @@ class Problems:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._kept)
+
+
+@contextmanager
+def warning_instead(problems: Problems | None, what: str) -> Iterator[Problems]:
+    """The problems, if somebody wants to be told of them. Else others, of which a warning says how many came of `what`.
+
+    To be used in a generator: the warning is at the line that asked the generator for more.
+    """
+    if problems is not None:
+        yield problems
+        return
+    unheard = Problems(limit=1)
+    yield unheard
+    if unheard.count:
+        warnings.warn(f"{unheard.count} {what} could not be used; the first: {next(iter(unheard))}", stacklevel=4)
 
 
 class Faces:

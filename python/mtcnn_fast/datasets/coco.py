@@ -94,7 +94,7 @@ class _Document:
 
     def _by_id(self, known: Collection[Hashable]) -> tuple[defaultdict[Hashable, list[int]], frozenset[Hashable]]:
         """Of each picture's id: where its labels are. And the ids that a label has in another type: 1 and "1"."""
-        found: defaultdict[Hashable, list[int]] = defaultdict(list)
+        positions: defaultdict[Hashable, list[int]] = defaultdict(list)
         spelled = {str(key): key for key in known}
         losing = set()
         for position, label in enumerate(self._labels):
@@ -102,39 +102,39 @@ class _Document:
             try:
                 key = _key(label, "image_id")
                 if key in known:
-                    found[key].append(position)
+                    positions[key].append(position)
                 else:
-                    told = f"there is no image with the id {key!r}"
+                    problem = f"there is no image with the id {key!r}"
                     if str(key) in spelled:
                         losing.add(spelled[str(key)])
-                        told += f", but with {spelled[str(key)]!r}: it is taken to lack this label"
-                    self._tell(place, told)
+                        problem += f", but with {spelled[str(key)]!r}: it is taken to lack this label"
+                    self._tell(place, problem)
             except (KeyError, TypeError):
                 self._tell(place, "no image_id: the picture to which it belongs is not known, and may be incomplete")
-        return found, frozenset(losing)
+        return positions, frozenset(losing)
 
     def _add(self, faces: Faces, positions: list[int]) -> None:
         for position in positions:
             label = self._labels[position]
-            landmarks, ignored, told = None, False, []
+            landmarks, ignored, problems = None, False, []
             for mark in IGNORING:
                 try:
                     ignored |= is_set(mark, label.get(mark))
                 except ValueError as error:
-                    told.append(f"{error}; the box is kept")
+                    problems.append(f"{error}; the box is kept")
             try:
                 landmarks, unknown = self._schemes.landmarks(label)
-                told += [] if unknown is None else [unknown]
+                problems += [] if unknown is None else [unknown]
             except ValueError as error:
-                told.append(f"{error}; the box is kept")
+                problems.append(f"{error}; the box is kept")
             try:
                 x, y, w, h = _box(label)
                 faces.add(x, y, x + w, y + h, landmarks, ignored)
             except ValueError as error:
                 faces.lose()
-                told.append(str(error))
-            for what in told:
-                self._tell(f"annotations[{position}]", what)
+                problems.append(str(error))
+            for problem in problems:
+                self._tell(f"annotations[{position}]", problem)
 
     def _tell(self, place: str, what: str) -> None:
         self._reading.problems.add(self._path, f"{place}: {what}")

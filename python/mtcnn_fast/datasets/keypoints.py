@@ -86,21 +86,21 @@ class Schemes:
             raise ValueError(f"keypoints has {len(values)} numbers; wanted x y v {of_each}")
         if not any(values[2::3]):
             return None, None
-        told = None
+        problem = None
         key = (category, triples)
         if key not in self._schemes:
             try:
                 self._schemes[key] = self._scheme(category, names, triples)
             except ValueError as error:
                 self._schemes[key] = None
-                told = (
+                problem = (
                     f"the {triples} keypoints of category {category!r} tell no landmarks, here and elsewhere: {error}"
                 )
         known = self._schemes[key]
         if known is None:
-            return None, told
+            return None, problem
         chosen = [None if index is None else values[3 * index : 3 * index + 3] for index in known]
-        return [point(*xyv[:2]) if xyv and xyv[2] else UNKNOWN for xyv in chosen], told
+        return [point(*xyv[:2]) if xyv and xyv[2] else UNKNOWN for xyv in chosen], problem
 
     def _scheme(self, category: Hashable, names: object, triples: int) -> _Scheme:
         if category in self._twice:

@@ -54,25 +54,25 @@ def entries(rows: Lines, file: Path, problems: Problems, wanted: Wanted = lambda
         if count == 0 and _is_zeros(ahead.peek()) and not _is_count(ahead.peek(1)):
             ahead.take()
         take = wanted(name)
-        found: list[Line] = []
+        kept: list[Line] = []
         surplus = False
-        left = count
+        remaining = count
         for line in _before_a_name(ahead):
-            if left:
-                left -= 1
-                if take and len(found) < MAX_FACES:
-                    found.append(line)
+            if remaining:
+                remaining -= 1
+                if take and len(kept) < MAX_FACES:
+                    kept.append(line)
             elif take:
                 surplus = True
                 _refuse(line, file, problems)
         if not take:
             continue
-        surplus |= count - left > MAX_FACES
-        if count - left > MAX_FACES:
+        surplus |= count - remaining > MAX_FACES
+        if count - remaining > MAX_FACES:
             problems.add(file, f"{quoted(name)} has more than {MAX_FACES} rows, which is the limit", at)
-        if left:
-            problems.add(file, f"{left} of the {count} rows of {quoted(name)} are missing", at)
-        yield Entry(name, at, found, not left and not surplus)
+        if remaining:
+            problems.add(file, f"{remaining} of the {count} rows of {quoted(name)} are missing", at)
+        yield Entry(name, at, kept, not remaining and not surplus)
 
 
 def _before_a_name(ahead: _Ahead) -> Iterator[Line]:

@@ -78,8 +78,8 @@ def _parse(content: bytes, names: Collection[str], *options: str) -> dict[str, A
     if done.returncode < 0:
         raise ValueError(f"its parser crashed (signal {-done.returncode})")
     if done.returncode:
-        told = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ValueError(f"its parser failed{f': {told[-1]}' if told else ''}")
+        messages = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ValueError(f"its parser failed{f': {messages[-1]}' if messages else ''}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 

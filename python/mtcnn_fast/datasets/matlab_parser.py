@@ -41,8 +41,8 @@ def main() -> None:
 def _matlab(content: io.BytesIO, names: list[str]) -> dict[str, Any]:
     import scipy.io
 
-    found = scipy.io.loadmat(content, variable_names=names)  # type: ignore[arg-type]  # takes what can be read too
-    return {name: plain(found[name], [_MOST_VALUES]) for name in names if name in found}
+    variables = scipy.io.loadmat(content, variable_names=names)  # type: ignore[arg-type]  # takes what can be read too
+    return {name: plain(variables[name], [_MOST_VALUES]) for name in names if name in variables}
 
 
 def _hdf5(content: io.BytesIO, names: list[str]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _hdf5(content: io.BytesIO, names: list[str]) -> dict[str, Any]:
     return variables
 
 
-def plain(value: Any, left: list[int]) -> dict[str, Any]:
+def plain(value: Any, budget: list[int]) -> dict[str, Any]:
     """An array as JSON has it: its shape, its kind ("numbers", "texts", "cells" or "other") and its values.
 
     left: how many values there may be, which are taken off. Raises ValueError if there are more.
@@ -69,14 +69,14 @@ def plain(value: Any, left: list[int]) -> dict[str, Any]:
     import numpy as np
 
     array = np.asarray(value)
-    left[0] -= array.size
-    if left[0] < 0:
+    budget[0] -= array.size
+    if budget[0] < 0:
         raise ValueError(f"it has more than {_MOST_VALUES} values, which is the limit")
     kinds = {"b": "numbers", "i": "numbers", "u": "numbers", "f": "numbers", "U": "texts", "O": "cells"}
     kind = kinds.get(array.dtype.kind, "other")
     values = []
     if kind == "cells":
-        values = [plain(cell, left) for cell in array.ravel()]
+        values = [plain(cell, budget) for cell in array.ravel()]
     elif kind != "other":
         values = array.ravel().tolist()
     return {"kind": kind, "shape": array.shape, "dtype": array.dtype.str, "values": values}

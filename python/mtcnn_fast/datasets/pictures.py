@@ -25,14 +25,14 @@ def picture_name(name: str) -> str:
     parts = portable(name).split("/")
     if parts[-1] in ("", ".", ".."):
         raise ValueError(f"{quoted(name)} is not the name of a file")
-    found = "/".join(part for part in parts if part not in ("", "."))
+    plain = "/".join(part for part in parts if part not in ("", "."))
     try:
         lengths = [len(os.fsencode(part)) for part in parts]
     except UnicodeEncodeError:
         raise ValueError(f"the name has a character that names cannot have: {quoted(name)}") from None
     if max(lengths) > _LONGEST_PART or sum(lengths) + len(lengths) > _LONGEST_NAME:
         raise ValueError(f"the name is too long: {quoted(name)}")
-    return f"/{found}" if posixpath.isabs(portable(name)) else found
+    return f"/{plain}" if posixpath.isabs(portable(name)) else plain
 
 
 def leads_out(name: str, folder: Path | None = None) -> bool:
@@ -62,10 +62,10 @@ class Pictures:
 
     def name(self, text: str) -> str:
         """The name of a picture, as `picture_name`. Raises ValueError, too, for one that leads out of the folder."""
-        found = picture_name(text)
-        if not self.outside and leads_out(found, self.folder):
-            raise ValueError(without_outside(found, os.fspath(self.folder)))
-        return found
+        plain = picture_name(text)
+        if not self.outside and leads_out(plain, self.folder):
+            raise ValueError(without_outside(plain, os.fspath(self.folder)))
+        return plain
 
     def path(self, name: str) -> Path:
         """Of the picture."""

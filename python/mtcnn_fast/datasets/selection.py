@@ -15,15 +15,15 @@ from mtcnn_fast.datasets.pictures import picture_name
 
 def names(parts: Parts) -> Counter[str]:
     """The pictures of a data set, and how often they come. What is wrong with it is told when it is read."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
 
     def note(name: str) -> bool:
-        found[name] += 1
+        counts[name] += 1
         return False
 
     for _ in parts(Reading(Problems(limit=0), note)):
         raise AssertionError("a reader gives a part that is not wanted")
-    return found
+    return counts
 
 
 def gathered(parts: Iterator[Part], times: Mapping[str, int], problems: Problems | None) -> Iterator[Annotation]:
@@ -32,14 +32,14 @@ def gathered(parts: Iterator[Part], times: Mapping[str, int], problems: Problems
     times: how often those come that are to be gathered. problems: is told of them; None: they may come several times.
     """
     begun: dict[str, Part] = {}
-    left = dict(times)
+    remaining = dict(times)
     for part in parts:
-        if part.name in left:
-            left[part.name] -= 1
+        if part.name in remaining:
+            remaining[part.name] -= 1
             first = begun.setdefault(part.name, part)
             if first is not part:
                 _merge(first, part, problems)
-            if left[part.name]:
+            if remaining[part.name]:
                 continue
             part = begun.pop(part.name)  # which has the faces of all
         yield part.faces.annotation(part.name, part.path)
@@ -72,34 +72,34 @@ class Listed:
                 self._lines.setdefault(picture_name(line), number)
             except ValueError as error:
                 problems.add(path, str(error), number)
-        self._taken = self._choose(known)
+        self._name_of = self._choose(known)
 
     @property
     def chosen(self) -> frozenset[str]:
         """The names of the pictures to take."""
-        return frozenset(self._taken.values())
+        return frozenset(self._name_of.values())
 
     def tell_missing(self, problems: Problems) -> None:
         """Tells of the lines that select nothing."""
         for line, number in self._lines.items():
-            if line not in self._taken:
+            if line not in self._name_of:
                 problems.add(self._path, f"there are no annotations of {line}", number)
 
     def _choose(self, known: Collection[str]) -> dict[str, str]:
         """Of each line, the name that it means: the one that fits it best."""
-        taken: dict[str, str] = {}
+        name_of: dict[str, str] = {}
         for spelled in _SPELLINGS:
-            found: dict[str, str] = {}
+            fitting: dict[str, str] = {}
             for name in known:
                 line = spelled(name)
-                if line in self._lines and line not in taken:
-                    other = found.setdefault(line, name)
+                if line in self._lines and line not in name_of:
+                    other = fitting.setdefault(line, name)
                     if other != name:
                         raise ValueError(
                             f"{self._path}:{self._lines[line]}: {quoted(line)} can be {quoted(other)} or {quoted(name)}"
                         )
-            taken |= found
-        return taken
+            name_of |= fitting
+        return name_of
 
 
 def _stem(name: str) -> str:

@@ -90,9 +90,9 @@ def _faces(root: ElementTree.Element, file: Path, problems: Problems) -> Faces:
     for position, item in enumerate(root.iter("object"), 1):
         ignored, lost = False, []
         for mark in IGNORING:
-            for found in item.findall(mark):
+            for mark_element in item.findall(mark):
                 try:
-                    ignored |= is_set(mark, found.text)
+                    ignored |= is_set(mark, mark_element.text)
                 except ValueError as error:
                     lost.append(f"{error}; the box is kept")
         try:
@@ -125,28 +125,28 @@ class _Pictures:
         filename: what the XML file says, or nothing. xml: the way to the XML file, below the folder that is read.
         """
         below, own = dirname(xml), splitext(basename(xml))[0]
-        given = picture_name(filename.strip() or own)
+        wanted = picture_name(filename.strip() or own)
         likeliest, *_ = every = self._places(below)
-        places = [place for place in every if self._is_allowed(_joined(place[0], given))]
+        places = [place for place in every if self._is_allowed(_joined(place[0], wanted))]
         for before, place in places:
-            if (place / given).is_file():
-                return _joined(before, given), place / given
+            if (place / wanted).is_file():
+                return _joined(before, wanted), place / wanted
         # A name such as `img.001` has a suffix that is no picture's.
-        for stem in dict.fromkeys((given, _joined(dirname(given), own))):
+        for stem in dict.fromkeys((wanted, _joined(dirname(wanted), own))):
             for before, place in places:
                 fitting = self._fitting(place / stem)
                 if not fitting:
                     continue
-                if splitext(given)[1].lower() in suffixes():
+                if splitext(wanted)[1].lower() in suffixes():
                     break
                 if len(fitting) > 1:
                     raise ValueError(f"its picture can be {' or '.join(map(quoted, fitting))}")
                 name = _joined(dirname(stem), fitting[0])
                 return _joined(before, name), place / name
-        before, place = ("", self._folder) if below and given.startswith(f"{below}/") else likeliest
-        if not self._is_allowed(_joined(before, given)):
-            raise ValueError(without_outside(given, str(self._folder)))
-        return _joined(before, given), place / given
+        before, place = ("", self._folder) if below and wanted.startswith(f"{below}/") else likeliest
+        if not self._is_allowed(_joined(before, wanted)):
+            raise ValueError(without_outside(wanted, str(self._folder)))
+        return _joined(before, wanted), place / wanted
 
     def _is_allowed(self, name: str) -> bool:
         return self._outside or not leads_out(name, self._folder)

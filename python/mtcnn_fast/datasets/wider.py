@@ -65,10 +65,10 @@ def _text(path: Path, pictures: Pictures, reading: Reading) -> Iterator[Part]:
 
 
 def _checked(pictures: Pictures, name: str) -> str:
-    found = pictures.name(name)
-    if not _NAME.search(found):
+    plain = pictures.name(name)
+    if not _NAME.search(plain):
         raise ValueError(f"{quoted(name)} is not the name of a picture")
-    return found
+    return plain
 
 
 def _add(faces: Faces, fields: list[str], path: Path, line: int, problems: Problems) -> None:

@@ -55,9 +55,9 @@ def members(
     Raises ValueError for an archive that is damaged or another file, or unpacks to more than MAX_ARCHIVE bytes, and if
     there are no text files.
     """
-    found = False
+    has_text = False
     for name, read in _members(path, report, passed_over):
-        found = True
+        has_text = True
         try:
             if not outside and leads_out(name):
                 raise ValueError(without_outside(name, "the archive"))
@@ -68,7 +68,7 @@ def members(
             report(name, f"cannot be read: {reason(error)}")
             continue
         yield name, content
-    if not found:
+    if not has_text:
         raise ValueError("; ".join([f"{path} has no {SUFFIX} files", *filter(None, [str(passed_over)])]))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +16,7 @@ import numpy as np
 
 from mtcnn_fast.checks import described, each, flag, number, shown
 from mtcnn_fast.datasets import Problems
+from mtcnn_fast.datasets.base import warning_instead
 from mtcnn_fast.datasets.fields import LARGEST, UNKNOWN, box_text, checked_box
 from mtcnn_fast.datasets.limits import check_room
 from mtcnn_fast.datasets.listings import Lines, entries, fields
@@ -83,15 +83,15 @@ def read_detections(
     Raises ValueError for a format that is not known or does not fit the file, for an archive or a document that is
     damaged, and for images of one id; OSError for a file that cannot be read.
     """
-    for what, given in (("path", path), ("images", images)):
-        if given is not None and not os.fspath(given):
+    for what, value in (("path", path), ("images", images)):
+        if value is not None and not os.fspath(value):
             raise ValueError(f"{what} is empty; wanted the path of a file")
     source = Path(path)
     if not source.exists():
         raise FileNotFoundError(f"there are no detections at {source}")
     check_regular(source)
     if format is None:
-        format = _told(source)
+        format = _format_of(source)
     elif format not in _READERS:
         raise ValueError(f"format is {described(format)}; wanted one of {', '.join(FORMATS)}")
     if images is not None and format != "coco":
@@ -109,19 +109,16 @@ def read_detections(
 def _read(
     path: Path, format: str, images: Path | None, problems: Problems | None, notes: Problems, outside: bool
 ) -> Iterator[PictureDetections]:
-    noted = Problems(limit=1) if problems is None else problems
-    if format == "coco":
-        yield from _coco(path, noted, notes, images)
-    elif format == "wider":
-        yield from _wider(path, noted, notes, outside)
-    else:
-        yield from _READERS[format](path, noted, notes)
-    if problems is None and noted.count:
-        first = next(iter(noted))
-        warnings.warn(f"{noted.count} entries of {path} could not be used; the first: {first}", stacklevel=2)
+    with warning_instead(problems, f"entries of {path}") as unusable:
+        if format == "coco":
+            yield from _coco(path, unusable, notes, images)
+        elif format == "wider":
+            yield from _wider(path, unusable, notes, outside)
+        else:
+            yield from _READERS[format](path, unusable, notes)
 
 
-def _told(path: Path) -> str:
+def _format_of(path: Path) -> str:
     if is_collection(path):
         return "wider"
     with path.open("rb") as file:
@@ -178,17 +175,17 @@ def _wider(path: Path, problems: Problems, notes: Problems, outside: bool = Fals
     for file, content in members(path, report, passed_over, outside=outside):
         try:
             # A third would be no better than a second.
-            found = list(islice(_pictures(lines_of(content), path / file, problems), 2))
+            pictures = list(islice(_pictures(lines_of(content), path / file, problems), 2))
         except UnicodeError as error:
             problems.add(path / file, f"is no text: {reason(error)}")
             continue
-        if len(found) != 1:
-            count = f"{len(found)} pictures{' or more' if found else ''}"
+        if len(pictures) != 1:
+            count = f"{len(pictures)} pictures{' or more' if pictures else ''}"
             problems.add(path / file, f"has {count}; wanted a name, a count and rows of one")
             continue
         # As the official reader does: not by the name inside, which detectors write in different ways.
         name = "/".join(PurePosixPath(file).with_suffix("").parts[-2:])
-        yield replace(found[0], name=name)
+        yield replace(pictures[0], name=name)
     if str(passed_over):
         notes.add(path, str(passed_over))
 
@@ -247,10 +244,10 @@ def _pictures_of(entry: object, report: Callable[[str], None], note: Callable[[s
 def _entry(entry: object, report: Callable[[str], None], note: Callable[[str], None]) -> Iterator[PictureDetections]:
     """The picture of an object with a path and faces; none if it has no such."""
     record = entry if isinstance(entry, dict) else {}
-    name, found, failure = record.get("path", record.get("name")), record.get("faces"), record.get("error")
-    if found is None and failure is not None:
-        found = []
-    if not isinstance(name, str) or not isinstance(found, list):
+    name, listed, failure = record.get("path", record.get("name")), record.get("faces"), record.get("error")
+    if listed is None and failure is not None:
+        listed = []
+    if not isinstance(name, str) or not isinstance(listed, list):
         report('not an object with a string "path" (or "name") and a list "faces"')
         return
     page = record.get("page", 0)
@@ -264,7 +261,7 @@ def _entry(entry: object, report: Callable[[str], None], note: Callable[[str], N
     if record.get("damaged") is not None:
         note(f"{shown(name)}: the picture is damaged: {record['damaged']}")
     faces = _Faces()
-    for index, face in enumerate(found):
+    for index, face in enumerate(listed):
         try:
             box = each("box", _get(face, "box"), 4, number)
             points = face.get("landmarks")
@@ -281,10 +278,8 @@ def _get(entry: object, key: str) -> object:
 
 
 def _named_points(points: object) -> list[Sequence[float]]:
-    found = [_get(points, name) for name in LANDMARKS]
-    return [
-        UNKNOWN if point is None else each(name, point, 2, number) for name, point in zip(LANDMARKS, found, strict=True)
-    ]
+    values = [(name, _get(points, name)) for name in LANDMARKS]
+    return [UNKNOWN if point is None else each(name, point, 2, number) for name, point in values]
 
 
 def _coco(path: Path, problems: Problems, notes: Problems, images: Path | None = None) -> Iterator[PictureDetections]:
@@ -314,8 +309,8 @@ def _image_id(value: object, key: str = "image_id") -> int | str:
 
 
 def _keypoints(values: object) -> list[Sequence[float]]:
-    found = each("keypoints", values, 3 * len(LANDMARKS), number)
-    return [found[i : i + 2] if found[i + 2] else UNKNOWN for i in range(0, len(found), 3)]
+    triples = each("keypoints", values, 3 * len(LANDMARKS), number)
+    return [triples[i : i + 2] if triples[i + 2] else UNKNOWN for i in range(0, len(triples), 3)]
 
 
 def _coco_names(path: Path, problems: Problems) -> dict[object, str]:

@@ -50,7 +50,7 @@ def facenet_pytorch(options: Mapping[str, Any], max_faces: int | None = None) ->
         )
 
     def find(images: list[NDArray[np.uint8]]) -> list[Detections]:
-        found = []
+        detections = []
         for image in images:
             # An image with no room for a face is an error of PyTorch's there.
             with _its_errors():
@@ -58,8 +58,8 @@ def facenet_pytorch(options: Mapping[str, Any], max_faces: int | None = None) ->
                 if boxes is None:
                     boxes, scores, landmarks = np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
                 order = np.argsort(-scores.astype(np.float64), kind="stable")[:max_faces]
-                found.append(Detections(boxes[order], scores[order], landmarks[order]))
-        return found
+                detections.append(Detections(boxes[order], scores[order], landmarks[order]))
+        return detections
 
     return find
 

@@ -105,7 +105,7 @@ def _clip(ends: Integers, size: tuple[int, int]) -> NDArray[np.bool_]:
 def _sides(vertices: Integers, height: int) -> list[tuple[Integers, Integers]]:
     """x and y of the pixels at which rows enter and leave the polygon, down both of its sides from its top."""
     top = int(vertices[:, 1].argmin())
-    found = []
+    sides = []
     for way in (1, -1):
         # The vertex behind the last is the first again, or nearly.
         chain = vertices[(top + way * np.arange(len(vertices))) % len(vertices)]
@@ -119,8 +119,8 @@ def _sides(vertices: Integers, height: int) -> list[tuple[Integers, Integers]]:
         slope = _divided(2 * np.diff(down[:, 0]) + rise, 2 * rise)
         x = (down[owner, 0] + (y - row[owner]) * slope[owner] + _HALF) >> _SHIFT
         inside = (y >= 0) & (y < height)
-        found.append((x[inside], y[inside]))
-    return found
+        sides.append((x[inside], y[inside]))
+    return sides
 
 
 def _divided(numerators: Integers, denominators: Integers) -> Integers:

@@ -140,11 +140,11 @@ def read_fddb_sizes(
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"{folder} is not a folder of pictures")
     files: dict[str, list[str]] = {name: [] for name in names}
-    noted = Problems(limit=1) if problems is None else problems
+    unusable = Problems(limit=1) if problems is None else problems
     found = find(
         [os.fspath(folder)],
         reading.suffixes(),
-        report=lambda error: noted.add(str(error.filename), reason(error)),
+        report=lambda error: unusable.add(str(error.filename), reason(error)),
         passed_over=PassedOver(),
     )
     for file in found:
@@ -155,13 +155,13 @@ def read_fddb_sizes(
     for name, paths in files.items():
         if len(paths) > 1:
             raise ValueError(f"{paths[0]} and {paths[1]} are both the picture {name!r}")
-        size = _size(paths[0], noted, notes) if paths else None
+        size = _size(paths[0], unusable, notes) if paths else None
         if size is not None:
             sizes[name] = size
         elif not paths:
-            noted.add(Path(folder) / name, "there is no such picture, of any suffix")
-        if problems is None and noted.count:
-            raise OSError(next(iter(noted)))
+            unusable.add(Path(folder) / name, "there is no such picture, of any suffix")
+        if problems is None and unusable.count:
+            raise OSError(next(iter(unusable)))
     return sizes
 
 

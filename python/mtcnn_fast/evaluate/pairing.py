@@ -59,34 +59,34 @@ class Pairing(Generic[L, D]):
     def __init__(
         self,
         labelled: Iterable[tuple[str, L]],
-        found: Iterable[tuple[str, D]],
+        detected: Iterable[tuple[str, D]],
         unknown: Callable[[str], object],
     ) -> None:
         self._labelled = labelled
-        self._found = iter(found)
+        self._detected = iter(detected)
         self._unknown = unknown
         self._store = _Store()
         self._waiting = _Waiting()
         # Of the names of pairs that have come.
         self._paired = array("q")
-        self._left_labelled = _Left()
-        self._left_found = _Left()
+        self._unpaired_labelled = _Unpaired()
+        self._unpaired_detected = _Unpaired()
 
     def __iter__(self) -> Iterator[tuple[L, D | None]]:
         with self._store:
             for name, item in self._labelled:
-                found, may_follow = self._take(name)
-                if found is not None:
+                detected, may_follow = self._take(name)
+                if detected is not None:
                     self._paired.append(hash(name))
-                    yield item, found[0]
-                elif may_follow or len(self._left_found):
-                    self._left_labelled.add(name, self._store.add((name, item)))
+                    yield item, detected[0]
+                elif may_follow or len(self._unpaired_detected):
+                    self._unpaired_labelled.add(name, self._store.add((name, item)))
                 else:
                     yield item, None
-            for name, detections in self._found:
+            for name, detections in self._detected:
                 self._waiting.add(name, self._store.add((name, detections)))
             for name, position in self._waiting:
-                self._left_found.add(name, position)
+                self._unpaired_detected.add(name, position)
             yield from self._resolved()
 
     def _take(self, name: str) -> tuple[tuple[D] | None, bool]:
@@ -96,28 +96,28 @@ class Pairing(Generic[L, D]):
             return (self._store.get(position)[1],), False
         like = self._waiting.take_like(name)
         if like is not None:
-            self._left_found.add(*like)
+            self._unpaired_detected.add(*like)
             return None, True
-        for other, detections in self._found:
+        for other, detections in self._detected:
             if other == name:
                 return (detections,), False
             position = self._store.add((other, detections))
             if _alike(name, other):
-                self._left_found.add(other, position)
+                self._unpaired_detected.add(other, position)
                 return None, True
             self._waiting.add(other, position)
         return None, False
 
     def _resolved(self) -> Iterator[tuple[L, D | None]]:
-        labelled, found = self._left_labelled.arrays(), self._left_found.arrays()
-        match = _Match(labelled, found, np.unique(np.frombuffer(self._paired, np.int64)), self._name)
+        labelled, detected = self._unpaired_labelled.arrays(), self._unpaired_detected.arrays()
+        match = _Match(labelled, detected, np.unique(np.frombuffer(self._paired, np.int64)), self._name)
         match.by_name()
         match.by_suffix()
         match.by_end()
-        for position, taken in zip(labelled.positions, match.found_of, strict=True):
-            detections = None if taken < 0 else self._store.get(int(found.positions[taken]))[1]
+        for position, index in zip(labelled.positions, match.detected_of, strict=True):
+            detections = None if index < 0 else self._store.get(int(detected.positions[index]))[1]
             yield self._store.get(int(position))[1], detections
-        for position in found.positions[match.free_found]:
+        for position in detected.positions[match.free_detected]:
             self._unknown(self._name(int(position)))
 
     def _name(self, position: int) -> str:
@@ -214,9 +214,11 @@ class _Waiting:
                 yield name, position
 
 
-def _alike(labelled: str, found: str) -> bool:
+def _alike(labelled: str, detected: str) -> bool:
     """Whether one of them, as `Pairing` says, is the other or its end."""
-    return f"/{found}".endswith((f"/{labelled}", f"/{stem(labelled)}")) or f"/{stem(found)}".endswith(f"/{labelled}")
+    return f"/{detected}".endswith((f"/{labelled}", f"/{stem(labelled)}")) or f"/{stem(detected)}".endswith(
+        f"/{labelled}"
+    )
 
 
 def _common(name: str) -> str:
@@ -232,7 +234,7 @@ def _ends(name: str) -> Iterator[str]:
         at = name.find("/", at + 1)
 
 
-class _Left:
+class _Unpaired:
     """Pictures that wait for the end."""
 
     def __init__(self) -> None:
@@ -270,36 +272,38 @@ class _Arrays(NamedTuple):
 class _Match:
     """Assigns detections to labelled pictures, claim by claim, the best first."""
 
-    def __init__(self, labelled: _Arrays, found: _Arrays, paired: Hashes, name_at: Callable[[int], str]) -> None:
+    def __init__(self, labelled: _Arrays, detected: _Arrays, paired: Hashes, name_at: Callable[[int], str]) -> None:
         self._labelled = labelled
-        self._found = found
+        self._detected = detected
         self._paired = paired
         self._name_at = name_at
         self._free_labelled = np.ones(len(labelled.names), np.bool_)
-        self.free_found = np.ones(len(found.names), np.bool_)
+        self.free_detected = np.ones(len(detected.names), np.bool_)
         """(M,): which detections have no picture yet."""
-        self.found_of = np.full(len(labelled.names), -1, np.intp)
+        self.detected_of = np.full(len(labelled.names), -1, np.intp)
         """(N,): by labelled picture the index of its detections; -1: none."""
 
     def by_name(self) -> None:
-        labelled, found = self._labelled.names, self._found.names
-        claims = np.flatnonzero(np.isin(found, np.concatenate((labelled, self._paired))))
-        self._assign(claims, found[claims])
+        labelled, detected = self._labelled.names, self._detected.names
+        claims = np.flatnonzero(np.isin(detected, np.concatenate((labelled, self._paired))))
+        self._assign(claims, detected[claims])
         self._free_labelled &= ~np.isin(labelled, self._paired)
 
     def by_suffix(self) -> None:
-        found, free = self._found, np.flatnonzero(self.free_found)
+        detected, free = self._detected, np.flatnonzero(self.free_detected)
         without, whole = self._tables()
-        claims = [_claims(without, free, found.names[free]), _claims(whole, free, found.stems[free])]
+        claims = [_claims(without, free, detected.names[free]), _claims(whole, free, detected.stems[free])]
         self._settle(*_joined(claims))
 
     def by_end(self) -> None:
         without, whole = self._tables()
         claims = [(np.empty(0, np.intp), np.empty(0, np.int64))]
-        free = np.flatnonzero(self.free_found) if len(whole.keys) else np.empty(0, np.intp)
+        free = np.flatnonzero(self.free_detected) if len(whole.keys) else np.empty(0, np.intp)
         for start in range(0, len(free), _CHUNK):
             chunk = free[start : start + _CHUNK].tolist()
-            ends = [(index, end) for index in chunk for end in _ends(self._name_at(int(self._found.positions[index])))]
+            ends = [
+                (index, end) for index in chunk for end in _ends(self._name_at(int(self._detected.positions[index])))
+            ]
             owners = np.array([index for index, _ in ends], np.intp)
             names = np.array([hash(end) for _, end in ends], np.int64)
             stems = np.array([hash(stem(end)) for _, end in ends], np.int64)
@@ -315,14 +319,14 @@ class _Match:
 
     def _settle(self, claims: Indices, wanted: Hashes) -> None:
         """Assigns detections to the labelled pictures of the names that they want."""
-        pairs = _distinct(self._found.names[claims], wanted)
+        pairs = _distinct(self._detected.names[claims], wanted)
         for column, other, complaint in (
             (0, 1, "{} of the detections can be each of the labelled pictures {}"),
             (1, 0, "{} is one labelled picture, to which the detections of each of {} can belong"),
         ):
             names, counts = np.unique(pairs[column], return_counts=True)
             if (counts > 1).any():
-                sides = (self._found, self._labelled)
+                sides = (self._detected, self._labelled)
                 one = min(self._named(sides[column], name) for name in names[counts > 1])
                 of = pairs[other][pairs[column] == hash(one)]
                 raise ValueError(complaint.format(repr(one), _listed(self._named(sides[other], name) for name in of)))
@@ -340,10 +344,10 @@ class _Match:
         place = np.searchsorted(names, wanted, "left") + turn
         surplus = place >= np.searchsorted(names, wanted, "right")
         if surplus.any():
-            name = min(self._name_at(int(self._found.positions[index])) for index in claims[surplus])
+            name = min(self._name_at(int(self._detected.positions[index])) for index in claims[surplus])
             raise ValueError(f"the detections have {name!r} more often than it is labelled")
-        self.found_of[labelled[place]] = claims
-        self.free_found[claims] = False
+        self.detected_of[labelled[place]] = claims
+        self.free_detected[claims] = False
         self._free_labelled &= ~np.isin(self._labelled.names, wanted)
 
     def _named(self, side: _Arrays, name: int) -> str:

@@ -106,10 +106,10 @@ class PrecisionRecallTally:
         """Of the pictures added so far."""
         scores, true = np.array(self._scores, np.float64), np.array(self._true, np.bool_)
         order = np.argsort(-scores, kind="stable")
-        scores, found = scores[order], np.cumsum(true[order], dtype=np.int64)
-        false = np.arange(1, len(scores) + 1) - found
+        scores, true_positives = scores[order], np.cumsum(true[order], dtype=np.int64)
+        false = np.arange(1, len(scores) + 1) - true_positives
         last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.empty(0, np.intp)
-        return PrecisionRecall(self._iou, self._faces, scores[last], found[last], false[last])
+        return PrecisionRecall(self._iou, self._faces, scores[last], true_positives[last], false[last])
 
 
 def precision_recall(

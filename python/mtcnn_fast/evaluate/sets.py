@@ -106,18 +106,18 @@ def _below(folder: Path, name: str) -> Path:
 
 
 def _path(key: str, value: object) -> str:
-    found = text(key, value)
-    if not found:
+    string = text(key, value)
+    if not string:
         raise ValueError(f"{key} is empty; wanted a path")
-    return found
+    return string
 
 
 def _one_of(wanted: Sequence[str]) -> Callable[[str, object], str]:
     def check(key: str, value: object) -> str:
-        found = text(key, value)
-        if found not in wanted:
-            raise ValueError(f"{key} is {found!r}; wanted one of {', '.join(wanted)}")
-        return found
+        string = text(key, value)
+        if string not in wanted:
+            raise ValueError(f"{key} is {string!r}; wanted one of {', '.join(wanted)}")
+        return string
 
     return check
 

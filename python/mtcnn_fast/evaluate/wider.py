@@ -203,13 +203,13 @@ def read_published_curves(
     """
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"{folder} is not a folder of published curves")
-    found: list[PublishedCurve] = []
+    curves: list[PublishedCurve] = []
     files_of: dict[tuple[str, str], str] = {}
-    noted, passed_over = Problems() if problems is None else problems, PassedOver()
+    unusable, passed_over = Problems() if problems is None else problems, PassedOver()
     files = find(
         [os.fspath(folder)],
         (".mat",),
-        report=lambda error: noted.add(str(error.filename), reason(error)),
+        report=lambda error: unusable.add(str(error.filename), reason(error)),
         passed_over=passed_over,
     )
     for file in files:
@@ -221,21 +221,21 @@ def read_published_curves(
         try:
             curve = _published(Path(file.path), sets[0])
         except (OSError, ValueError) as error:
-            noted.add(file.path, reason(error))
+            unusable.add(file.path, reason(error))
             continue
         other = files_of.setdefault((curve.set, curve.label), file.path)
         if other != file.path:
             raise ValueError(f"{other} and {file.path} are both the {curve.set} set's curve of {curve.label!r}")
-        found.append(curve)
-    if noted.count and (problems is None or not found):
-        raise ValueError(next(iter(noted)))
-    if not found:
+        curves.append(curve)
+    if unusable.count and (problems is None or not curves):
+        raise ValueError(next(iter(unusable)))
+    if not curves:
         raise ValueError(
             f"{folder} has no published curves: .mat files with easy, medium or hard, and val, in their names"
         )
     if notes is not None and str(passed_over):
         notes.add(folder, str(passed_over))
-    return found
+    return curves
 
 
 def _published(path: Path, name: str) -> PublishedCurve:
