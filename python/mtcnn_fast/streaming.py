@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from mtcnn_fast import reading
 from mtcnn_fast.detections import Detections
+from mtcnn_fast.prefetch import prefetch
 from mtcnn_fast.reading import Picture
 from mtcnn_fast.writing import reason
 
@@ -109,41 +109,33 @@ def _pictures(
     files: Iterable[tuple[K, str | os.PathLike[str]]], first_page_only: bool, pipes: bool
 ) -> Iterator[Outcome[K]]:
     """Every page, not searched yet. Pages beyond a file's first are read when it is their turn."""
-    for key, content in _read_ahead(files, first_page_only, pipes):
-        if isinstance(content, Exception):
-            yield Outcome(key, None, error=reason(content))
-            continue
-        first, rest = content
-        yield Outcome(key, first, pages=first.pages)
-        last = first
-        try:
-            for last in rest:
-                yield Outcome(key, last, page=last.page, pages=last.pages)
-        except FAILURES as error:
-            yield Outcome(key, None, error=reason(error), page=last.page + 1, pages=last.pages)
-
-
-def _read_ahead(
-    files: Iterable[tuple[K, str | os.PathLike[str]]], first_page_only: bool, pipes: bool
-) -> Iterator[tuple[K, _Read]]:
-    rest = iter(files)
-    ahead: deque[tuple[K, Future[_Read] | _Read]] = deque()
     with ThreadPoolExecutor(READERS) as pool:
-        try:
-            while True:
-                for key, path in islice(rest, 2 * READERS - len(ahead)):
-                    if not reading.is_pipe(path):
-                        ahead.append((key, pool.submit(_read, path, first_page_only)))
-                    else:  # waited for here, where Ctrl-C can end it
-                        ahead.append((key, _read(path, first_page_only) if pipes else OSError(reading.PIPE)))
-                if not ahead:
-                    return
-                key, content = ahead.popleft()
-                yield key, content.result() if isinstance(content, Future) else content
-        finally:
-            for _, content in ahead:
-                if isinstance(content, Future):
-                    content.cancel()
+
+        def submit(file: tuple[K, str | os.PathLike[str]]) -> Future[_Read]:
+            path = file[1]
+            if not reading.is_pipe(path):
+                return pool.submit(_read, path, first_page_only)
+            done: Future[_Read] = Future()  # a pipe is waited for in this thread, where Ctrl-C can end it
+            done.set_result(_read(path, first_page_only) if pipes else OSError(reading.PIPE))
+            return done
+
+        with closing(prefetch(submit, files, 2 * READERS)) as opened:
+            for (key, _), content in opened:
+                yield from _pages(key, content)
+
+
+def _pages(key: K, content: _Read) -> Iterator[Outcome[K]]:
+    if isinstance(content, Exception):
+        yield Outcome(key, None, error=reason(content))
+        return
+    first, rest = content
+    yield Outcome(key, first, pages=first.pages)
+    last = first
+    try:
+        for last in rest:
+            yield Outcome(key, last, page=last.page, pages=last.pages)
+    except FAILURES as error:
+        yield Outcome(key, None, error=reason(error), page=last.page + 1, pages=last.pages)
 
 
 def _read(path: str | os.PathLike[str], first_page_only: bool) -> _Read:
