@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
+from mtcnn_fast.run_settings import as_json, differences
 from mtcnn_fast.streaming import Outcome
 from mtcnn_fast.writing import claim, keep_permissions, naming, replacing, settle, write_whole
 
@@ -111,8 +112,7 @@ class File(Generic[T]):
         for place in (file, part):
             with suppress(FileNotFoundError), place.open("rb") as opened:
                 claim(opened, file).close()
-        # As they will be read back: tuples become lists.
-        settings = json.loads(json.dumps(settings))
+        settings = as_json(settings)
         self._keeps_earlier = _has_content(file)
         self._begun = False
         if resume:
@@ -325,7 +325,7 @@ def _check_settings(results: Path, settings: Record) -> None:
         earlier = json.loads(path.read_bytes())
     except (RecursionError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    differing = [key for key in settings if not isinstance(earlier, dict) or earlier.get(key) != settings[key]]
+    differing = differences(earlier, settings)
     if differing:
         raise ValueError(
             f"{results} was begun with other settings: {', '.join(differing)}; remove it, or name another file"

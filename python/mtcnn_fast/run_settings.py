@@ -1,0 +1,37 @@
+"""The settings of a run, which a later run must share to go on with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as JSON gives them back: tuples become lists."""
+    copy: dict[str, Any] = json.loads(json.dumps(settings))
+    return copy
+
+
+def differences(earlier: object, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that differ from those of an earlier run, by name, each described as "NAME is 2, was 1".
+
+    earlier: the document of the earlier run. Beside the settings it may hold other things at its top level. Settings in
+    a table are named TABLE.NAME; there, settings of the earlier run alone are differences, too.
+    """
+    return _differences(earlier if isinstance(earlier, Mapping) else {}, settings, settings.keys(), "")
+
+
+def _differences(earlier: Mapping[str, Any], settings: Mapping[str, Any], names: Any, prefix: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in names:
+        old, new = earlier.get(name), settings.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found |= _differences(old, new, {**new, **old}, f"{prefix}{name}.")
+        elif old != new:
+            found[prefix + name] = f"{prefix}{name} is {_shown(new)}, was {_shown(old)}"
+    return found
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else json.dumps(value, default=repr)
