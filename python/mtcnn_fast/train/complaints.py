@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words for whoever wrote it, from what pydantic says."""
+"""The errors that pydantic finds in a configuration, in words for its author."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 _LONGEST = 60
 
-# Of pydantic's types of errors: what is wanted, of the limit or whatever else an error is about.
+# The wanted value per type of pydantic error, from the context of the error, such as a limit.
 _WANTED: dict[str, Callable[[dict[str, Any]], str]] = {
     "bool_type": lambda _: "true or false",
     "finite_number": lambda _: "a finite number",
@@ -33,19 +33,19 @@ _WANTED: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def unknown_setting(name: str, known: Sequence[str]) -> str:
-    """What to say of a setting that there is not."""
+    """A message about a setting that does not exist."""
     close = get_close_matches(name, known, n=1)
     return f"there is no setting {name}; " + (f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}")
 
 
 def complaints(errors: Sequence[Any], model: type[BaseModel]) -> Iterator[str]:
-    """A line for each thing that is wrong with a table: of pydantic's errors of validating it as `model`."""
+    """A line per error of a table that pydantic has validated as `model`."""
     lines = [": ".join(filter(None, _complaint(error, model))) for error in errors]
-    yield from dict.fromkeys(lines)  # of each value that an array lacks there is an error
+    yield from dict.fromkeys(lines)  # pydantic has an error per value that an array lacks
 
 
 def _complaint(error: Any, model: type[BaseModel]) -> tuple[str, str]:
-    """The place, and what is wrong there."""
+    """The place of an error, and a message."""
     kind, where, came, context = error["type"], error["loc"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
         return _place(where[:-1]), unknown_setting(str(where[-1]), list(_model_at(where[:-1], model).model_fields))
@@ -58,14 +58,14 @@ def _complaint(error: Any, model: type[BaseModel]) -> tuple[str, str]:
     if kind == "literal_error":
         choices = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return _place(where), f"there is no {_shown(came)}; wanted one of {', '.join(choices)}"
-    if kind == "value_error":  # of this package's own checks, which say what came
+    if kind == "value_error":  # from the checks of this package, which name the value
         return _place(where), error["msg"].removeprefix("Value error, ")
     wanted = _WANTED[kind](context) if kind in _WANTED else error["msg"]
     return _place(where), f"wanted {wanted}; it is {_shown(came)}"
 
 
 def _place(where: Sequence[str | int]) -> str:
-    """`sources #2`, `pnet.windows`, `pnet.mix[3]`: tables of an array are counted from 1, values from 0."""
+    """A place, such as `sources #2`, `pnet.windows`, `pnet.mix[3]`. Tables of an array count from 1, values from 0."""
     place = ""
     for i, part in enumerate(where):
         if isinstance(part, str):
@@ -92,7 +92,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _shown(value: object) -> str:
-    """A value as TOML has it."""
+    """A value as it stands in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""The objective of training: three tasks, of which each sample takes part in those that its kind labels.
+"""The objective of training: three tasks. Each sample takes part in the tasks that its kind labels.
 
 Zhang et al. 2016, equations 1 to 4 and section III.B, with two readings that their text leaves open. Equation 1 prints
-(1 - y)(1 - log p), which no minimum bounds as p -> 0; cross-entropy, (1 - y) log(1 - p), is meant. And each task's sum
-is divided by the number of samples in it, so that the mix of kinds in a batch does not change the step.
+(1 - y)(1 - log p), which has no minimum as p -> 0; cross-entropy, (1 - y) log(1 - p), is meant. The sum of each task is
+divided by the number of its samples, so that the mix of kinds in a batch does not change the step.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from mtcnn_fast.checks import number
 from mtcnn_fast.train.networks import Outputs
 from mtcnn_fast.train.samples import LANDMARK, NEGATIVE, PART, POSITIVE
 
-# The kinds of samples that count in each task: where the paper's beta is 1. A part face is neither face nor background.
+# The kinds of samples that count in each task: those whose beta in the paper is 1. A part face is neither face nor
+# background.
 FACE_KINDS = (NEGATIVE, POSITIVE)
 BOX_KINDS = (POSITIVE, PART)
 LANDMARK_KINDS = (LANDMARK,)
 
 
 class TaskWeights(NamedTuple):
-    """The paper's alpha: what each task's loss counts in the objective."""
+    """The weight of each task's loss in the objective: alpha in the paper."""
 
     face: float
     box: float
@@ -41,7 +42,7 @@ TASK_WEIGHTS = {
 
 
 class Targets(NamedTuple):
-    """What the samples of a batch say, on one device. Values that a sample's kind does not label may be NaN."""
+    """The labels of a batch, on one device. Values that the kind of a sample does not label may be NaN."""
 
     kinds: Tensor
     """(n,) integers: NEGATIVE, POSITIVE, PART or LANDMARK of train.samples."""
@@ -53,10 +54,10 @@ class Targets(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Losses:
-    """Scalars, on the outputs' device; a task without samples has 0."""
+    """Scalars on the device of the outputs. A task without samples has 0."""
 
     total: Tensor
-    """The objective: the tasks' losses, each times its weight."""
+    """The objective: the sum of the tasks' losses, each times its weight."""
     face: Tensor
     """Mean cross-entropy of the kept samples."""
     box: Tensor
@@ -68,28 +69,28 @@ class Losses:
 
 
 def multitask_loss(outputs: Outputs, targets: Targets, weights: TaskWeights, hard_share: float = 0.7) -> Losses:
-    """The objective of a batch, computed in float32 or in what is wider.
+    """The objective of a batch, computed in float32 or a wider type.
 
-    Online hard sample mining: of the n samples that are faces or background only the max(1, floor(hard_share n)) of
-    greatest cross-entropy count; of equal ones the first. 1 takes all.
+    hard_share: online hard sample mining. Of the n samples that are faces or background, only the
+    max(1, floor(hard_share n)) of greatest cross-entropy count; of equal ones the first. 1 takes all.
 
-    Raises ValueError for shapes that do not fit and, on the CPU, for kinds that do not exist: elsewhere that check
-    would wait for the device, and such samples count in no task.
+    Raises ValueError for shapes that do not fit and, on the CPU, for kinds that do not exist. On other devices such
+    samples count in no task, because the check would wait for the device.
     """
-    outputs = _checked(outputs, targets)
+    outputs = _widened(outputs, targets)
     share = number("hard_share", hard_share)
     if not 0 < share <= 1:
         raise ValueError(f"hard_share is {hard_share}; wanted more than 0, at most 1")
 
-    counts = _among(targets.kinds, FACE_KINDS)
+    counts = _is_one_of(targets.kinds, FACE_KINDS)
     entropy = _cross_entropy(outputs.face, targets.kinds, counts)
     kept = _hardest(entropy.detach(), counts, share)
     face = _mean(torch.where(kept, entropy, 0), kept)
 
-    counts = _among(targets.kinds, BOX_KINDS)
+    counts = _is_one_of(targets.kinds, BOX_KINDS)
     box = _mean(_difference(outputs.box, targets.boxes, counts).square().sum(1), counts)
 
-    counts = _among(targets.kinds, LANDMARK_KINDS)
+    counts = _is_one_of(targets.kinds, LANDMARK_KINDS)
     landmarks = _mean(_difference(outputs.landmarks, planar(targets.landmarks), counts).square().sum(1), counts)
 
     total = weights.face * face + weights.box * box + weights.landmarks * landmarks
@@ -98,9 +99,9 @@ def multitask_loss(outputs: Outputs, targets: Targets, weights: TaskWeights, har
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metrics:
-    """Sums over samples, which add up over batches with `+`; a mean without samples is NaN.
+    """Sums over samples, which add up over batches with `+`. A mean without samples is NaN.
 
-    The sums stay on the outputs' device, so that training does not wait for it before a mean is read.
+    The sums stay on the device of the outputs, so that training waits for it only where a mean is read.
     """
 
     sums: Tensor
@@ -113,7 +114,7 @@ class Metrics:
 
     @property
     def accuracy(self) -> float:
-        """Share of faces and background that the greater logit tells apart; equal logits say background."""
+        """The share of faces and background that the greater logit tells apart. Equal logits mean background."""
         return self._mean(0)
 
     @property
@@ -132,9 +133,11 @@ class Metrics:
 
 @torch.no_grad()
 def measure(outputs: Outputs, targets: Targets) -> Metrics:
-    """How right a network is on a batch, whatever the objective. Raises as `multitask_loss`."""
-    outputs = _checked(outputs, targets)
-    in_face, in_box, in_landmarks = (_among(targets.kinds, kinds) for kinds in (FACE_KINDS, BOX_KINDS, LANDMARK_KINDS))
+    """The errors of a network on a batch, independent of the objective. Raises as `multitask_loss`."""
+    outputs = _widened(outputs, targets)
+    in_face, in_box, in_landmarks = (
+        _is_one_of(targets.kinds, kinds) for kinds in (FACE_KINDS, BOX_KINDS, LANDMARK_KINDS)
+    )
     says_face = outputs.face[:, 1] > outputs.face[:, 0]
     right = in_face & (says_face == (targets.kinds == POSITIVE))
     box = _difference(outputs.box, targets.boxes, in_box).abs().mean(1)
@@ -147,24 +150,24 @@ def measure(outputs: Outputs, targets: Targets) -> Metrics:
 
 
 def planar(landmarks: Tensor) -> Tensor:
-    """Landmarks (n, 5, 2) in the networks' order, (n, 10): x1 to x5, y1 to y5."""
+    """Landmarks (n, 5, 2) in the order of the networks, (n, 10): x1 to x5, y1 to y5."""
     return landmarks.transpose(1, 2).flatten(1)
 
 
 def _cross_entropy(logits: Tensor, kinds: Tensor, counts: Tensor) -> Tensor:
-    # Masked before the arithmetic: a logit that overflowed would make 0 * inf = NaN of the gradient of all.
+    # Masked before the arithmetic: a logit that overflows would make every gradient 0 * inf = NaN.
     logits = torch.where(counts[:, None], logits, 0)
     return functional.cross_entropy(logits, (kinds == POSITIVE).long(), reduction="none")
 
 
 def _difference(values: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
-    """values - targets where samples count, else 0, without a NaN in the gradient either."""
+    """values - targets where samples count, else 0. Their gradients have no NaN either."""
     return torch.where(counts[:, None], values - targets, 0)
 
 
 def _hardest(entropy: Tensor, counts: Tensor, share: float) -> Tensor:
     """(n,) bool: exactly max(1, floor(share * n)) of the n samples that count, or none of none."""
-    # In integers, and without asking the device for n. In floats 0.7 * 90 is 62.99999999999999.
+    # In integers, because in floats 0.7 * 90 is 62.99999999999999, and without waiting for n from the device.
     numerator, denominator = Fraction(share).limit_denominator(10**6).as_integer_ratio()
     valid = counts.sum()
     k = (numerator * valid // denominator).clamp(min=1).minimum(valid)
@@ -177,12 +180,12 @@ def _mean(values: Tensor, counts: Tensor) -> Tensor:
     return values.sum() / counts.sum().clamp(min=1)
 
 
-def _among(kinds: Tensor, wanted: tuple[int, ...]) -> Tensor:
+def _is_one_of(kinds: Tensor, wanted: tuple[int, ...]) -> Tensor:
     return torch.stack([kinds == kind for kind in wanted]).any(0)
 
 
-def _checked(outputs: Outputs, targets: Targets) -> Outputs:
-    """The outputs in float32 or wider, if their shapes are one batch's."""
+def _widened(outputs: Outputs, targets: Targets) -> Outputs:
+    """The outputs in float32 or wider. Raises as `multitask_loss` unless all shapes are those of one batch."""
     n = len(targets.kinds) if targets.kinds.ndim == 1 else -1
     for name, values, wanted in (
         ("kinds", targets.kinds, (n,)),
@@ -200,6 +203,6 @@ def _checked(outputs: Outputs, targets: Targets) -> Outputs:
     kinds = targets.kinds
     if kinds.is_floating_point() or kinds.dtype == torch.bool:
         raise TypeError(f"kinds is {kinds.dtype}; wanted integers")
-    if kinds.device.type == "cpu" and not _among(kinds, (NEGATIVE, POSITIVE, PART, LANDMARK)).all():
+    if kinds.device.type == "cpu" and not _is_one_of(kinds, (NEGATIVE, POSITIVE, PART, LANDMARK)).all():
         raise ValueError(f"kinds has values from {kinds.min()} to {kinds.max()}; wanted {NEGATIVE} to {LANDMARK}")
     return Outputs(*(values.to(torch.promote_types(values.dtype, torch.float32)) for values in outputs))

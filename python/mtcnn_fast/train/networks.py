@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 
 class Conv(NamedTuple):
-    """A valid convolution of stride 1, and its PReLU."""
+    """A convolution of stride 1 without padding, and its PReLU."""
 
     channels: int
     kernel: int
 
 
 class Pool(NamedTuple):
-    """Max pooling of stride 2, in ceil mode as Caffe's."""
+    """Max pooling of stride 2, in ceil mode like Caffe's."""
 
     kernel: int
 
 
 class Dense(NamedTuple):
-    """A dense layer, and its PReLU. It takes the map flattened as (channel, row, column)."""
+    """A dense layer, and its PReLU. Its input is the map, flattened as (channel, row, column)."""
 
     units: int
 
 
 class Outputs(NamedTuple):
-    """What a network says of each crop; of each cell, (n, ..., h, w), where P-Net saw more than one."""
+    """The output for each crop, or for each cell, (n, ..., h, w), where P-Net is given larger images."""
 
     face: Tensor
     """(n, 2): logits of not a face, face."""
@@ -69,7 +69,7 @@ class Network(nn.Module):
     def __init__(self, seed: int = 0) -> None:
         """Weights by Xavier's uniform distribution from `seed`, biases 0, slopes of PReLU 0.25."""
         super().__init__()
-        # Built without memory, for layers would otherwise draw numbers from PyTorch's global generator.
+        # On the meta device, which has no memory: elsewhere layers draw numbers from PyTorch's global generator.
         with torch.device("meta"):
             self.trunk, features = _trunk(self.size, self.layers)
             self.heads = nn.ModuleDict(
@@ -90,11 +90,11 @@ class Network(nn.Module):
 
     @property
     def is_convolutional(self) -> bool:
-        """Whether larger images than `size` give maps of outputs."""
+        """True if images larger than `size` give maps of outputs."""
         return not any(isinstance(layer, Dense) for layer in self.layers)
 
     def forward(self, crops: Tensor) -> Outputs:
-        """Raises ValueError for another shape than (n, 3, size, size), or at least that of a convolutional network."""
+        """Outputs for crops (n, 3, size, size); P-Net also takes larger ones. Raises ValueError for other shapes."""
         self._check(crops)
         features = self.trunk(crops)
         outputs = [head(features) for head in self.heads.values()]
@@ -114,7 +114,7 @@ class Network(nn.Module):
 
 
 class PNet(Network):
-    """The proposal network. Fully convolutional: one output for each 12 x 12 cell, 2 pixels apart."""
+    """The proposal network. It is fully convolutional: one output per cell of 12 x 12, 2 pixels apart."""
 
     name = "pnet"
     size = 12
@@ -156,7 +156,7 @@ def normalise(pixels: Tensor) -> Tensor:
 def load(network: Network, weights: str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]) -> None:
     """Sets a network's weights from a weight file or a mapping of its names, which may hold other networks too.
 
-    A landmark head that it lacks stays as it is: files for the detector have none for P-Net and R-Net. Raises
+    A landmark head that the file lacks stays as it is: files for the detector have none for P-Net and R-Net. Raises
     ValueError, and changes nothing, for a tensor that is missing, unknown, of another shape or not finite.
     """
     prefix = f"{network.name}."
@@ -176,9 +176,9 @@ def load(network: Network, weights: str | os.PathLike[str] | Mapping[str, NDArra
 
 
 def export(networks: Mapping[str, nn.Module]) -> Weights:
-    """Copies of the tensors that the detector reads, by their names in a weight file; keys are the networks' names.
+    """Copies of the tensors that the detector reads, by their names in a weight file. networks: by their names.
 
-    The detector wants all three networks; `{**others, **export(...)}` replaces some. Raises ValueError for weights
+    The detector needs all three networks; `{**others, **export(...)}` replaces some. Raises ValueError for weights
     that are not float32 or not finite.
     """
     tensors: Weights = {}
@@ -198,7 +198,7 @@ def export(networks: Mapping[str, nn.Module]) -> Weights:
 def save(
     path: str | os.PathLike[str], tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes a weight file whole or not at all. `metadata`: strings for its header, such as how it was trained."""
+    """Writes a weight file whole or not at all. metadata: strings for its header, such as the settings of training."""
     header = {
         text("a key of metadata", key): text(f"metadata[{key!r}]", value) for key, value in (metadata or {}).items()
     }
@@ -208,7 +208,7 @@ def save(
 
 
 def _trunk(side: int, layers: tuple[Conv | Pool | Dense, ...]) -> tuple[nn.Sequential, int]:
-    """The layers for square crops, named as in weight files, and the channels or units of the last."""
+    """The layers for square crops, named as in weight files, and the channels or units of the last layer."""
     trunk = nn.Sequential()
     convolutions = activations = 0
     features = 3
@@ -232,7 +232,7 @@ def _trunk(side: int, layers: tuple[Conv | Pool | Dense, ...]) -> tuple[nn.Seque
 
 
 def _tensors(network: Network) -> dict[str, Tensor]:
-    """The network's own tensors, by their names in a weight file: state_dict's, but for `trunk.` and `heads.`."""
+    """The tensors of a network by their names in a weight file: those of state_dict without `trunk.` and `heads.`."""
     return {f"{network.name}.{key.partition('.')[2]}": tensor for key, tensor in network.state_dict().items()}
 
 

@@ -1,4 +1,4 @@
-"""What samples and measurements read of annotated pictures, and what one picture must not do to a run."""
+"""Pixels of annotated pictures for samples and measurements."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["FAILURES", "name_bytes", "pixels_to_learn"]
 
-# As `reading.first_page` begins.
+# The first word of a note of `reading.first_page` on a damaged picture.
 _DAMAGED = "damaged"
 
 
 def pixels_to_learn(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], str | None]:
-    """(H, W, 3), RGB, and what is to be said of them; None: nothing.
+    """The pixels of a picture, (H, W, 3) in RGB order, and a remark on the picture, or None.
 
-    Raises FAILURES. A damaged picture is an OSError: half of it may be grey, also where its labels are.
+    Raises FAILURES, which must not end a run. A damaged picture is an OSError: half of it may be grey, also where its
+    labels are.
     """
     pixels, note = reading.first_page(path)
     if note is not None and note.startswith(_DAMAGED):
@@ -30,7 +31,7 @@ def pixels_to_learn(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], st
 
 
 def name_bytes(name: str) -> bytes:
-    """A picture's name for a digest, whatever its annotations took it from."""
+    """The bytes of a picture's name for a digest."""
     try:
         return name.encode(errors="surrogateescape")
     except UnicodeEncodeError:  # JSON has surrogates that stand for no byte

@@ -1,4 +1,4 @@
-"""Crops of a picture that is rotated a little about a face."""
+"""Crops of a picture that is rotated by a few degrees about a face."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Crop = Callable[[NDArray[np.uint8], NDArray[np.float32], int], NDArray[np.uint8]]
 
-# Resolution of the rotation, as a multiple of the crop's: it samples bilinearly, what shrinks further is averaged.
+# The resolution of the rotated patch, as a multiple of the crop's. The rotation samples bilinearly; the crop averages.
 _OVERSAMPLING = 4
 
 
 def rotation(centre: Floats, degrees: float) -> Floats:
-    """(2, 3): the affine map of points that turns about centre (2,), from the x axis towards the y axis."""
+    """(2, 3): the affine map of points that turns them about centre (2,), from the x axis towards the y axis."""
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     turn = np.array([[cosine, -sine], [sine, cosine]])
     return np.column_stack([turn, centre - turn @ centre])
 
 
 def rotated_crop(crop: Crop, image: NDArray[np.uint8], window: Floats, matrix: Floats, size: int) -> NDArray[np.uint8]:
-    """A square window (4,) of the image as a rotation moves it: uint8 (size, size, 3), black outside the image.
+    """A square window (4,) of the rotated image: uint8 (size, size, 3), black outside the image.
 
-    crop: cuts boxes of whole pixels out of an image, as `MTCNN.crop`. matrix: of `rotation`.
+    crop: cuts boxes of whole pixels out of an image, as `MTCNN.crop` does. matrix: the map that `rotation` gives.
     """
     side = window[2] - window[0]
-    # Only what the window can see is looked at, whatever the size of the picture, and at what resolution it needs.
+    # Only the part that the window shows is rotated, at the resolution that the crop needs.
     corners = np.array([[window[i], window[j]] for i in (0, 2) for j in (1, 3)])
-    seen = (corners - matrix[:, 2]) @ matrix[:, :2]  # by the inverse: that of a turn is its transpose
+    seen = (corners - matrix[:, 2]) @ matrix[:, :2]  # the inverse of a turn is its transpose
     origin = np.floor(seen.min(0)) - 1
     reach = np.ceil((seen.max(0) - origin).max()) + 1
     scale = min(1.0, _OVERSAMPLING * size / side)
@@ -53,10 +53,10 @@ def rotated_crop(crop: Crop, image: NDArray[np.uint8], window: Floats, matrix: F
 def transform(image: NDArray[np.uint8], matrix: Floats, side: int) -> NDArray[np.uint8]:
     """(side, side, 3): bilinear samples of an image (H, W, 3), black outside it.
 
-    matrix: (2 or 3, 3), from places in the result to places in the image, counted from the corners of pixels.
+    matrix: (2 or 3, 3), from places in the result to places in the image. Places count from the corners of pixels.
     """
     pillow = require("PIL.Image", "rotating pictures", extra="train")
-    # Pillow too counts from the corners: it maps the centres of pixels, half a pixel from them.
+    # Pillow counts from the corners, too: it maps the centres of pixels, which lie half a pixel from them.
     turned = pillow.fromarray(image).transform(
         (side, side), pillow.Transform.AFFINE, matrix[:2].ravel().tolist(), pillow.Resampling.BILINEAR
     )
