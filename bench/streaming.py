@@ -132,7 +132,15 @@ def mined(annotations: Path, folder: Path, watched: Watched, cut_off_at: int | N
     detector = MTCNN(device="cpu", thresholds=(0.02, 0.1, 0.1), num_threads=1)
     source = AnnotatedSet(watched.over(read(annotations), cut_off_at))
     recipe = Recipe(background=0, near=1, about=1, landmarks=1, rotated=0)
-    mine([source], folder, 24, detector, "rnet", recipe, Limits(negative=2, positive=1, part=1))
+    mine(
+        [source],
+        folder,
+        size=24,
+        detector=detector,
+        network="rnet",
+        recipe=recipe,
+        limits=Limits(negative=2, positive=1, part=1),
+    )
 
 
 def digest(folder: Path) -> str:

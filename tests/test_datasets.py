@@ -412,6 +412,12 @@ def test_problems() -> None:
     problems.add("b.txt", "bad")
     assert problems.count == 6
     assert list(problems) == ["a.txt:0: bad", "a.txt:1: bad"]
+    # Whoever reads the same again has the same problems.
+    problems.add("a.txt", "bad", 1)
+    problems.add("a.txt", "bad", 4)
+    assert problems.count == 6
+    problems.add("a.txt", "worse", 4)
+    assert problems.count == 7
 
 
 def test_reading_is_lazy(write: Write) -> None:

@@ -25,7 +25,6 @@ from mtcnn_fast.train.config import Training
 from mtcnn_fast.train.losses import TaskWeights
 from mtcnn_fast.train.record import Checkpoint, Epoch, best_epoch, has_stopped
 from mtcnn_fast.train.samples import LABELS, LANDMARK, NEGATIVE, PART, POSITIVE, Samples, SampleStore, SampleWriter
-from mtcnn_fast.train.schedule import learning_rate
 from mtcnn_fast.train.validation import Recall
 from mtcnn_fast.train.windows import Recipe
 
@@ -74,10 +73,20 @@ def training(**options: Any) -> Training:
     return Training(**defaults | options)
 
 
-def fit(store: Any, folder: Path, made: Training, *, start: int = 5, **options: Any) -> tuple[Any, list[Epoch]]:
+def fit(
+    store: Any,
+    folder: Path,
+    made: Training,
+    *,
+    start: int = 5,
+    recall: Callable[[networks.Network], Recall] | None = None,
+    recall_settings: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[Any, list[Epoch]]:
     network = networks.network("pnet", start)
     defaults: dict[str, Any] = {"seed": 5, "device": CPU, "say": lambda _: None}
-    return network, loop.fit(network, store, made, folder=folder, **defaults | options)
+    measure = None if recall is None else loop.RecallMeasure(measure=recall, settings=recall_settings or {})
+    return network, loop.fit(network, store, made, folder=folder, recall=measure, **defaults | options)
 
 
 def recall_of(network: networks.Network) -> Recall:
@@ -271,8 +280,10 @@ def test_every_setting_reaches_its_place(store: SampleStore, tmp_path: Path, mon
     assert losses == {(WEIGHTS, 0.3)}
     assert len(set(seeds)) == steps
     assert len({seed for seed, _ in seeds}) == made.epochs
-    assert groups == [{"lr": learning_rate(made, step), "momentum": 0.7, "weight_decay": 0.01} for step in range(steps)]
-    assert [row.learning_rate for row in rows] == [learning_rate(made, step) for step in (5, 11)]
+    assert groups == [
+        {"lr": made.learning_rates().at(step), "momentum": 0.7, "weight_decay": 0.01} for step in range(steps)
+    ]
+    assert [row.learning_rate for row in rows] == [made.learning_rates().at(step) for step in (5, 11)]
 
 
 def test_mixed_precision(store: SampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +312,7 @@ def test_the_log(store: SampleStore, tmp_path: Path) -> None:
     assert lines[0] == (
         f"pnet epoch   1, loss {row.loss:.4f} (face {row.face_loss:.4f}, box {row.box_loss:.4f}, landmarks "
         f"{row.landmark_loss:.4f}), accuracy {row.accuracy:.4f}, box error {row.box_error:.4f}, landmark error "
-        f"{row.landmark_error:.4f}, recall {row.recall:.4f} at 1.00 false positives a picture, {row.seconds:.0f} s"
+        f"{row.landmark_error:.4f}, recall {row.recall:.4f} at 1.00 false positives per picture, {row.seconds:.0f} s"
     )
 
 
@@ -310,7 +321,7 @@ def test_what_is_not_measured_is_not_shown(tmp_path: Path) -> None:
     lines: list[str] = []
     _, (row,) = fit(store, tmp_path, training(epochs=1, held_out=0), say=lines.append)
     assert lines[:2] == [
-        f"pnet: there are no {kind} samples; batches are of the others" for kind in ("part", "landmark")
+        f"pnet: there are no {kind} samples; batches are of the other kinds" for kind in ("part", "landmark")
     ]
     for value in (row.landmark_loss, row.accuracy, row.box_error, row.landmark_error, row.recall, row.false_positives):
         assert math.isnan(value)
@@ -348,16 +359,16 @@ def test_other_settings_do_not_go_on(store: SampleStore, tmp_path: Path) -> None
         ):
             fit(store, tmp_path, made, **options)
 
-    refused("augmentation is .*'flip': 0.1", training(epochs=1, augmentation=Augmentation(flip=0.1)))
+    refused("augmentation.flip is 0.1, was 0.5", training(epochs=1, augmentation=Augmentation(flip=0.1)))
     refused("seed is 6, was 5", seed=6)
-    refused("start is sha256", start=6)
-    refused("recall is {'pictures': 'b'}, was {'pictures': 'a'}", recall_settings={"pictures": "b"})
-    refused("recall is None, was", recall=None, recall_settings=None)
+    refused("start is .sha256", start=6)
+    refused('recall.pictures is "b", was "a"', recall_settings={"pictures": "b"})
+    refused("recall is not set, was", recall=None, recall_settings=None)
     path = tmp_path / "checkpoint.pt"
     document = torch.load(path, weights_only=True)
     document["settings"]["colour"] = 1
     torch.save(document, path)
-    refused("colour is None, was 1")
+    refused("colour is not set, was 1")
 
 
 @pytest.mark.parametrize("schedule", ["steps", "cosine"])
@@ -366,10 +377,10 @@ def test_more_epochs_go_on(store: SampleStore, tmp_path: Path, schedule: str) ->
     more, lines = training(epochs=5, patience=3, schedule=schedule), list[str]()
     _, rows = fit(store, tmp_path, more, say=lines.append)
     assert [row.epoch for row in rows] == [1, 2, 3, 4, 5]
-    assert [row.learning_rate for row in rows[2:]] == [learning_rate(more, epoch * 6 - 1) for epoch in (3, 4, 5)]
+    assert [row.learning_rate for row in rows[2:]] == [more.learning_rates().at(epoch * 6 - 1) for epoch in (3, 4, 5)]
     assert lines[0] == (
-        "pnet: going on after epoch 2 (epochs is 5, was 2, patience is 3, was None; the learning rate is that of the "
-        "new schedule)"
+        "pnet: going on after epoch 2 (epochs is 5, was 2, patience is 3, was not set; the learning rate is that of "
+        "the new schedule)"
     )
     # Once said, it is the run's own.
     _, rows = fit(store, tmp_path, more, say=lines.append)

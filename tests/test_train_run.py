@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ import mtcnn_fast
 from conftest import leave_early, load
 from mtcnn_fast import MTCNN, cli
 from mtcnn_fast.datasets import Problems
-from mtcnn_fast.train import networks, pipeline
+from mtcnn_fast.train import NETWORK_NAMES, networks, pipeline
 from mtcnn_fast.train.config import Config, Training, read_config
+from mtcnn_fast.train.plan import plan
+from mtcnn_fast.train.run_options import RunOptions
 from mtcnn_fast.train.samples import SampleStore
 from mtcnn_fast.train.validation import Recall, ValidationPicture
 from mtcnn_fast.weights import embedded_weights, load_weights
@@ -93,14 +96,31 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uint8])
 def trained(tiny: Path) -> Path:
     """The folder of a whole run by the command."""
     output = tiny / "run"
-    # Two threads of PyTorch on two busy processors wait for each other.
-    options = ["--config", str(tiny / "run.toml"), "--output", str(output), "--threads", "1"]
-    assert cli.main(["train", "all", *options]) == 0
+    assert cli.main(command(tiny / "run.toml", output, "all")) == 0
     return output
+
+
+def command(config: Path, output: Path, network: str = "pnet") -> list[str]:
+    """The arguments of a run. Two threads of PyTorch on two busy processors wait for each other."""
+    return ["train", network, "--config", str(config), "--output", str(output), "--threads", "1"]
 
 
 def config(tiny: Path, **changes: Any) -> Config:
     return read_config(tiny / "run.toml").model_copy(update=changes)
+
+
+def train(
+    config: Config,
+    output: Path,
+    names: Sequence[str] = NETWORK_NAMES,
+    *,
+    device: str = "auto",
+    say: Callable[[str], None] = lambda _: None,
+    **options: Any,
+) -> Path | None:
+    """A run by the function, which says nothing by default."""
+    made = RunOptions(**{"workers": 1, **options})
+    return pipeline.train(config, output, names, device=device, options=made, say=say)
 
 
 def log(folder: Path) -> list[dict[str, str]]:
@@ -137,8 +157,7 @@ def test_the_weight_file_runs(trained: Path, tiny: Path) -> None:
 
 def test_a_finished_run_is_not_repeated(trained: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (trained / "mtcnn.safetensors").read_bytes()
-    options = ["--config", str(tiny / "run.toml"), "--output", str(trained), "--threads", "1"]
-    assert cli.main(["train", "all", *options]) == 0
+    assert cli.main(command(tiny / "run.toml", trained, "all")) == 0
     assert " epoch " not in capsys.readouterr().out.replace("after epoch", "")
     assert (trained / "mtcnn.safetensors").read_bytes() == before
 
@@ -157,9 +176,9 @@ def test_a_run_cut_off_ends_the_same(trained: Path, tiny: Path, monkeypatch: pyt
 
     output = tiny / "cut"
     with pytest.raises(Cut):
-        pipeline.train(config(tiny), output, ["pnet"], say=say)
+        train(config(tiny), output, ["pnet"], say=say)
     # The second epoch was over, but its checkpoint was not written: it is learned again.
-    pipeline.train(config(tiny), output, ["pnet"], workers=1, say=say)
+    train(config(tiny), output, ["pnet"], say=say)
     assert (output / "pnet.safetensors").read_bytes() == (trained / "pnet.safetensors").read_bytes()
     rows, expected = log(output / "pnet"), log(trained / "pnet")
     for row in [*rows, *expected]:
@@ -171,25 +190,24 @@ def test_other_settings_do_not_go_on(trained: Path, tiny: Path) -> None:
     settings = config(tiny)
     changed = settings.model_copy(update={"pnet": settings.pnet.model_copy(update={"hard_share": 1.0})})
     with pytest.raises(ValueError, match=r"checkpoint.pt is of a run with other settings \(hard_share is 1.0, was 0.7"):
-        pipeline.train(changed, trained, ["pnet"])
+        train(changed, trained, ["pnet"])
     with pytest.raises(
         ValueError, match=r"holds samples made otherwise \(settings.seed is 4, was 3\); .*remove .*run/pnet and"
     ):
-        pipeline.train(config(tiny, seed=4), trained, ["pnet"])
+        train(config(tiny, seed=4), trained, ["pnet"])
 
 
 def test_rnet_needs_pnet(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="rnet needs pnet, which is not in"):
-        pipeline.train(config(tiny), tmp_path, ["rnet"])
-    command = ["train", "onet", "--config", str(tiny / "run.toml"), "--output", str(tmp_path)]
-    assert cli.main(command) == 1
+        train(config(tiny), tmp_path, ["rnet"])
+    assert cli.main(command(tiny / "run.toml", tmp_path, "onet")) == 1
     assert "onet needs pnet" in capsys.readouterr().err
 
 
 def test_fine_tuning_changes_only_what_is_wanted(tiny: Path, tmp_path: Path) -> None:
     settings = config(tiny, start="embedded")
     short = settings.onet.model_copy(update={"epochs": 1, "batches": 3, "learning_rate": 1e-4})
-    weights = pipeline.train(settings.model_copy(update={"onet": short}), tmp_path, ["onet"])
+    weights = train(settings.model_copy(update={"onet": short}), tmp_path, ["onet"])
     assert weights is not None
     tensors, embedded = load_weights(weights), embedded_weights()
     assert tensors is not None
@@ -217,37 +235,37 @@ def test_a_start_without_all_networks(tiny: Path, short: Config, tmp_path: Path)
     embedded = embedded_weights()
     path = tmp_path / "start.safetensors"
 
-    def train(wanted: str, **tensors: NDArray[np.float32]) -> Path | None:
+    def train_from(wanted: str, **tensors: NDArray[np.float32]) -> Path | None:
         networks.save(path, tensors)
-        return pipeline.train(short.model_copy(update={"start": path}), tmp_path / "run", [wanted], say=lambda _: None)
+        return train(short.model_copy(update={"start": path}), tmp_path / "run", [wanted])
 
     only = {name: array for name, array in embedded.items() if name.startswith("onet.")}
     with pytest.raises(ValueError, match=r"start.safetensors has no pnet to start from"):
-        train("pnet", **only)
+        train_from("pnet", **only)
     # Not with the embedded P-Net, for which nobody asked.
     with pytest.raises(ValueError, match=r"onet needs pnet, which is not in .*or start from a file that has it"):
-        train("onet", **only)
+        train_from("onet", **only)
     first = min(embedded)
     with pytest.raises(ValueError, match=f"start.safetensors: the weights lack tensor {first}"):
-        train("pnet", **{name: array for name, array in embedded.items() if name != first})
+        train_from("pnet", **{name: array for name, array in embedded.items() if name != first})
     # Landmark heads that the detector does not read are no part of the weight file.
     head = {
         "pnet.landmarks.weight": np.zeros((10, 32, 1, 1), np.float32),
         "pnet.landmarks.bias": np.zeros(10, np.float32),
     }
-    weights = train("pnet", **embedded, **head)
+    weights = train_from("pnet", **embedded, **head)
     assert weights is not None
     assert (load_weights(weights) or {}).keys() == embedded.keys()
     MTCNN(device="cpu", weights=weights)
 
 
 def test_what_is_damaged_is_made_anew(tiny: Path, short: Config, tmp_path: Path) -> None:
-    def train(folder: str) -> tuple[list[str], bytes]:
+    def run(folder: str) -> tuple[list[str], bytes]:
         said: list[str] = []
-        pipeline.train(short, tmp_path / folder, ["pnet"], workers=1, say=said.append)
+        train(short, tmp_path / folder, ["pnet"], say=said.append)
         return said, (tmp_path / folder / "pnet.safetensors").read_bytes()
 
-    _, expected = train("run")
+    _, expected = run("run")
     pnet = tmp_path / "run" / "pnet"
     labels = (pnet / "samples" / "labels-000000.npy").read_bytes()
     for name, content in (
@@ -263,24 +281,32 @@ def test_what_is_damaged_is_made_anew(tiny: Path, short: Config, tmp_path: Path)
             path.unlink()
         else:
             path.write_bytes(content)
-        said, found = train("run")
+        said, found = run("run")
         assert found == expected
         told = [line for line in said if "damaged" in line]
         assert len(told) == 1
         assert str(path.parent) in told[0]
         assert told[0].endswith("anew")
-        assert not [line for line in train("run")[0] if "damaged" in line]
+        assert not [line for line in run("run")[0] if "damaged" in line]
         assert (pnet / "samples" / "labels-000000.npy").read_bytes() == labels
     assert (pnet / "checkpoint.pt.damaged").exists()
+
+    # A dry run says what the run does then.
+    (pnet / "checkpoint.pt").write_bytes(b"damaged")
+    said = []
+    plan(short, tmp_path / "run", ["pnet"], say=said.append, problems=Problems())
+    (state,) = (line for line in said if line.startswith("pnet: "))
+    assert state.startswith(f"pnet: new, because {pnet / 'checkpoint.pt'} is damaged")
+    assert (pnet / "checkpoint.pt").read_bytes() == b"damaged"
 
 
 def test_another_start_does_not_go_on(tiny: Path, trained: Path) -> None:
     settings = config(tiny)
-    with pytest.raises(ValueError, match=r"of a run with other settings .*start is sha256"):
-        pipeline.train(settings.model_copy(update={"start": "embedded"}), trained, ["pnet"])
+    with pytest.raises(ValueError, match=r"of a run with other settings .*start is .sha256"):
+        train(settings.model_copy(update={"start": "embedded"}), trained, ["pnet"])
     moved = settings.validation[0].model_copy(update={"expand": (0.0, 0.1, 0.0, 0.0)})
-    with pytest.raises(ValueError, match=r"of a run with other settings .*recall is {'pictures': 'sha256"):
-        pipeline.train(settings.model_copy(update={"validation": (moved,)}), trained, ["pnet"])
+    with pytest.raises(ValueError, match=r"of a run with other settings .*recall.pictures is .sha256"):
+        train(settings.model_copy(update={"validation": (moved,)}), trained, ["pnet"])
 
 
 def test_what_recall_is_measured_with(
@@ -309,7 +335,7 @@ def test_what_recall_is_measured_with(
         return Recall(0.5, 0.5, 1.0)
 
     monkeypatch.setattr(pipeline.validation, "measure_recall", measure)
-    pipeline.train(settings, tmp_path, workers=1, say=lambda _: None)
+    train(settings, tmp_path)
     assert [stage for stage, *_ in seen] == ["pnet", "rnet", "onet"]
     embedded = embedded_weights()
     for i, (stage, options, known, false_positives) in enumerate(seen):
@@ -378,7 +404,7 @@ windows = {{ near = 3 }}
         fitted.append((network.name, training, options["seed"], options["folder"], options["device"].type))
 
     monkeypatch.setattr(pipeline.loop, "fit", fit)
-    weights = pipeline.train(settings, tmp_path / "run", device="cpu", workers=3, say=lambda _: None)
+    weights = train(settings, tmp_path / "run", device="cpu", workers=3)
     trained = load_weights(weights) or {}
 
     names = ("pnet", "rnet", "onet")
@@ -389,7 +415,7 @@ windows = {{ near = 3 }}
         found = bound.arguments
         assert found["sources"] == [(["3.png", "5.png"], False, (0, 0, 0, 0)), (pictures, True, (0, 0.1, 0.2, 0.3))]
         assert (found["folder"], found["size"], found["seed"]) == (tmp_path / "run" / name / "samples", size, 4)
-        assert (found["recipe"], found["workers"]) == (trainings[name].windows, 3)
+        assert (found["recipe"], found["options"].workers) == (trainings[name].windows, 3)
     for name, thresholds, bound in zip(names[1:], ((0.3, 0.1, 0), (0.4, 0.2, 0)), made[1:], strict=True):
         mining, options = trainings[name].mining, bound.arguments["detector"].options
         assert (bound.arguments["network"], bound.arguments["limits"]) == (name, mining.limits)
@@ -414,14 +440,14 @@ def test_what_cannot_be_trained(tiny: Path, short: Config, tmp_path: Path) -> No
         device = changes.pop("device", "auto")
         output = changes.pop("output", tmp_path / "run" / str(len(words)))
         with pytest.raises(kind, match=words):
-            pipeline.train(short.model_copy(update=changes), output, wanted, device=device, workers=1)
+            train(short.model_copy(update=changes), output, wanted, device=device)
 
     def sources(key: str, **changes: Any) -> dict[str, Any]:
         return {key: (source.model_copy(update=changes),)}
 
-    refused(ValueError, r"wanted is \['qnet'\]; it is to be a sequence of some of pnet, rnet, onet", ["qnet"])
-    refused(ValueError, "wanted is 'pnet'", "pnet")
-    refused(ValueError, r"wanted is \(\)", ())
+    refused(ValueError, r"names is \['qnet'\]; wanted a sequence of some of pnet, rnet, onet", ["qnet"])
+    refused(ValueError, "names is 'pnet'", "pnet")
+    refused(ValueError, r"names is \(\)", ())
     refused(ValueError, "device is 'abacus'; wanted auto, cpu, cuda or cuda:N", device="abacus")
     refused(ValueError, "device is 'meta'; wanted", device="meta")
     refused(ValueError, "device is 'cuda:99'; there are [0-9]+ CUDA devices", device="cuda:99")
@@ -451,27 +477,13 @@ def test_unusable_pictures_and_rows_are_listed(tiny: Path, tmp_path: Path, capsy
     (tmp_path / "faces.txt").write_text("\n".join([*rows, bad, "a row"]) + "\n")
     text = TINY.replace("epochs = 3", "epochs = 1").replace("batches = 60", "batches = 2")
     (tmp_path / "run.toml").write_text(text)
-    assert (
-        cli.main(
-            [
-                "train",
-                "pnet",
-                "--config",
-                str(tmp_path / "run.toml"),
-                "--output",
-                str(tmp_path / "run"),
-                "--threads",
-                "1",
-            ]
-        )
-        == 0
-    )
+    assert cli.main(command(tmp_path / "run.toml", tmp_path / "run")) == 0
     out, err = capsys.readouterr()
     assert "no weight file yet" in out
     assert "bad.png: not a picture that Pillow can decode" in err
     assert "faces.txt:14: " in err
-    # Twice: they are among the sources and among the validation pictures.
-    assert err.splitlines()[-1] == "4 rows or pictures could not be used as they are"
+    # They are among the sources and among the validation pictures.
+    assert err.splitlines()[-1] == "2 rows or pictures could not be used as they are"
 
 
 def test_problems_are_told_once(tiny: Path, short: Config, tmp_path: Path) -> None:
@@ -479,7 +491,7 @@ def test_problems_are_told_once(tiny: Path, short: Config, tmp_path: Path) -> No
     source = short.sources[0].model_copy(update={"annotations": tmp_path / "faces.txt", "images": tiny})
     problems = Problems()
     settings = short.model_copy(update={"sources": (source,), "start": "embedded"})
-    pipeline.train(settings, tmp_path / "run", ["pnet", "rnet"], workers=1, say=lambda _: None, problems=problems)
+    train(settings, tmp_path / "run", ["pnet", "rnet"], problems=problems)
     assert [line.partition(": ")[0] for line in problems] == [f"{tmp_path / 'faces.txt'}:{PICTURES + 1}"]
 
 
@@ -503,7 +515,7 @@ def test_command_errors(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 def run_of(tiny: Path, output: Path, text: str = TINY) -> list[str]:
     """The arguments of a short run of P-Net."""
     (tiny / "other.toml").write_text(text.replace("batches = 60", "batches = 2"))
-    return ["train", "pnet", "--config", str(tiny / "other.toml"), "--output", str(output), "--threads", "1"]
+    return command(tiny / "other.toml", output)
 
 
 def test_an_output_that_cannot_be_written_ends_before_any_picture_is_read(
@@ -553,9 +565,8 @@ def test_a_file_that_cannot_be_written(trained: Path, tiny: Path, tmp_path: Path
         text = TINY
     before = {path: path.read_bytes() for suffix in ("npy", "pt") for path in tmp_path.rglob(f"*.{suffix}")}
     (tiny / "full.toml").write_text(text)
-    options = ["train", "pnet", "--config", str(tiny / "full.toml"), "--output", str(tmp_path / "run")]
-    command = [sys.executable, "-c", FULL, str(limit), *options, "--threads", "1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    arguments = [sys.executable, "-c", FULL, str(limit), *command(tiny / "full.toml", tmp_path / "run")]
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert ended.stderr == f"mtcnn-fast train: {tmp_path / 'run' / name}: File too large\n"
     assert all(path.read_bytes() == content for path, content in before.items())
@@ -564,14 +575,14 @@ def test_a_file_that_cannot_be_written(trained: Path, tiny: Path, tmp_path: Path
 
 def test_more_epochs(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = TINY.replace("epochs = 3", "epochs = 1").replace("epochs = 2", "epochs = 1")
-    command = run_of(tiny, tmp_path, short)
-    command[1] = "all"
-    assert cli.main(command) == 0
+    arguments = run_of(tiny, tmp_path, short)
+    arguments[1] = "all"
+    assert cli.main(arguments) == 0
     (tiny / "other.toml").write_text(
         (tiny / "other.toml").read_text().replace("epochs = 1\nbatches = 2", "epochs = 2\nbatches = 2")
     )
     capsys.readouterr()
-    assert cli.main(command) == 1
+    assert cli.main(arguments) == 1
     out, err = capsys.readouterr()
     assert "pnet: going on after epoch 1 (epochs is 2, was 1; the learning rate is that of the new schedule)\n" in out
     assert "pnet epoch   2" in out
@@ -581,7 +592,7 @@ def test_more_epochs(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert err.endswith(f"to make them anew, remove {tmp_path / 'rnet'} and {tmp_path / 'onet'}\n")
     for name in ("rnet", "onet"):
         shutil.rmtree(tmp_path / name)
-    assert cli.main(command) == 0
+    assert cli.main(arguments) == 0
 
 
 def test_pictures_that_were_away(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -590,19 +601,18 @@ def test_pictures_that_were_away(tiny: Path, tmp_path: Path, capsys: pytest.Capt
     text = TINY.replace("epochs = 3", "epochs = 1").replace("batches = 60", "batches = 2")
     (tmp_path / "run.toml").write_text(text)
 
-    def train(output: str, **cut: Any) -> SampleStore:
-        options = ["--config", str(tmp_path / "run.toml"), "--output", str(tmp_path / output), "--threads", "1"]
-        assert cli.main(["train", "pnet", *options]) == 0
+    def run(output: str) -> SampleStore:
+        assert cli.main(command(tmp_path / "run.toml", tmp_path / output)) == 0
         return SampleStore(tmp_path / output / "pnet" / "samples")
 
-    assert train("learned").unreadable == 1
-    assert train("samples").unreadable == 1
+    assert run("learned").unreadable == 1
+    assert run("samples").unreadable == 1
     (tmp_path / "samples" / "pnet" / "checkpoint.pt").unlink()
     shutil.copy(tiny / "0.png", tmp_path)
     capsys.readouterr()
-    assert train("samples").unreadable == 0
+    assert run("samples").unreadable == 0
     assert "not tried again" not in capsys.readouterr().out
-    assert train("learned").unreadable == 1
+    assert run("learned").unreadable == 1
     told = f"pnet: pictures that could not be used (1) are not tried again, because {tmp_path / 'learned'}"
     assert told in capsys.readouterr().out
 
@@ -611,11 +621,13 @@ def test_threads(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Those of a detector, whose number follows the quota of the control group, unless they are given."""
     monkeypatch.setenv("MTCNN_FAST_NUM_THREADS", "1")
     seen = []
-    monkeypatch.setattr(pipeline, "train", lambda *_, workers, **__: seen.append((workers, torch.get_num_threads())))
-    command, before = run_of(tiny, tmp_path), torch.get_num_threads()
+    monkeypatch.setattr(
+        pipeline, "train", lambda *_, options, **__: seen.append((options.workers, torch.get_num_threads()))
+    )
+    arguments, before = run_of(tiny, tmp_path), torch.get_num_threads()
     try:
-        assert cli.main([*command, "--threads", "2"]) == 0
-        assert cli.main(command[:-2]) == 0
+        assert cli.main([*arguments, "--threads", "2"]) == 0
+        assert cli.main(arguments[:-2]) == 0
     finally:
         torch.set_num_threads(before)
     assert seen == [(2, 2), (1, 1)]
@@ -632,8 +644,7 @@ def test_dry_run(
 
     def dry(text: str, *options: str, network: str = "all", output: Path = tmp_path / "run") -> tuple[int, str, str]:
         (tiny / "dry.toml").write_text(text)
-        arguments = ["train", network, "--config", str(tiny / "dry.toml"), "--output", str(output), "--dry-run"]
-        status = cli.main([*arguments, "--threads", "1", *options])
+        status = cli.main([*command(tiny / "dry.toml", output, network), "--dry-run", *options])
         return status, *capsys.readouterr()
 
     status, out, err = dry(TINY)
@@ -706,8 +717,7 @@ def test_example(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     (tmp_path / "celeba" / "list_landmarks_celeba.txt").write_text(f"1\n{points}\n0.jpg 9 9 20 9 15 15 9 20 20 20\n")
     (tmp_path / "objects").mkdir()
     shutil.copy(tiny / "0.png", tmp_path / "objects")
-    command = ["train", "all", "--config", str(path), "--output", str(tmp_path / "run"), "--threads", "1"]
-    status = cli.main([*command, "--dry-run"])
+    status = cli.main([*command(path, tmp_path / "run", "all"), "--dry-run"])
     assert (status, capsys.readouterr().err) == (0, "")
 
     # Behind each comment, but for words, stands the default.
@@ -729,21 +739,12 @@ def test_without_torch(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 def test_the_command_says_what_is_wrong(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.toml").write_text(f'[[sources]]\nannotations = "{tiny / "faces.txt"}"\n')
-    command = [
-        "train",
-        "pnet",
-        "--config",
-        str(tmp_path / "run.toml"),
-        "--output",
-        str(tmp_path / "run"),
-        "--threads",
-        "1",
-    ]
-    assert cli.main([*command, "--device", "abacus"]) == 1
+    arguments = command(tmp_path / "run.toml", tmp_path / "run")
+    assert cli.main([*arguments, "--device", "abacus"]) == 1
     assert capsys.readouterr().err == "mtcnn-fast train: device is 'abacus'; wanted auto, cpu, cuda or cuda:N\n"
     for threads in ("0", "-1", "1000000"):
         with pytest.raises(SystemExit, match="2"):
-            cli.main([*command, "--threads", threads])
+            cli.main([*arguments, "--threads", threads])
         assert f"threads is {threads}; wanted 1 to" in capsys.readouterr().err
 
 
@@ -761,8 +762,7 @@ batch_size = 16
 def long_run(tiny: Path, tmp_path: Path) -> list[str]:
     """A command that takes many epochs."""
     (tiny / "long.toml").write_text(LONG)
-    options = ["--config", str(tiny / "long.toml"), "--output", str(tmp_path), "--threads", "1"]
-    return [sys.executable, "-u", "-m", "mtcnn_fast", "train", "pnet", *options]
+    return [sys.executable, "-u", "-m", "mtcnn_fast", *command(tiny / "long.toml", tmp_path)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send to another process")

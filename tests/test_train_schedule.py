@@ -12,7 +12,7 @@ pytest.importorskip("pydantic")
 
 from mtcnn_fast.train.config import Training
 from mtcnn_fast.train.losses import TASK_WEIGHTS
-from mtcnn_fast.train.schedule import Mix, apportion, learning_rate
+from mtcnn_fast.train.schedule import Mix, apportion
 from mtcnn_fast.train.windows import Recipe
 
 KINDS = np.repeat(np.arange(4, dtype=np.int8), (100, 10, 20, 7))
@@ -23,8 +23,8 @@ def training(**options: Any) -> Training:
 
 
 def rates(**options: Any) -> list[float]:
-    made = training(learning_rate=1.0, **options)
-    return [learning_rate(made, step) for step in range(made.epochs * made.batches)]
+    made = training(learning_rate=1.0, **options).learning_rates()
+    return [made.at(step) for step in range(made.steps)]
 
 
 def test_steps() -> None:

@@ -90,7 +90,7 @@ def area(box: Sequence[float]) -> float:
 
 
 def slowly(known: Sequence[ValidationPicture], found: Sequence[Found], false_positives: float) -> tuple[float, float]:
-    """Recall and false positives a picture at the lowest threshold that leaves few enough, tried one after another."""
+    """Recall and false positives per picture at the lowest threshold that leaves few enough, tried one by one."""
     complete = sum(picture.complete for picture in known)
 
     def at(threshold: float) -> tuple[int, int, int]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Recall of P-Nets' windows on the test lists of facemask and wider_val_416, at numbers of false positives a picture.
+"""Recall of P-Nets' windows on the test lists of facemask and wider_val_416, at numbers of false positives per picture.
 
 The logs of runs give it at one number, on the pictures by which epochs were chosen.
 

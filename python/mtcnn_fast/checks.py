@@ -72,6 +72,13 @@ def integer(name: str, value: object) -> int:
     return index
 
 
+def at_least(name: str, value: object, least: int) -> int:
+    found = integer(name, value)
+    if found < least:
+        raise ValueError(f"{name} is {found}; wanted at least {least}")
+    return found
+
+
 def each(name: str, values: object, count: int, check: Callable[[str, object], T]) -> tuple[T, ...]:
     """The `count` elements of a sequence, each checked by one of the functions above."""
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str | bytes):

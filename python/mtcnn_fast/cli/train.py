@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
         from mtcnn_fast.train.config import read_config
         from mtcnn_fast.train.pipeline import train
         from mtcnn_fast.train.plan import plan
+        from mtcnn_fast.train.run_options import RunOptions
 
         config = read_config(Path(arguments.config))
         threads = MTCNN(device="cpu").num_threads if arguments.threads is None else arguments.threads
@@ -81,22 +82,15 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
         # Of a configuration there is a line for each thing that is wrong.
         error(str(reason) if isinstance(reason, ValueError) else line_of(reason))
     folder = Path(arguments.output)
-    wanted = NETWORK_NAMES if arguments.network == _ALL else (arguments.network,)
+    names = NETWORK_NAMES if arguments.network == _ALL else (arguments.network,)
     problems = Problems()
     try:
         if arguments.dry_run:
-            plan(config, folder, wanted, device=arguments.device, say=_say, problems=problems)
+            plan(config, folder, names, device=arguments.device, say=_say, problems=problems)
             return 0
-        weights = train(
-            config,
-            folder,
-            wanted,
-            device=arguments.device,
-            workers=threads,
-            progress=sys.stderr is not None and sys.stderr.isatty(),
-            say=_say,
-            problems=problems,
-        )
+        progress = sys.stderr is not None and sys.stderr.isatty()
+        options = RunOptions(workers=threads, progress=progress, problems=problems)
+        weights = train(config, folder, names, device=arguments.device, options=options, say=_say)
     except _ReaderHasLeftError:
         return 1
     except (MemoryError, OSError, RuntimeError, ValueError) as reason:

@@ -20,6 +20,9 @@ from mtcnn_fast.finding import PassedOver
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Of problems, so that each is told once: hashes of 8 MB.
+_MOST_REMEMBERED = 100_000
+
 Wanted = Callable[[str], bool]
 """Whether a picture of that name is to be read."""
 
@@ -43,23 +46,32 @@ class Annotation:
 
 
 class Problems:
-    """Rows and files that could not be used: all are counted, the first `limit` kept to be listed by iteration."""
+    """Rows and files that could not be used. A problem counts once, however many readers of the same data tell of it.
+
+    Iteration lists the first `limit` of them.
+    """
 
     def __init__(self, limit: int = 1000) -> None:
         self._limit = limit
         self._count = 0
         self._kept: list[str] = []
+        self._hashes: set[int] = set()
 
     def add(self, file: str | os.PathLike[str], reason: str, line: int | None = None) -> None:
         """Notes `reason`, for a file or for a line of it, counted from 1."""
+        place = os.fspath(file) if line is None else f"{os.fspath(file)}:{line}"
+        text = f"{place}: {reason}"
+        if hash(text) in self._hashes:
+            return
+        if len(self._hashes) < _MOST_REMEMBERED:
+            self._hashes.add(hash(text))
         self._count += 1
         if len(self._kept) < self._limit:
-            place = os.fspath(file) if line is None else f"{os.fspath(file)}:{line}"
-            self._kept.append(f"{place}: {reason}")
+            self._kept.append(text)
 
     @property
     def count(self) -> int:
-        """Of all that were noted, kept or not."""
+        """The number of problems, listed or not. Those beyond the first 100,000 count each time."""
         return self._count
 
     def __iter__(self) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """Training the cascade's networks from annotated pictures: `mtcnn-fast train`, and its parts. Needs the extra `train`.
 
-`config` is what a run is made of, `complaints` what is wrong with it, `example` one to begin with; `pipeline` is the
-run and `plan` what it would do. `windows`, `photographs`, `rotate`, `generate`, `mining` and `samples` make samples;
-`networks`, `losses`, `augment`, `schedule`, `loop` and `record` learn from them; `validation` says what it is worth.
+`config` reads the settings of a run, `complaints` words the errors in them, and `example` is a file to begin with.
+`pipeline` is the run, `run_options` how it works, and `plan` its dry run. `windows`, `photographs`, `rotate`,
+`generate`, `mining` and `samples` make samples. `networks`, `losses`, `augment`, `schedule`, `loop` and `record` learn
+from them. `validation` measures a network on whole pictures.
 """
 
 from __future__ import annotations
 
 NETWORK_NAMES = ("pnet", "rnet", "onet")
-"""In the order of the cascade."""
+"""The networks, in the order of the cascade."""

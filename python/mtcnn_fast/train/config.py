@@ -1,4 +1,4 @@
-"""What a training run is made of: a TOML file, checked before anything starts."""
+"""The settings of a training run: a TOML file, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mtcnn_fast.train.augment import Augmentation
 from mtcnn_fast.train.complaints import complaints, unknown_setting
 from mtcnn_fast.train.losses import TASK_WEIGHTS, TaskWeights
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits
-from mtcnn_fast.train.schedule import apportion
+from mtcnn_fast.train.schedule import LearningRates, apportion
 from mtcnn_fast.train.windows import Recipe
 
 if sys.version_info >= (3, 11):
@@ -36,12 +36,12 @@ else:
     import tomli as tomllib
 
 
-# Of a path as Windows has it.
+# The hint for a path with the backslashes of Windows.
 _ESCAPES = r"""; between "..." a \ begins an escape: write paths with /, or between '...'"""
 
 
 def _beside(path: Path, info: ValidationInfo) -> Path:
-    """Paths in a configuration file start at its folder."""
+    """The path below the folder of the configuration file."""
     return Path(info.context["folder"] if info.context else ".") / path
 
 
@@ -55,8 +55,8 @@ def _path(value: Any) -> Any:
     return value
 
 
-def _made(kind: type[Any]) -> BeforeValidator:
-    """Makes the dataclass of a table. Its own checks are strict, where pydantic would convert or pass over."""
+def _dataclass_of(kind: type[Any]) -> BeforeValidator:
+    """Makes the dataclass of a table. The checks of the dataclass are strict, where pydantic would convert."""
     names = [field.name for field in fields(kind)]
 
     def make(table: Any) -> Any:
@@ -84,7 +84,7 @@ def _task_weights(values: Any) -> TaskWeights:
 
 
 def _start(value: Any) -> Any:
-    # Of a union pydantic tells what is wrong with each of its types.
+    # For a union, pydantic would report an error per type.
     try:
         return _path(value)
     except ValueError:
@@ -92,7 +92,7 @@ def _start(value: Any) -> Any:
 
 
 _File = Annotated[Path, BeforeValidator(_path), AfterValidator(_beside)]
-# Strict: TOML has types, and what is written as another is a mistake.
+# Strict: TOML has types, and a value of another type is a mistake.
 _Flag = Annotated[bool, Field(strict=True)]
 _Count = Annotated[int, Field(ge=1, strict=True)]
 _Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
@@ -123,14 +123,14 @@ class SourceTable(_Table):
 
 
 class Mining(_Table):
-    """The cascade that finds samples for R-Net and O-Net. Its thresholds are lower than those of a detector in use:
-    what it misses cannot be learned, and what it takes for a face is what is to be learned."""
+    """The cascade that finds samples for R-Net and O-Net. Its thresholds are lower than those of a detector in use: a
+    face that it misses cannot be learned, and a window that it takes for a face is a sample worth learning."""
 
     min_face_size: Annotated[_Number, Field(ge=4)] = 20
     scale_factor: Annotated[_Number, Field(gt=0, le=0.99)] = 0.709
     thresholds: tuple[_Probability, _Probability] = (0.4, 0.2)
-    """Of P-Net and R-Net."""
-    limits: Annotated[Limits, _made(Limits)] = Limits()
+    """The thresholds of P-Net and R-Net."""
+    limits: Annotated[Limits, _dataclass_of(Limits)] = Limits()
 
 
 class Training(_Table):
@@ -138,39 +138,49 @@ class Training(_Table):
 
     epochs: _Count = 16
     batches: _Count = 2000
-    """In an epoch."""
+    """Batches per epoch."""
     batch_size: _Count = 448
     mix: tuple[_NotNegative, _NotNegative, _NotNegative, _NotNegative] = (3, 1, 1, 2)
     """Shares of negatives, positives, parts and landmark samples in a batch."""
     hard_share: _Share = 0.7
-    """Online hard sample mining: the share of a batch, hardest first, whose face loss counts; 1 turns it off."""
+    """Online hard sample mining: the share of a batch, hardest first, whose face loss counts. 1 turns it off."""
     task_weights: Annotated[TaskWeights, BeforeValidator(_task_weights)]
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: _Positive = 0.01
     momentum: _Fraction = 0.9
-    """Of SGD; Adam's first."""
+    """The momentum of SGD, or the first beta of Adam."""
     weight_decay: _NotNegative = 1e-5
     schedule: Literal["steps", "cosine"] = "steps"
     milestones: tuple[_Share, ...] = (0.5, 0.87)
-    """Shares of the run after which steps multiply the learning rate by `decay`."""
+    """Shares of the run after which the schedule "steps" multiplies the learning rate by `decay`."""
     decay: _Share = 0.1
     warmup: _NotNegative = 1
     """Epochs in which the learning rate rises from 0."""
     patience: _Count | None = None
-    """Stop after so many epochs without a better recall; none: never. Needs validation pictures."""
+    """The run stops after this many epochs without a better recall; not set: never. Needs validation pictures."""
     keep: Literal["best", "last"] = "best"
-    """The epoch whose weights are the result: the one of the best recall on the validation pictures, or the last."""
+    """The epoch whose weights are the result: that of the best recall on the validation pictures, or the last."""
     mixed_precision: Literal["auto", "bf16", "off"] = "auto"
-    """Compute in bfloat16; "auto": where a GPU has it. (On a CPU with AMX, O-Net alone gains: 1.4 times.)"""
+    """Arithmetic in bfloat16; "auto": where a GPU has it. (On a CPU with AMX, O-Net alone gains: 1.4 times.)"""
     held_out: _Fraction = 0.02
-    """Share of the pictures whose samples are not learned but measured after each epoch."""
+    """The share of the pictures whose samples are not learned but measured after each epoch."""
     false_positives: _Positive
-    """A whole picture, at which the recall of the cascade up to this network is measured."""
-    augmentation: Annotated[Augmentation, _made(Augmentation)] = Augmentation()
-    windows: Annotated[Recipe, _made(Recipe)]
-    """How many windows of a picture, and of a face, become samples."""
+    """False positives per picture at which the recall of the cascade up to this network is measured."""
+    augmentation: Annotated[Augmentation, _dataclass_of(Augmentation)] = Augmentation()
+    windows: Annotated[Recipe, _dataclass_of(Recipe)]
+    """How many windows per picture and per face become samples."""
     mining: Mining | None = None
-    """Of R-Net and O-Net."""
+    """The cascade that finds samples, for R-Net and O-Net alone."""
+
+    def learning_rates(self) -> LearningRates:
+        return LearningRates(
+            greatest=self.learning_rate,
+            steps=self.epochs * self.batches,
+            warmup=self.warmup * self.batches,
+            schedule=self.schedule,
+            milestones=self.milestones,
+            decay=self.decay,
+        )
 
     @model_validator(mode="after")
     def _check(self) -> Training:
@@ -181,8 +191,8 @@ class Training(_Table):
         return self
 
 
-# False positives a picture: what P-Nets and R-Nets as good as the published ones need for 97 and 95.5 % of FDDB's faces
-# (Seanlinx/mtcnn, issue 28: 600,000 and 80,000 in 2,845 pictures).
+# False positives per picture: P-Nets and R-Nets as good as the published ones need so many to find 97 and 95.5 % of
+# FDDB's faces (Seanlinx/mtcnn, issue 28: 600,000 and 80,000 in 2,845 pictures).
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "pnet": {"task_weights": TASK_WEIGHTS["pnet"], "false_positives": 200, "windows": asdict(Recipe())},
     **{
@@ -202,10 +212,10 @@ class Config(_Table):
 
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
     start: Annotated[Literal["scratch", "embedded"] | _File, BeforeValidator(_start)] = "scratch"
-    """What the networks start from: nothing, the embedded networks, or a weight file."""
+    """The weights that the networks start from: random ones, the embedded ones, or those of a weight file."""
     sources: tuple[SourceTable, ...]
     validation: tuple[SourceTable, ...] = ()
-    """Whole pictures, on which recall is measured after each epoch. None: the last epoch is kept."""
+    """Whole pictures, on which recall is measured after each epoch. If there are none, the last epoch is kept."""
     pnet: Training
     rnet: Training
     onet: Training
@@ -215,7 +225,10 @@ class Config(_Table):
     def _fill(cls, table: Any) -> Any:
         if not isinstance(table, dict):
             return table
-        return {**table, **{name: _filled(table.get(name, {}), defaults) for name, defaults in _DEFAULTS.items()}}
+        return {
+            **table,
+            **{name: _with_defaults(table.get(name, {}), defaults) for name, defaults in _DEFAULTS.items()},
+        }
 
     @model_validator(mode="after")
     def _check(self) -> Config:
@@ -232,12 +245,12 @@ class Config(_Table):
         return self
 
 
-def _filled(table: Any, defaults: dict[str, Any]) -> Any:
-    """A table with what it lacks taken from the defaults, at any depth. What is no table is left to be refused."""
+def _with_defaults(table: Any, defaults: dict[str, Any]) -> Any:
+    """A table, completed from the defaults at any depth. A value that is no table stays, and is refused later."""
     if not isinstance(table, dict):
         return table
     return defaults | {
-        key: _filled(value, defaults[key]) if isinstance(defaults.get(key), dict) else value
+        key: _with_defaults(value, defaults[key]) if isinstance(defaults.get(key), dict) else value
         for key, value in table.items()
     }
 
@@ -245,12 +258,12 @@ def _filled(table: Any, defaults: dict[str, Any]) -> Any:
 def read_config(path: Path) -> Config:
     """The configuration in a TOML file, in UTF-8 or UTF-16.
 
-    Raises OSError, or ValueError with one line for each thing that is wrong.
+    Raises OSError, or ValueError with one line per error.
     """
     content = path.read_bytes()
     try:
         text = text_files.decode(content)
-        text.encode()  # bytes that are no text are kept as surrogates, which cannot be
+        text.encode()  # `decode` keeps bytes that are no text as surrogates, which this refuses
         table = tomllib.loads(text)
     except RecursionError:
         raise ValueError(f"{path} is no TOML file: it nests too deep") from None
@@ -258,7 +271,7 @@ def read_config(path: Path) -> Config:
         line = 1 + text[: error.start].count("\n")
         raise ValueError(f"{path} is no TOML file: line {line} is not UTF-8") from None
     except ValueError as error:
-        # tomllib speaks of an escape, or of the value that would follow it.
+        # tomllib names an escape, or the value that should follow it.
         hint = ""
         if "escape" in str(error).lower() or "\\" in str(error) or "hex value" in str(error):
             hint = _ESCAPES

@@ -1,4 +1,4 @@
-"""Hard samples: the windows that the cascade so far hands to its next network, labelled."""
+"""Hard samples: the windows that the cascade hands to its next network, labelled."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtcnn_fast import MTCNN
-from mtcnn_fast.checks import integer, text
-from mtcnn_fast.datasets import Problems
+from mtcnn_fast.checks import at_least, text
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.train import NETWORK_NAMES
-from mtcnn_fast.train.generate import BLOCK, generator, produce
+from mtcnn_fast.train.generate import make_samples
+from mtcnn_fast.train.run_options import RunOptions
 from mtcnn_fast.train.samples import NEGATIVE, PART, POSITIVE, SampleStore
 from mtcnn_fast.train.windows import LabelledFaces, Recipe, Windows, draw, label
 from mtcnn_fast.weights import weights_digest
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 _MINED = NETWORK_NAMES[1:]
 
-# What a detector's windows do not depend on, or only in their last bits.
+# Options that a detector's windows do not depend on, or only in their last bits.
 _NO_SETTINGS = ("channel_order", "device", "num_threads")
 
-# Random windows beside the mined ones: the landmark faces, which the cascade does not label, and positives of faces
-# that it misses; no random background, for what P-Net rejects is no task of the networks after it. Faces of less than
-# 20 pixels, the default min_face_size of a detector, do not reach those. Their windows may lie partly outside.
+# Random windows beside the mined ones: landmark faces, which the cascade does not label, and positives of faces that it
+# misses. There is no random background, because a window that P-Net rejects never reaches R-Net and O-Net. Neither do
+# faces of less than 20 pixels, the default min_face_size of a detector. The windows of both may lie partly outside.
 MINING_RECIPE = Recipe(background=0, near=0, about=5, min_face=20, outside=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most windows of each kind that are kept of a picture: negatives by score, the hardest first; of positives
-    and part faces a random choice. Raises TypeError or ValueError for what is no count."""
+    """The most windows of each kind that are kept per picture: negatives of the highest scores, and a random choice of
+    positives and part faces. Raises TypeError or ValueError for a value that is no count."""
 
     negative: int = 60
     positive: int = 200
@@ -44,73 +44,57 @@ class Limits:
 
     def __post_init__(self) -> None:
         for kind in ("negative", "positive", "part"):
-            if integer(kind, getattr(self, kind)) < 0:
-                raise ValueError(f"{kind} is {getattr(self, kind)}; wanted at least 0")
+            at_least(kind, getattr(self, kind), 0)
 
 
 def mine(
     sources: Sequence[AnnotatedSet],
     folder: str | os.PathLike[str],
+    *,
     size: int,
     detector: MTCNN,
     network: str = "rnet",
     recipe: Recipe = MINING_RECIPE,
     limits: Limits | None = None,
     seed: int = 0,
-    workers: int | None = None,
-    progress: bool = False,
-    *,
-    problems: Problems | None = None,
-    block: int = BLOCK,
-    retry: bool = True,
+    options: RunOptions | None = None,
 ) -> SampleStore:
     """Makes samples of the windows that R-Net ("rnet") or O-Net ("onet") would look at, and of a recipe's.
 
-    size: side of the crops: 24 for R-Net, 48 for O-Net. detector: the networks before, on the CPU, with lower
+    size: side of the crops in pixels: 24 for R-Net, 48 for O-Net. detector: the networks before, on the CPU, with lower
     thresholds than in use (about 0.3 to 0.5 for P-Net, 0.1 for R-Net): the usual ones leave few positives and only the
-    negatives that R-Net cannot tell. With many workers it needs one thread. limits: None: `Limits()`. The others, the
-    guarantees and the errors: as `generate` has them; the samples also depend on the detector's options and weights.
+    negatives that R-Net cannot tell. With many workers the detector needs one thread. limits: None: `Limits()`. The
+    other arguments, the guarantees and the errors are those of `generate`. The samples also depend on the options and
+    the weights of the detector.
     """
     if text("network", network) not in _MINED:
         raise ValueError(f"network is {network!r}; wanted one of {_MINED}")
     limits, takes_rgb = limits or Limits(), detector.options["channel_order"] == "rgb"
 
-    def choose(index: int, image: NDArray[np.uint8], faces: LabelledFaces) -> Windows:
-        rng = generator(seed, index)
+    def choose(image: NDArray[np.uint8], faces: LabelledFaces, rng: np.random.Generator) -> Windows:
         pixels = image if takes_rgb else image[..., ::-1]
-        mined = _mined(*detector.windows(pixels, network), faces, limits, rng)
+        mined = _hardest(*detector.windows(pixels, network), faces, limits, rng)
         return Windows.joined([mined, draw(faces, image.shape[0], image.shape[1], recipe, rng)])
 
     settings = {
+        "size": size,
         "made_by": f"mine {network}",
         "seed": seed,
         "recipe": asdict(recipe),
         "limits": asdict(limits),
-        "detector": _described(detector),
+        "detector": _settings_of(detector),
     }
-    return produce(
-        sources,
-        folder,
-        size,
-        recipe,
-        settings,
-        choose,
-        workers=workers,
-        progress=progress,
-        problems=problems,
-        block=block,
-        retry=retry,
-    )
+    return make_samples(sources, folder, settings=settings, recipe=recipe, choose=choose, options=options)
 
 
-def _mined(
+def _hardest(
     windows: NDArray[np.float32],
     scores: NDArray[np.float32],
     faces: LabelledFaces,
     limits: Limits,
     rng: np.random.Generator,
 ) -> Windows:
-    # Whole pixels, as the engine cuts them.
+    # The engine cuts whole pixels.
     boxes = np.rint(windows.astype(np.float64))
     real = (boxes[:, 2:] > boxes[:, :2]).all(1)
     boxes, scores = boxes[real], scores[real]
@@ -127,7 +111,7 @@ def _mined(
     return Windows.upright(boxes[chosen], kinds[chosen], matched[chosen])
 
 
-def _described(detector: MTCNN) -> dict[str, Any]:
-    """What the detector's windows depend on, in JSON's types."""
+def _settings_of(detector: MTCNN) -> dict[str, Any]:
+    """The options and weights that the detector's windows depend on, in JSON's types."""
     options = {name: value for name, value in detector.options.items() if name not in _NO_SETTINGS}
     return {**options, "weights": weights_digest(options["weights"])}

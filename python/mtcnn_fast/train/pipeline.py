@@ -1,22 +1,23 @@
-"""From annotated pictures to networks: samples, training, and the weight file, network by network."""
+"""The training run: samples, training and the weight file, network by network."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from mtcnn_fast import MTCNN, __version__
 from mtcnn_fast.console import console
-from mtcnn_fast.datasets import Problems
 from mtcnn_fast.train import NETWORK_NAMES, loop, networks, validation
 from mtcnn_fast.train.generate import generate
 from mtcnn_fast.train.mining import mine
 from mtcnn_fast.train.record import set_aside
+from mtcnn_fast.train.run_options import RunOptions
 from mtcnn_fast.train.samples import OtherSamplesError, mend
 from mtcnn_fast.weights import Weights, embedded_weights, load_weights, weights_digest
 from mtcnn_fast.writing import check_destination, check_folder
@@ -34,49 +35,48 @@ SAMPLES = "samples"
 def train(
     config: settings.Config,
     folder: Path,
-    wanted: Sequence[str] = NETWORK_NAMES,
+    names: Sequence[str] = NETWORK_NAMES,
     *,
     device: str = "auto",
-    workers: int | None = None,
-    progress: bool = False,
+    options: RunOptions | None = None,
     say: Callable[[str], None] = console.say,
-    problems: Problems | None = None,
 ) -> Path | None:
-    """Trains the networks wanted, each with samples that those before it find, or goes on where a run was cut off.
+    """Trains the named networks, each with samples that those before it find, or goes on where a run was interrupted.
 
-    In the folder: for each network `NAME/samples`, `NAME/log.csv`, `NAME/checkpoint.pt` and its tensors in
-    `NAME.safetensors`; and `mtcnn.safetensors` for `MTCNN(weights=...)`, whose path is returned, once all three are
-    there: trained in this folder, or else what the configuration starts from.
+    The folder gets, for each network, `NAME/samples`, `NAME/log.csv`, `NAME/checkpoint.pt` and its tensors in
+    `NAME.safetensors`. Once all three networks are there, trained in this folder or else as the configuration starts
+    from them, it also gets `mtcnn.safetensors` for `MTCNN(weights=...)`, whose path is returned; else None.
 
-    device: of PyTorch: "auto" (a GPU if it has one), "cpu", "cuda" or "cuda:N". workers: threads that make samples and
-    measure recall. Pictures and rows that cannot be used go to `problems`, once however many networks learn from them.
-    Damaged shards of samples are made anew; a damaged checkpoint is set aside, and its network trained anew.
+    device: of PyTorch: "auto" (a GPU if it has one), "cpu", "cuda" or "cuda:N". options: None: `RunOptions()`; `retry`
+    is decided per network. say: takes a line of progress.
+
+    Damaged shards of samples are made anew. A damaged checkpoint is set aside, and its network is trained anew.
     Pictures that could not be used by an earlier run are tried again, until a network has learned from the others.
-    Raises ValueError for settings that differ from those of the run in the folder, for a network before the wanted ones
+
+    Raises ValueError for settings that differ from those of the run in the folder, for a network before the named ones
     that is nowhere, for pictures that give nothing to learn or to measure, and for a device that PyTorch lacks; OSError
     for a file that cannot be read or written, before the first picture is read if the folder cannot.
     """
-    problems = Problems() if problems is None else problems
-    place, start, untrained = prepared(config, folder, wanted, device)
-    _check_output(folder, untrained)
-    for name, network in untrained.items():
+    options = options or RunOptions()
+    beginning = prepare(config, folder, names, device)
+    _check_output(folder, beginning.networks)
+    for name, network in beginning.networks.items():
         training: settings.Training = getattr(config, name)
-        before = networks_before(name, folder, start)
-        measure, measured = _recall(config, name, before, workers, problems) if config.validation else (None, None)
-        for file, what in mend(folder / name / SAMPLES):
-            say(f"{name}: {file} is damaged: {what}; its samples are made anew")
-        if told := set_aside(folder / name / CHECKPOINT):
-            say(f"{name}: {told}")
+        before = networks_before(name, folder, beginning.weights)
+        recall = _recall_of(config, name, before, options) if config.validation else None
+        for file, damage in mend(folder / name / SAMPLES):
+            say(f"{name}: {file} is damaged: {damage}; its samples are made anew")
+        if note := set_aside(folder / name / CHECKPOINT):
+            say(f"{name}: {note}")
         say(f"{name}: making samples")
         has_learned = (folder / name / CHECKPOINT).exists()
         try:
-            store = _samples(config, name, before, folder, not has_learned, workers, progress, problems)
+            store = _samples(config, name, before, folder, replace(options, retry=not has_learned))
         except OtherSamplesError as error:
-            # What comes after this network was mined with it.
-            stale = [
-                str(folder / after) for after in NETWORK_NAMES[NETWORK_NAMES.index(name) :] if (folder / after).exists()
-            ]
-            raise ValueError(f"{name}: {error}; to make them anew, remove {' and '.join(stale)}") from error
+            # The networks after this one were mined with it.
+            folders = [folder / later for later in NETWORK_NAMES[NETWORK_NAMES.index(name) :]]
+            stale = " and ".join(str(path) for path in folders if path.exists())
+            raise ValueError(f"{name}: {error}; to make them anew, remove {stale}") from error
         if not len(store):
             lacking = f"; {store.unreadable} pictures could not be used" if store.unreadable else ""
             raise ValueError(f"{name}: the sources give no samples{lacking}")
@@ -92,48 +92,46 @@ def train(
             training,
             seed=config.seed,
             folder=folder / name,
-            device=place,
-            recall=measure,
-            recall_settings=measured,
+            device=beginning.device,
+            recall=recall,
             say=say,
         )
         networks.save(_network_file(folder, name), networks.export({name: network.cpu()}))
-        problems = Problems(limit=0)  # the next network reads the same
-    return _assemble(config, folder, start)
+    return _assemble(config, folder, beginning.weights)
 
 
-class Prepared(NamedTuple):
-    """What a run begins with."""
+class Beginning(NamedTuple):
+    """The state that a run begins with."""
 
     device: torch.device
-    start: Weights | None
-    """What the networks start from; None: nothing."""
-    untrained: dict[str, Network]
-    """Those to train, in the order of the cascade, as they start."""
+    weights: Weights | None
+    """The weights that the networks start from; None: random ones."""
+    networks: dict[str, Network]
+    """The networks to train, in the order of the cascade, before their training."""
 
 
-def prepared(config: settings.Config, folder: Path, wanted: Sequence[str], device: str) -> Prepared:
-    """Checks the arguments of `train`, and loads what the networks start from; writes nothing. Raises as `train`."""
-    unknown = [name for name in wanted if name not in NETWORK_NAMES]
-    if unknown or isinstance(wanted, str) or not wanted:
-        raise ValueError(f"wanted is {wanted!r}; it is to be a sequence of some of {', '.join(NETWORK_NAMES)}")
+def prepare(config: settings.Config, folder: Path, names: Sequence[str], device: str) -> Beginning:
+    """Checks the arguments of `train`, and loads the weights to start from. Writes nothing. Raises as `train`."""
+    unknown = [name for name in names if name not in NETWORK_NAMES]
+    if unknown or isinstance(names, str) or not names:
+        raise ValueError(f"names is {names!r}; wanted a sequence of some of {', '.join(NETWORK_NAMES)}")
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is there, and is not a folder")
-    place = _device(device)
-    start = _start(config)
-    untrained = {name: networks.network(name, config.seed) for name in NETWORK_NAMES if name in wanted}
-    if start is not None:
+    checked_device = _device(device)
+    weights = _start(config)
+    untrained = {name: networks.network(name, config.seed) for name in NETWORK_NAMES if name in names}
+    if weights is not None:
         for name, network in untrained.items():
-            if not _tensors_of(name, start):
+            if not _tensors_of(name, weights):
                 raise ValueError(f"{config.start} has no {name} to start from")
-            networks.load(network, start)
-    return Prepared(place, start, untrained)
+            networks.load(network, weights)
+    return Beginning(checked_device, weights, untrained)
 
 
-def _check_output(folder: Path, wanted: Iterable[str]) -> None:
-    """Tries the folder and what an earlier run has left in it. Raises OSError that names what cannot be written."""
+def _check_output(folder: Path, names: Iterable[str]) -> None:
+    """Tries whether the folder and the files in it can be written. Raises OSError that names the one that cannot."""
     check_folder(folder)
-    for name in wanted:
+    for name in names:
         for inner in (folder / name, folder / name / SAMPLES):
             if inner.exists():
                 check_folder(inner)
@@ -158,7 +156,7 @@ def _device(name: str) -> torch.device:
 
 
 def _start(config: settings.Config) -> Weights | None:
-    """What the networks start from, checked; some may not be in it."""
+    """The weights that the networks start from, checked. Networks may be missing."""
     if config.start == "scratch":
         return None
     if config.start == "embedded":
@@ -173,7 +171,7 @@ def _start(config: settings.Config) -> Weights | None:
 
 
 def _tensors_of(name: str, weights: Weights) -> Weights:
-    """One network's tensors, as the detector takes them; none if there is none of it."""
+    """The tensors of one network, as the detector takes them; none if the weights do not have it."""
     if not any(key.startswith(f"{name}.") for key in weights):
         return {}
     network = networks.network(name)
@@ -186,13 +184,13 @@ def _network_file(folder: Path, name: str) -> Path:
 
 
 def _trained_or_start(name: str, folder: Path, start: Weights | None) -> Weights:
-    """A network's tensors, trained in the folder or else as the run starts; none if they are nowhere."""
+    """The tensors of a network: trained in the folder, or else as the run starts; none if they are nowhere."""
     path = _network_file(folder, name)
     return _tensors_of(name, (load_weights(path) if path.exists() else start) or {})
 
 
 def networks_before(name: str, folder: Path, start: Weights | None, but: Collection[str] = ()) -> Weights:
-    """The tensors of the networks before one, but for some. Raises ValueError for one that is nowhere."""
+    """The tensors of the networks before one, except those in `but`. Raises ValueError for one that is nowhere."""
     tensors: Weights = {}
     for before in (before for before in NETWORK_NAMES[: NETWORK_NAMES.index(name)] if before not in but):
         found = _trained_or_start(before, folder, start)
@@ -203,47 +201,25 @@ def networks_before(name: str, folder: Path, start: Weights | None, but: Collect
     return tensors
 
 
-def _samples(
-    config: settings.Config,
-    name: str,
-    before: Weights,
-    folder: Path,
-    retry: bool,
-    workers: int | None,
-    progress: bool,
-    problems: Problems,
-) -> SampleStore:
+def _samples(config: settings.Config, name: str, before: Weights, folder: Path, options: RunOptions) -> SampleStore:
     training: settings.Training = getattr(config, name)
-    learned = [source.annotated_set() for source in config.sources]
-    size, store = networks.NETWORK_CLASSES[name].size, folder / name / SAMPLES
-    if training.mining is None:
-        return generate(
-            learned,
-            store,
-            size,
-            training.windows,
-            config.seed,
-            workers,
-            progress=progress,
-            problems=problems,
-            retry=retry,
-        )
+    sources = [table.annotated_set() for table in config.sources]
+    store, size = folder / name / SAMPLES, networks.NETWORK_CLASSES[name].size
     mining = training.mining
-    # Networks that do not exist yet are not asked. Each worker has a picture of its own.
+    if mining is None:
+        return generate(sources, store, size=size, recipe=training.windows, seed=config.seed, options=options)
+    # The networks after those that mine are not asked. Each worker has a picture of its own.
     detector = _cascade(mining, (*mining.thresholds, 0), before, 1)
     return mine(
-        learned,
+        sources,
         store,
-        size,
-        detector,
-        name,
-        training.windows,
-        mining.limits,
-        config.seed,
-        workers,
-        progress=progress,
-        problems=problems,
-        retry=retry,
+        size=size,
+        detector=detector,
+        network=name,
+        recipe=training.windows,
+        limits=mining.limits,
+        seed=config.seed,
+        options=options,
     )
 
 
@@ -260,53 +236,54 @@ def _cascade(
     )
 
 
-def _recall(
-    config: settings.Config, name: str, before: Weights, workers: int | None, problems: Problems
-) -> tuple[Callable[[Network], validation.Recall], dict[str, Any]]:
-    """What measures a network, and the settings that its recall depends on."""
+def _recall_of(config: settings.Config, name: str, before: Weights, options: RunOptions) -> loop.RecallMeasure:
+    """Measures the recall of a network, after the networks before it, on the validation pictures."""
     training: settings.Training = getattr(config, name)
-    known = measurable(
-        [picture for source in config.validation for picture in validation.pictures(source.annotated_set(), problems)]
-    )
-    # P-Net is judged by what R-Net would be given.
+    pictures = [
+        picture
+        for table in config.validation
+        for picture in validation.pictures(table.annotated_set(), options.problems)
+    ]
+    check_measurable(pictures)
+    # P-Net is judged by the windows that R-Net would be given.
     mining, place = training.mining or config.rnet.mining, NETWORK_NAMES.index(name)
     assert mining is not None
-    # What the networks before let through is what this one is judged on; of its own scores all are wanted.
+    # This network is judged on the windows that those before it let through; of its own scores all are wanted.
     thresholds = (*mining.thresholds[:place], *validation.LEAST_SCORES[place:])
 
     def measure(network: Network) -> validation.Recall:
-        nonlocal problems
-        detector = _cascade(mining, thresholds, before | networks.export({name: network}), workers)
-        result = validation.measure_recall(detector, name, known, training.false_positives, problems)
-        problems = Problems(limit=0)  # after the next epoch they are the same
-        return result
+        detector = _cascade(mining, thresholds, before | networks.export({name: network}), options.workers)
+        return validation.measure_recall(detector, name, pictures, training.false_positives, options.problems)
 
-    return measure, {
-        "pictures": validation.pictures_digest(known),
-        "before": weights_digest(before),
-        "min_face_size": mining.min_face_size,
-        "scale_factor": mining.scale_factor,
-        "thresholds": list(thresholds),
-    }
+    return loop.RecallMeasure(
+        measure=measure,
+        settings={
+            "pictures": validation.pictures_digest(pictures),
+            "before": weights_digest(before),
+            "min_face_size": mining.min_face_size,
+            "scale_factor": mining.scale_factor,
+            "thresholds": list(thresholds),
+        },
+    )
 
 
-def measurable(pictures: list[validation.ValidationPicture]) -> list[validation.ValidationPicture]:
-    """The pictures, if recall at a number of false positives can be measured on them. Raises ValueError if not."""
+def check_measurable(pictures: list[validation.ValidationPicture]) -> None:
+    """Raises ValueError for pictures on which recall at a number of false positives cannot be measured."""
     if not any((~picture.annotation.ignored).any() for picture in pictures):
         raise ValueError(f"validation: the {len(pictures)} pictures have no labelled face")
     if not any(picture.complete for picture in pictures):
         raise ValueError(
-            "validation: no picture is complete; without all faces labelled, none found can be called false"
+            "validation: no picture is complete; unless all faces of a picture are labelled, no window can be called "
+            "false"
         )
     if not any(map(is_there, pictures)):
         raise ValueError(
             f"validation: none of the {len(pictures)} pictures is there, such as {pictures[0].annotation.path}"
         )
-    return pictures
 
 
 def is_there(picture: validation.ValidationPicture) -> bool:
-    """Whether there is a file of a picture."""
+    """Whether the file of a picture exists."""
     return os.path.isfile(picture.annotation.path)  # noqa: PTH113 # a Path raises for a name that no file can have
 
 
@@ -321,6 +298,6 @@ def _assemble(config: settings.Config, folder: Path, start: Weights | None) -> P
         "mtcnn_fast": __version__,
     }
     tensors = {key: tensor for part in parts.values() for key, tensor in part.items()}
-    # Under one key, because safetensors writes several in another order each time.
+    # Under one key, because safetensors writes several keys in a random order.
     networks.save(folder / WEIGHTS, tensors, {"training": json.dumps(made_by)})
     return folder / WEIGHTS

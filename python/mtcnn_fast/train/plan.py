@@ -1,4 +1,4 @@
-"""What a training run would do: `mtcnn-fast train --dry-run`."""
+"""The dry run: `mtcnn-fast train --dry-run` says what a run would do."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mtcnn_fast.train.pipeline import (
     CHECKPOINT,
     SAMPLES,
     WEIGHTS,
+    check_measurable,
     is_there,
-    measurable,
     networks_before,
-    prepared,
+    prepare,
 )
-from mtcnn_fast.train.record import changes, has_stopped, read_checkpoint
+from mtcnn_fast.train.record import changes, damage, has_stopped, read_checkpoint
 
 if TYPE_CHECKING:
     from mtcnn_fast.train import config as settings
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def plan(
     config: settings.Config,
     folder: Path,
-    wanted: Sequence[str] = NETWORK_NAMES,
+    names: Sequence[str] = NETWORK_NAMES,
     *,
     device: str = "auto",
     say: Callable[[str], None],
@@ -42,17 +42,17 @@ def plan(
 
     Raises as `train` does, for what can be known before a picture is read.
     """
-    place, start, untrained = prepared(config, folder, wanted, device)
+    beginning = prepare(config, folder, names, device)
     _check_place(folder)
-    say(f"device: {place}, threads: {torch.get_num_threads()}")
+    say(f"device: {beginning.device}, threads: {torch.get_num_threads()}")
     say(f"start: {config.start}, seed {config.seed}")
     pictures = _read("source", config.sources, say, problems)
     if not pictures:
         raise ValueError("the sources give no pictures")
     if config.validation:
-        measurable(_read("validation", config.validation, say, problems))
-    for name in untrained:
-        networks_before(name, folder, start, but=untrained)
+        check_measurable(_read("validation", config.validation, say, problems))
+    for name in beginning.networks:
+        networks_before(name, folder, beginning.weights, but=beginning.networks)
         training: settings.Training = getattr(config, name)
         say(f"{name}: {_state(folder / name, training, config.seed)}")
         for line in _settings(training):
@@ -64,7 +64,7 @@ def plan(
 
 
 def _check_place(folder: Path) -> None:
-    """Raises OSError if the folder could not be made, or not be written to, as far as that is known without trying."""
+    """Raises OSError if the folder could not be made or written to, as far as that is known without trying."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent
@@ -75,40 +75,44 @@ def _check_place(folder: Path) -> None:
 
 
 def _read(
-    kind: str, wanted: Sequence[settings.SourceTable], say: Callable[[str], None], problems: Problems
+    kind: str, tables: Sequence[settings.SourceTable], say: Callable[[str], None], problems: Problems
 ) -> list[validation.ValidationPicture]:
-    """The pictures of sources, each of which it describes in a line."""
+    """The pictures of sets. Says a line about each set."""
     every = []
-    for source in wanted:
-        found = validation.pictures(source.annotated_set(), problems)
-        every += found
-        faces = sum(len(picture.boxes) for picture in found)
-        ignored = sum(int(picture.annotation.ignored.sum()) for picture in found)
-        pointed = sum(int(np.isfinite(picture.annotation.landmarks).all((1, 2)).sum()) for picture in found)
-        complete, missing = sum(picture.complete for picture in found), [p for p in found if not is_there(p)]
-        lacking = f"; not there: {len(missing)}, such as {missing[0].annotation.path}" if missing else ""
+    for table in tables:
+        source = table.annotated_set()
+        pictures = validation.pictures(source, problems)
+        every += pictures
+        faces = sum(len(picture.boxes) for picture in pictures)
+        ignored = sum(int(picture.annotation.ignored.sum()) for picture in pictures)
+        with_landmarks = sum(int(np.isfinite(picture.annotation.landmarks).all((1, 2)).sum()) for picture in pictures)
+        complete = sum(picture.complete for picture in pictures)
+        missing = [picture.annotation.path for picture in pictures if not is_there(picture)]
+        lacking = f"; not there: {len(missing)}, such as {missing[0]}" if missing else ""
         say(
-            f"{kind} {source.annotations}: pictures: {len(found)}, with all faces labelled: {complete}; "
-            f"faces: {faces}, with landmarks: {pointed}, ignored: {ignored}{lacking}"
+            f"{kind} {source.name}: pictures: {len(pictures)}, with all faces labelled: {complete}; "
+            f"faces: {faces}, with landmarks: {with_landmarks}, ignored: {ignored}{lacking}"
         )
     return every
 
 
 def _state(folder: Path, training: settings.Training, seed: int) -> str:
-    """What an earlier run has left. Raises ValueError for one that would not go on."""
+    """Whether a run begins anew, goes on or is finished. Raises ValueError if it would refuse to go on."""
     checkpoint = folder / CHECKPOINT
+    if note := damage(checkpoint):
+        return f"new, because {note}"
     if not checkpoint.exists():
         return "new, with samples of an earlier run" if (folder / SAMPLES / "samples.json").exists() else "new"
-    found, rows, _ = read_checkpoint(checkpoint, torch.device("cpu"))
+    earlier, rows, _ = read_checkpoint(checkpoint, torch.device("cpu"))
     known = {**training.model_dump(mode="json", exclude={"keep"}), "seed": seed}
-    changed = changes(checkpoint, {key: value for key, value in found.items() if key in known}, known)
+    changed = changes(checkpoint, {key: value for key, value in earlier.items() if key in known}, known)
     new = f" ({', '.join(changed)})" if changed else ""
     over = len(rows) >= training.epochs or has_stopped(rows, training.patience)
     return f"{'finished' if over else 'going on'} after epoch {len(rows)} of {training.epochs}{new}"
 
 
 def _settings(training: settings.Training) -> Iterator[str]:
-    """Lines of TOML, of the settings that count."""
+    """The settings that have an effect, as lines of TOML."""
     without = {"milestones", "decay"} if training.schedule == "cosine" else set()
     for key, value in training.model_dump(mode="json", exclude=without).items():
         if value is not None:

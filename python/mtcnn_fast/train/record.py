@@ -1,4 +1,4 @@
-"""What a training run leaves behind: its epochs, their log, and the checkpoint that it goes on from."""
+"""The record of a training run: its epochs, their log, and the checkpoint from which the run goes on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mtcnn_fast.run_settings import differences
 from mtcnn_fast.writing import naming, write_whole
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A row of the log. Losses and errors are means; NaN where nothing was measured."""
+    """A row of the log. Losses and errors are means; NaN if nothing was measured."""
 
     epoch: int
     learning_rate: float
@@ -31,15 +32,15 @@ class Epoch:
     box_loss: float
     landmark_loss: float
     accuracy: float
-    """Of faces and background, among the held-out samples, as the next two: crops that were not learned."""
+    """The share of faces and background told apart. Like the next two, of held-out samples, which are not learned."""
     box_error: float
     """Mean absolute error of an offset, in sides of the window."""
     landmark_error: float
     """Mean distance of a landmark, in sides of the window."""
     recall: float
-    """Of the faces of whole pictures."""
+    """The share of the faces in whole pictures that is found."""
     false_positives: float
-    """A whole picture, at that recall."""
+    """False positives per picture at that recall."""
     seconds: float
 
     def __str__(self) -> str:
@@ -49,7 +50,7 @@ class Epoch:
         )
         parts = [f"epoch {self.epoch:3}", f"loss {self.loss:.4f} ({', '.join(tasks)})", *held_out]
         if not math.isnan(self.recall):
-            parts.append(f"recall {self.recall:.4f} at {self.false_positives:.2f} false positives a picture")
+            parts.append(f"recall {self.recall:.4f} at {self.false_positives:.2f} false positives per picture")
         return ", ".join([*parts, f"{self.seconds:.0f} s"])
 
 
@@ -58,13 +59,13 @@ def _measured(*values: tuple[str, float]) -> list[str]:
 
 
 def has_stopped(rows: list[Epoch], patience: int | None) -> bool:
-    """Whether so many epochs went by without a better recall; never where none was measured."""
+    """Whether the last `patience` epochs had no better recall than one before them. Without recalls: False."""
     ranks = _ranks(rows)
     return patience is not None and max(ranks, default=-1) >= 0 and len(rows) - 1 - ranks.index(max(ranks)) >= patience
 
 
 def best_epoch(rows: list[Epoch]) -> int:
-    """The epoch, from 1, of the greatest recall, the latest of equal ones; the last where none was measured."""
+    """The epoch, from 1, of the greatest recall, the latest of equal ones. Without recalls: the last."""
     ranks = _ranks(rows)
     return len(ranks) - ranks[::-1].index(max(ranks))
 
@@ -73,12 +74,12 @@ def _ranks(rows: list[Epoch]) -> list[float]:
     return [-1 if math.isnan(row.recall) else row.recall for row in rows]
 
 
-# Settings that a run may go on with, however they have changed.
+# Settings with other values of which a run may go on.
 _CHANGEABLE = ("epochs", "patience")
 
 
 def read_checkpoint(path: Path, device: torch.device) -> tuple[dict[str, Any], list[Epoch], dict[str, Any]]:
-    """The settings, the log, and all that is in a checkpoint. Raises OSError, or ValueError for what is none."""
+    """The settings, the log, and the whole content of a checkpoint. Raises OSError; ValueError if it is damaged."""
     content = io.BytesIO(path.read_bytes())
     try:
         found = torch.load(content, map_location=device, weights_only=True)
@@ -87,17 +88,16 @@ def read_checkpoint(path: Path, device: torch.device) -> tuple[dict[str, Any], l
         return dict(found["settings"]), [Epoch(**row) for row in found["log"]], found
     except MemoryError:
         raise
-    except Exception as error:  # unpickling raises what it likes, of the system's errors too
+    except Exception as error:  # unpickling raises exceptions of many types, OSError among them
         raise ValueError(_damaged(path, error)) from error
 
 
 def changes(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What has changed since the run in a checkpoint and leaves it the same run: "epochs is 20, was 16".
+    """The settings that have changed since a checkpoint, and with which its run may go on: "epochs is 20, was 16".
 
-    Raises ValueError for another run, of which `path` is the checkpoint.
+    Raises ValueError, which names `path`, if other settings have changed.
     """
-    differing = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
-    changed = {key: f"{key} is {wanted.get(key)}, was {found.get(key)}" for key in differing}
+    changed = differences(found, dict.fromkeys(found) | dict(wanted))
     others = [text for key, text in changed.items() if key not in _CHANGEABLE]
     if others:
         raise ValueError(
@@ -107,21 +107,29 @@ def changes(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
     return list(changed.values())
 
 
-def set_aside(path: Path) -> str | None:
-    """Moves a checkpoint that is damaged out of the way of a run, which starts anew: what is to be said; else None."""
+def damage(path: Path) -> str | None:
+    """A description of the damage of a checkpoint; None if it is whole, or not there."""
     try:
         read_checkpoint(path, torch.device("cpu"))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        aside = path.with_name(f"{path.name}.damaged")
-        path.replace(aside)
-        return f"{str(error).partition('; remove ')[0]}; it is kept as {aside.name}, and the network is trained anew"
+        return str(error).partition("; remove ")[0]
     return None
 
 
+def set_aside(path: Path) -> str | None:
+    """Moves a damaged checkpoint out of the way of a run, which starts anew. Returns a message; None if it is whole."""
+    note = damage(path)
+    if note is None:
+        return None
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    return f"{note}; it is kept as {aside.name}, and the network is trained anew"
+
+
 def _damaged(path: Path, error: Exception) -> str:
-    # PyTorch goes on with advice to load what it would not.
+    # PyTorch's message goes on with advice to load the file without its checks.
     said = repr(error) if isinstance(error, LookupError) else (str(error) or type(error).__name__).splitlines()[0]
     said = said.partition(". ")[0]
     return f"{path} is damaged, or no checkpoint: {said}; remove {path.parent} to start anew"
@@ -137,7 +145,7 @@ class Checkpoint:
         self._best: dict[str, torch.Tensor] | None = None
 
     def restore(self, device: torch.device) -> tuple[list[Epoch], list[str]]:
-        """Takes up an earlier run, if there is one: its log, and which settings have changed since."""
+        """Loads the state of an earlier run, if there is one. Returns its log, and the settings changed since then."""
         if not self._path.exists():
             return [], []
         settings, rows, found = read_checkpoint(self._path, device)
@@ -148,7 +156,7 @@ class Checkpoint:
             self._best = found["best"]
         except MemoryError:
             raise
-        except Exception as error:  # PyTorch looks into what it is given before it checks it
+        except Exception as error:  # PyTorch looks into a state before it checks it
             raise ValueError(_damaged(self._path, error)) from error
         return rows, changed
 
@@ -162,7 +170,7 @@ class Checkpoint:
             "best": self._best,
             "log": [asdict(row) for row in rows],
         }
-        # Of a disk that is full, PyTorch's own writer says something else.
+        # PyTorch's own writer hides the message of a full disk.
         content = io.BytesIO()
         torch.save(document, content)
         write_whole(self._path, content.getvalue())
@@ -173,10 +181,10 @@ class Checkpoint:
 
 
 class Log(AbstractContextManager[Callable[[Epoch], None]]):
-    """Writes each epoch to log.csv, and to TensorBoard's files where it is installed."""
+    """Writes each epoch to log.csv, and to the files of TensorBoard where that is installed."""
 
     def __init__(self, folder: Path, rows: list[Epoch]) -> None:
-        # With the rows of the checkpoint: a run may have been cut off between the two.
+        # With the rows of the checkpoint: a run may have been interrupted between the two.
         self._folder, self._rows = folder, list(rows)
         self._write_rows()
         try:
@@ -195,11 +203,11 @@ class Log(AbstractContextManager[Callable[[Epoch], None]]):
         if self._board:
             with naming(self._folder):
                 self._board.close()
-            # Not after an error: the thread that had it may be about to tell.
+            # Not after an error: the thread that had it may be about to report it.
             threading.excepthook = self._excepthook
 
     def _note(self, raised: threading.ExceptHookArgs) -> None:
-        # TensorBoard writes in a thread, and raises what ends it once more where the next value is added.
+        # TensorBoard writes in a thread. Adding the next value raises the error that ended the thread again.
         if not type(raised.thread).__module__.startswith("tensorboard."):
             self._excepthook(raised)
 

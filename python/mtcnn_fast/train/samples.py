@@ -1,17 +1,17 @@
-"""Training samples on disk: crops of one size with their labels, memory-mapped, made once and read in any order.
+"""Training samples on disk: crops of one size with their labels. They are made once and memory-mapped.
 
 A store is a folder of
 
-* `samples.json`: "format" (1), "settings" (what the samples were made by: size, seed, recipe, ...), "block" (source
-  pictures a shard), "complete" (false while the store is being made), and once complete "pictures" (source pictures,
-  unreadable ones included), "unreadable", "counts" (samples of each kind) and "annotations" (SHA-256 of those used);
-* for the k-th block of consecutive source pictures a shard: `images-00000k.npy`, uint8 (n, s, s, 3) in RGB order;
+* `samples.json`: "format" (1), "settings" (size, seed, recipe and all else that the samples depend on), "block" (source
+  pictures per shard), "complete" (false while the store is being made). Once complete, also "pictures" (source
+  pictures, with the unreadable ones), "unreadable", "counts" (samples of each kind) and "annotations" (SHA-256);
+* one shard per block of consecutive source pictures, for block k: `images-00000k.npy`, uint8 (n, s, s, 3) in RGB order;
   `labels-00000k.npy`, `LABELS` (n,); and, written last, `shard-00000k.json`: "pictures", "counts", "annotations"
-  (SHA-256 of the block's), "unreadable" ([place in the block, reason] of each), and where there are any "notes" (the
-  same of pictures that were used).
+  (SHA-256 of the block's), "unreadable" (a list of [place in the block, reason]) and, if there are any, "notes" (the
+  same list of remarks on pictures that were used).
 
-Every file gets its name once it is whole, so a run that was killed goes on after its last whole shard. A shard can be
-made anew: its `shard-*.json` and the "complete" of `samples.json` go before its files are replaced.
+Every file gets its name once it is whole. So a run that is killed goes on after its last whole shard. A shard can be
+made anew: its `shard-*.json` and the "complete" of `samples.json` are removed before its files are replaced.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from mtcnn_fast.checks import described
+from mtcnn_fast.run_settings import as_json, differences
 from mtcnn_fast.writing import check_folder, reason, replacing, settle, write_whole
 
 if TYPE_CHECKING:
@@ -38,15 +39,16 @@ NEGATIVE, POSITIVE, PART, LANDMARK = range(4)
 KINDS = ("negative", "positive", "part", "landmark")
 
 LABELS = np.dtype([("kind", "i1"), ("box", "<f4", (4,)), ("landmarks", "<f4", (5, 2)), ("source", "<u4")])
-"""Kind; targets, NaN where the kind has none: box (x1 - wx1)/ww, (y1 - wy1)/wh, (x2 - wx2)/ww, (y2 - wy2)/wh of the
-window (wx1, wy1, wx2, wy2), landmarks (x - wx1)/ww, (y - wy1)/wh; index of the source picture."""
+"""The kind of a sample, its targets, and the index of its source picture. Targets that the kind does not have are NaN.
+In a window (wx1, wy1, wx2, wy2) of width ww and height wh, the box is (x1 - wx1)/ww, (y1 - wy1)/wh, (x2 - wx2)/ww,
+(y2 - wy2)/wh, and each landmark (x - wx1)/ww, (y - wy1)/wh."""
 
 _FORMAT = 1
 _HEADER_BYTES = 256
 
 
 class OtherSamplesError(ValueError):
-    """A folder holds samples that were made of other annotations, or by other settings, than those asked for."""
+    """A folder holds samples of other annotations or settings than those of the run."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +66,7 @@ class Samples:
 
 
 class SampleStore:
-    """The samples of one or more folders, one after another, memory-mapped. Can be pickled: it travels as its paths.
+    """The samples of one or more folders, one after another, memory-mapped. A pickle of it holds only the paths.
 
     Raises ValueError for a folder that is not a whole store and for folders of different sizes, OSError for a file
     that cannot be read.
@@ -99,11 +101,11 @@ class SampleStore:
 
     @property
     def unreadable(self) -> int:
-        """Source pictures that could not be used."""
+        """The number of source pictures that could not be used."""
         return self._unreadable
 
     def sources(self) -> NDArray[np.uint32]:
-        """(N,): index of each sample's picture in the run that made its folder, to hold whole pictures out."""
+        """(N,): the index of each sample's picture in the run that made its folder, to hold whole pictures out."""
         columns = (_column(labels, "source") for _, labels in self._shards)
         return np.concatenate([np.empty(0, LABELS)["source"], *columns])
 
@@ -118,7 +120,7 @@ class SampleStore:
             raise IndexError(f"indices run from {indices.min()} to {indices.max()}; there are {len(self)} samples")
         images = np.empty((len(indices), self._size, self._size, 3), np.uint8)
         labels = np.empty(len(indices), LABELS)
-        # In the order of the file each page is touched once, and each shard asked once.
+        # In the order of the files, each page of memory and each shard is read once.
         order = np.argsort(indices, kind="stable")
         ordered = indices[order].astype(np.int64)
         ends = np.searchsorted(ordered, self._starts)
@@ -136,7 +138,7 @@ class SampleStore:
         return SampleStore, self._folders
 
     def _open(self, folder: Path, kinds: list[NDArray[np.int8]]) -> int:
-        """Takes up the shards of a folder, and adds their kinds to those of the others; the size of the crops."""
+        """Opens the shards of a folder, and adds their kinds to `kinds`. Returns the size of the crops."""
         document = _read_document(folder)
         if not document["complete"]:
             raise ValueError(f"{folder} is not complete: the run that made it was cut off; the same run again ends it")
@@ -158,55 +160,52 @@ class SampleStore:
             ) from error
         except OSError:
             raise
-        except Exception as error:  # what is no number, or none in range, raises all sorts of exceptions
+        except Exception as error:  # values of a wrong type or out of range raise exceptions of many types
             said = repr(error) if isinstance(error, LookupError) else reason(error)
             raise ValueError(f"{folder} is damaged: {said}; remove {folder}, and it is made anew") from error
         return size
 
 
 def mend(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Takes shards that are damaged out of a store, so that the run which made it makes them anew: each, and what is
-    wrong with it.
+    """Removes damaged shards from a store, so that the run which made it makes them anew. Gives each, and its damage.
 
-    Pixels and targets that have changed go unnoticed. Raises OSError for a file that cannot be read or removed.
+    Changed pixels and targets go unnoticed. Raises OSError for a file that cannot be read or removed.
     """
     try:
         document = _read_document(folder)
         begun = {key: document[key] for key in ("format", "settings", "block")}
         size = int(document["settings"]["size"])
-    except (KeyError, TypeError, ValueError):  # whoever opens it says so
+    except (KeyError, TypeError, ValueError):  # `SampleStore` reports it
         return
     for path in sorted(folder.glob("shard-*.json")):
         try:
             summary = _read_json(path)
             if not _is_summary(summary):
-                raise ValueError("it does not say what is in the shard")
+                raise ValueError("it is not the summary of a shard")
             _, labels = _shard(folder, int(path.stem.partition("-")[2]), size)
             if _counts(_column(labels, "kind")).tolist() != [summary["counts"][kind] for kind in KINDS]:
-                raise ValueError("the shard holds other samples than it says")
+                raise ValueError("the shard holds other samples than its summary says")
         except (FileNotFoundError, ValueError) as error:
-            # As in a shard that is replaced: a run that is killed in between leaves no store that seems whole.
+            # In this order, so that a run that is killed in between leaves no store that seems whole.
             write_whole(folder / "samples.json", _json({**begun, "complete": False}))
             path.unlink()
             yield path, reason(error).partition("; remove ")[0]
 
 
 class SampleWriter:
-    """Makes a store shard by shard, or goes on with one that was cut off.
+    """Makes a store shard by shard, or goes on with an unfinished one.
 
-    settings: of JSON's types, with "size"; a store begun with other settings is an OtherSamplesError, a folder of
-    anything else a ValueError, and one that cannot be written to an OSError.
+    settings: all that the samples depend on, in JSON's types, with "size". Raises OtherSamplesError for a store of
+    other settings, ValueError for a folder with anything else in it, OSError for one that cannot be written to.
     """
 
     def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any], block: int) -> None:
         self._folder = Path(folder)
         self._size = int(settings["size"])
-        # As it will be read back: tuples become lists.
-        self._begun = json.loads(json.dumps({"format": _FORMAT, "settings": dict(settings), "block": block}))
+        self._begun = as_json({"format": _FORMAT, "settings": dict(settings), "block": block})
         check_folder(self._folder)
         if (self._folder / "samples.json").exists():
-            found = _read_document(self._folder)
-            differing = list(_differences(found, self._begun))
+            differing = differences(_read_document(self._folder), self._begun).values()
             if differing:
                 raise OtherSamplesError(f"{self._folder} holds samples made otherwise ({', '.join(differing)})")
             for left in self._folder.glob("*.part"):
@@ -217,7 +216,7 @@ class SampleWriter:
             self._write("samples.json", {**self._begun, "complete": False})
 
     def finished(self, number: int) -> dict[str, Any] | None:
-        """What `shard-*.json` says of a shard that an earlier run finished; None if there is none."""
+        """The content of `shard-*.json`, if an earlier run has finished the shard; else None."""
         path = self._folder / _shard_name(number)
         try:
             document = _read_json(path)
@@ -230,16 +229,16 @@ class SampleWriter:
 
     @contextmanager
     def shard(self, number: int, annotations: str) -> Iterator[ShardWriter]:
-        """A new shard, or one in place of another, which is kept if the `with` block ends without an exception.
+        """A new shard, or one in place of another. The store takes it if the `with` block ends without an exception.
 
-        annotations: their digest.
+        annotations: the digest of the block's annotations.
         """
         first, second = (self._folder / f"{name}-{number:06}.npy" for name in ("images", "labels"))
         with replacing(first) as images, replacing(second) as labels:
             writer = ShardWriter(images, labels, self._size)
             yield writer
             summary = writer.close()
-            # The two are replaced one after the other: a run that is killed between them leaves no finished shard.
+            # Both files are replaced after this. A run that is killed between them leaves no finished shard.
             self._reopen(number)
         self._write(_shard_name(number), {"annotations": annotations, **summary})
 
@@ -250,7 +249,7 @@ class SampleWriter:
             path.unlink()
 
     def finish(self, shards: int) -> None:
-        """Says that there are so many shards and no more."""
+        """Completes a store of so many shards. Raises OtherSamplesError if it has others."""
         summaries = [summary for number in range(shards) if (summary := self.finished(number)) is not None]
         if len(summaries) != shards or self.finished(shards) is not None:
             raise OtherSamplesError(f"{self._folder} has other shards than the {shards} that its sources give")
@@ -271,7 +270,7 @@ class SampleWriter:
 
 
 class ShardWriter:
-    """The shard that `SampleWriter.shard` is writing, picture by picture. Samples go to the disk as they come."""
+    """The shard that `SampleWriter.shard` writes, picture by picture. Samples go to the disk as they come."""
 
     def __init__(self, images: BinaryIO, labels: BinaryIO, size: int) -> None:
         self._streams = ((images, np.dtype(np.uint8), (size, size, 3)), (labels, LABELS, ()))
@@ -283,8 +282,10 @@ class ShardWriter:
             stream.write(_npy_header(dtype, (0, *shape)))
 
     def add(self, images: NDArray[np.uint8], labels: NDArray[Any], note: str | None = None) -> None:
-        """The samples of one picture: images uint8 (n, s, s, 3), RGB; labels `LABELS` (n,). note: what is to be said of
-        the picture."""
+        """Writes the samples of one picture: images uint8 (n, s, s, 3), RGB; labels `LABELS` (n,).
+
+        note: a remark on the picture. Raises TypeError for other arrays.
+        """
         for (stream, dtype, shape), rows in zip(self._streams, (images, labels), strict=True):
             if rows.dtype != dtype or rows.shape != (len(labels), *shape):
                 raise TypeError(f"a shard takes {dtype} {('n', *shape)}; this is {described(rows)}")
@@ -295,12 +296,12 @@ class ShardWriter:
         self._pictures += 1
 
     def skip(self, reason: str) -> None:
-        """A picture that could not be used."""
+        """Notes a picture that cannot be used."""
         self._unreadable.append((self._pictures, reason))
         self._pictures += 1
 
     def close(self) -> dict[str, Any]:
-        """Writes the headers anew, now that the number of samples is known, and sums the shard up."""
+        """Writes the headers with the number of samples. Returns the content of `shard-*.json`."""
         for stream, dtype, shape in self._streams:
             stream.seek(0)
             stream.write(_npy_header(dtype, (int(self._counts.sum()), *shape)))
@@ -311,7 +312,7 @@ class ShardWriter:
 
 
 def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """A .npy header of version 1.0, of one length for all shapes, so that it can be rewritten in place."""
+    """A .npy header of version 1.0. It has one length for all shapes, so that it can be rewritten in place."""
     stream = io.BytesIO()
     descr = np.lib.format.dtype_to_descr(dtype)
     np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
@@ -339,7 +340,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _is_summary(document: Any) -> bool:
-    """Whether it is what `SampleWriter.shard` says of a shard."""
+    """Whether a document is the content of a `shard-*.json`."""
     try:
         told = [*document["unreadable"], *document.get("notes", [])]
         numbers = [document["pictures"], *(document["counts"][kind] for kind in KINDS)]
@@ -353,36 +354,26 @@ def _is_summary(document: Any) -> bool:
         return False
 
 
-def _differences(found: Any, wanted: Any, place: str = "") -> Iterator[str]:
-    """What is different in two documents of JSON, each at its place."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        # Of what was found, "complete" and what comes with it are no settings.
-        for key in sorted(wanted.keys() | (found.keys() if place else ())):
-            yield from _differences(found.get(key), wanted.get(key), f"{place}.{key}".lstrip("."))
-    elif found != wanted:
-        yield f"{place} is {json.dumps(wanted)}, was {json.dumps(found)}"
-
-
-def _mapped(path: Path) -> np.memmap[Any, Any]:
-    """The array of a .npy file, memory-mapped. Raises OSError, or ValueError that names a file that is none."""
+def _memory_map(path: Path) -> np.memmap[Any, Any]:
+    """The array of a .npy file, memory-mapped. Raises OSError, or ValueError for a file of another kind."""
     try:
-        # Unlike np.load it closes a file that is none.
+        # Unlike np.load, it closes a file of another kind.
         return np.lib.format.open_memmap(path, mode="r")
     except OSError:
         raise
-    except Exception as error:  # of a damaged header NumPy's parser raises what it likes
+    except Exception as error:  # for a damaged header, NumPy's parser raises exceptions of many types
         raise ValueError(f"{path.name} is not a whole .npy file: {reason(error)}") from error
 
 
 def _column(labels: np.memmap[Any, Any], name: str) -> NDArray[Any]:
-    """A column of a shard's labels, read, not mapped: it would keep the pages of all columns resident."""
+    """A column of a shard's labels, read into memory: a mapping would keep the pages of all columns resident."""
     column: NDArray[Any] = np.load(str(labels.filename))[name].copy()
     return column
 
 
 def _shard(folder: Path, number: int, size: int) -> tuple[np.memmap[Any, Any], np.memmap[Any, Any]]:
     """The images and labels of a shard. Raises FileNotFoundError, or ValueError for files that are damaged."""
-    images, labels = (_mapped(folder / f"{name}-{number:06}.npy") for name in ("images", "labels"))
+    images, labels = (_memory_map(folder / f"{name}-{number:06}.npy") for name in ("images", "labels"))
     if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3) or labels.dtype != LABELS:
         raise ValueError(f"shard {number} has images {images.dtype} {images.shape}, labels {labels.dtype}")
     return images, labels

@@ -1,33 +1,45 @@
-"""The learning rate, and which samples make a batch: functions of the step alone, so that a run can be resumed."""
+"""The learning rate and the samples of each step. They are functions of the step alone, so that a run can go on."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mtcnn_fast.train.config import Training
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningRates:
+    """The learning rate of each step of a run. It rises from 0, and then falls by steps or along half a cosine."""
 
-def learning_rate(training: Training, step: int) -> float:
-    """Of a step, counted from 0, of `training.epochs * training.batches`."""
-    steps = training.epochs * training.batches
-    rising = min(1.0, (step + 1) / max(1.0, training.warmup * training.batches))
-    if training.schedule == "cosine":
-        return training.learning_rate * rising * (1 + math.cos(math.pi * step / steps)) / 2
-    passed = sum(step >= milestone * steps for milestone in training.milestones)
-    return training.learning_rate * rising * training.decay**passed
+    greatest: float
+    steps: int
+    """Steps of the whole run."""
+    warmup: float
+    """Steps in which the rate rises."""
+    schedule: Literal["steps", "cosine"]
+    milestones: tuple[float, ...] = ()
+    """Shares of the run after which "steps" multiplies the rate by `decay`."""
+    decay: float = 1
+
+    def at(self, step: int) -> float:
+        """The rate of a step, counted from 0."""
+        rising = min(1.0, (step + 1) / max(1.0, self.warmup))
+        if self.schedule == "cosine":
+            return self.greatest * rising * (1 + math.cos(math.pi * step / self.steps)) / 2
+        passed = sum(step >= milestone * self.steps for milestone in self.milestones)
+        return self.greatest * rising * self.decay**passed
 
 
 def apportion(shares: Sequence[float], batch_size: int) -> NDArray[np.intp]:
-    """Samples of each kind in a batch, by the largest remainders of its shares.
+    """The number of samples of each kind in a batch, by the largest remainders of its shares.
 
-    Raises ValueError for shares of which none is above 0, and for a batch too small for one of each that is.
+    Raises ValueError if no share is above 0, and for a batch too small for one sample of each share above 0.
     """
     wanted = np.array(shares, np.float64)
     if not wanted.any():
@@ -41,12 +53,12 @@ def apportion(shares: Sequence[float], batch_size: int) -> NDArray[np.intp]:
 
 
 class Mix:
-    """Batches of samples of each kind in given shares. Each kind's samples are taken in a random order, all of them
-    before one comes again.
+    """Batches that mix the kinds of samples in given shares. The samples of a kind come in a random order, and none
+    comes again before all have come.
 
-    kinds: (n,), of the samples; eligible: (n,), bool, which of them are taken; shares: of kinds 0, 1, ... in a batch.
-    A kind of which there is no sample leaves its room to the others. Raises ValueError if no sample is left, and for a
-    batch too small to hold one of each kind that there is.
+    kinds: (n,), the kind of each sample; eligible: (n,), bool, whether a sample may come; shares: of kinds 0, 1, ... in
+    a batch. A kind without samples leaves its room to the others. Raises ValueError if no sample remains, and for a
+    batch too small to hold one sample of each kind.
     """
 
     def __init__(
@@ -76,17 +88,16 @@ class Mix:
         return np.concatenate([self._take(kind, group, step * n, n) for kind, group, n in self._groups])
 
     def _take(self, kind: int, group: NDArray[np.intp], first: int, n: int) -> NDArray[np.intp]:
-        taken = np.arange(first, first + n)
-        passes, places = np.divmod(taken, len(group))
+        passes, places = np.divmod(np.arange(first, first + n), len(group))
         order = np.concatenate([self._order(kind, p, len(group))[places[passes == p]] for p in np.unique(passes)])
         chosen: NDArray[np.intp] = group[order]
         return chosen
 
     def _order(self, kind: int, number: int, n: int) -> NDArray[np.intp]:
-        """The order of a kind's samples when they are gone through for that time."""
+        """The order of a kind's samples in pass `number`."""
         key = (kind, number)
         if key not in self._orders:
-            # Small groups pass often: what has passed is not needed again.
+            # Small groups have many passes. The order of an earlier pass is not needed again.
             self._orders = {other: order for other, order in self._orders.items() if other[0] != kind}
             self._orders[key] = np.random.default_rng([self._seed, kind, number]).permutation(n)
         return self._orders[key]

@@ -1,6 +1,7 @@
-"""How much of whole pictures' faces the cascade finds up to one network: what crops do not tell.
+"""The recall on whole pictures of the cascade up to one network.
 
-A network that is right on 95 % of its crops may find no face in a picture. (Implementations of the paper report both.)
+Crops do not tell it: a network that is right on 95 % of its crops may find no face in a picture. (Implementations of
+the paper report both.)
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from mtcnn_fast import MTCNN
 
 LEAST_SCORES = (0.05, 0, 0)
-"""Of windows that each network lets through to be judged. All, but for P-Net, which would let everything through; from
-0.05 it finds more false positives than a cascade can live with."""
+"""The least scores of windows that each network lets through to be judged. R-Net and O-Net let all windows through.
+P-Net would let every place of the picture through; from 0.05 on, it finds more false positives than a cascade can use.
+"""
 
 _NEXT = {"pnet": "rnet", "rnet": "onet", "onet": None}
 _LEAST_IOU = 0.5
@@ -34,29 +36,29 @@ _LEAST_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What a cascade finds at a threshold chosen so that it finds so many false positives and no more."""
+    """The recall of a cascade at the lowest threshold that keeps its false positives within a limit."""
 
     recall: float
-    """Share of the faces found; NaN where there are none."""
+    """The share of the faces that is found; NaN if there are none."""
     threshold: float
     """The score that a window must exceed to count."""
     false_positives: float
-    """A picture; NaN where no picture has all its faces labelled."""
+    """False positives per picture; NaN if no picture has all its faces labelled."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """What a cascade found in whole pictures, by its scores."""
+    """The scores of a cascade on whole pictures."""
 
     of_faces: NDArray[np.float32]
-    """(M,): the best of a window that finds each face; 0 where none does."""
+    """(M,): for each face, the best score of a window that finds it; 0 if none does."""
     of_false: NDArray[np.float32]
-    """(N,): of windows that find none, in pictures that have all their faces labelled; the highest first."""
+    """(N,): scores of the windows that find no face, in pictures that have all their faces labelled; highest first."""
     complete: int
-    """How many pictures those are."""
+    """The number of pictures that have all their faces labelled."""
 
     def recall_at(self, false_positives: float) -> Recall:
-        """The recall at so many false positives a picture and no more."""
+        """The recall at no more than `false_positives` per picture."""
         # Exactly: in floats 0.29 * 100 is 28.999999999999996.
         allowed = int(Fraction(false_positives).limit_denominator(10**6) * self.complete)
         threshold = float(self.of_false[allowed]) if allowed < len(self.of_false) else 0.0
@@ -69,25 +71,25 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValidationPicture:
-    """An annotated picture."""
+    """A picture with its labels, on which recall is measured."""
 
     annotation: Annotation
     complete: bool = True
-    """Whether every face of it is labelled: False also where the annotation has lost a label."""
+    """Whether every face is labelled: False, too, where the annotation has lost a label."""
     expand: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    """Shares of a box's width or height by which its left, top, right and bottom side move outward."""
+    """As of an `AnnotatedSet`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "complete", self.complete and self.annotation.complete)
 
     @property
     def boxes(self) -> NDArray[np.float64]:
-        """(N, 4): of the annotation, moved."""
+        """(N, 4): the boxes of the annotation, expanded."""
         return expanded(self.annotation.boxes, self.expand)
 
 
 def pictures(annotated: AnnotatedSet, problems: Problems) -> list[ValidationPicture]:
-    """The pictures of a set. `problems` is told of all that is wrong with it. Raises as `AnnotatedSet.read`."""
+    """The pictures of a set. `problems` is told of its rows that cannot be used. Raises as `AnnotatedSet.read`."""
     return [
         ValidationPicture(annotation, annotated.complete, annotated.expand)
         for annotation in annotated.read(problems, problems)
@@ -95,7 +97,7 @@ def pictures(annotated: AnnotatedSet, problems: Problems) -> list[ValidationPict
 
 
 def pictures_digest(annotated: Iterable[ValidationPicture]) -> str:
-    """What tells pictures and labels from others: SHA-256. Of names, not paths: a data set may move."""
+    """Identifies pictures and labels: SHA-256 of names, not paths, because a data set may move."""
     found = hashlib.sha256()
     for picture in annotated:
         name, boxes = picture.annotation.name, picture.boxes
@@ -107,17 +109,17 @@ def pictures_digest(annotated: Iterable[ValidationPicture]) -> str:
 def measure_recall(
     detector: MTCNN, stage: str, annotated: Iterable[ValidationPicture], false_positives: float, problems: Problems
 ) -> Recall:
-    """The recall at so many false positives a picture of what `judge` finds."""
+    """The recall of what `judge` finds, at no more than `false_positives` per picture."""
     return judge(detector, stage, annotated, problems).recall_at(false_positives)
 
 
 def judge(detector: MTCNN, stage: str, annotated: Iterable[ValidationPicture], problems: Problems) -> Judged:
-    """What the cascade hands on after `stage`: its windows after "pnet" and "rnet", its detections after "onet".
+    """Judges what the cascade hands on after `stage`: its windows after "pnet" and "rnet", its detections after "onet".
 
-    A face is found if a window overlaps it by an IoU of 0.5 or more: also a face below the detector's min_face_size. A
-    window that so overlaps no face is false, if it is in a picture that has all its faces labelled and is not filled by
-    half by one ignored. The detector takes RGB images, and its thresholds bound what can be found. Pictures that cannot
-    be read, are damaged, or are beyond the detector's limits, go to `problems` and count in nothing.
+    A face is found if a window overlaps it by an IoU of 0.5 or more, even a face below the detector's min_face_size. A
+    window that overlaps no face so is false, unless its picture has faces without labels or an ignored face fills half
+    of the window. The detector takes RGB images, and its thresholds bound what can be found. Pictures that cannot be
+    read, are damaged, or are beyond the detector's limits go to `problems` and count in nothing.
     """
     if stage not in _NEXT:
         raise ValueError(f"stage is {stage!r}; wanted one of {', '.join(_NEXT)}")
@@ -150,14 +152,14 @@ def _windows(detector: MTCNN, stage: str, image: NDArray[np.uint8]) -> tuple[NDA
 def _judge(
     picture: ValidationPicture, windows: NDArray[np.float32], scores: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The best score of each face that is not ignored, 0 where none finds it; and which windows find nothing."""
+    """The best score for each face that is not ignored, 0 if no window finds it; and whether each window is false."""
     ignored = picture.annotation.ignored
     faces, crowds = picture.boxes[~ignored], picture.boxes[ignored]
     best, wrong = np.zeros(len(faces), np.float32), np.zeros(len(windows), np.bool_)
     for part in blocks(len(windows), len(ignored)):
         hits = overlaps(windows[part], faces) >= _LEAST_IOU
         best = np.maximum(best, np.where(hits, scores[part, None], np.float32(0)).max(0))
-        # What is ignored may be a crowd: as COCO's evaluation does, count how much of the window it fills.
+        # An ignored box may be a crowd. As in COCO's evaluation, the share of the window that it fills counts.
         filled = intersections(windows[part], crowds).max(1, initial=0)
         wrong[part] = ~(hits.any(1) | ((filled > 0) & (filled >= _LEAST_IOU * areas(windows[part]))))
     return best, wrong

@@ -1,8 +1,8 @@
-"""Which windows of a picture become samples, and of which kind. Pure geometry, in float64.
+"""The windows of a picture that become samples, and their kinds. Pure geometry, in float64.
 
-Windows and boxes are x1, y1, x2, y2 in pixels, half-open. Windows are squares of whole pixels, because a crop of the
-engine is one, and targets refer to the window that was really cut. Kinds and thresholds: Zhang et al. 2016, section
-III; the numbers of windows and how they are drawn: the open retrainings that match the original networks.
+Windows and boxes are x1, y1, x2, y2 in pixels, half-open. Windows are squares of whole pixels, because the engine cuts
+such crops, and targets refer to the window that is cut. Kinds and thresholds follow Zhang et al. 2016, section III. The
+numbers of windows and the way of drawing them follow the open retrainings that match the original networks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtcnn_fast.boxes import areas, blocks, expanded, intersections, overlaps
-from mtcnn_fast.checks import flag, integer, number
+from mtcnn_fast.checks import at_least, flag, number
 from mtcnn_fast.train.samples import LANDMARK, NEGATIVE, PART, POSITIVE
 
 if TYPE_CHECKING:
@@ -30,32 +30,33 @@ NARROW_FACES = ("square", "keep", "skip")
 # The best square about a face of sides a <= b has side sqrt(ab) and IoU sqrt(r) / (2 - sqrt(r)), r = a / b.
 _NARROW_BELOW = (2 * POSITIVE_ABOVE / (1 + POSITIVE_ABOVE)) ** 2  # 0.62: 10 to 13 % of WIDER FACE's
 
-# Of a window that overlaps a labelled face by so much, and of which it is known that no other face fills it.
+# A window that overlaps a labelled face by so much, and is centred on it, is not filled by another face.
 _SAFE_FROM = 0.05
 
-_ROUNDS = 10  # of draws for negatives, where faces leave little room
+# Rounds of draws for negatives, where faces leave little room.
+_ROUNDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How many windows are drawn in a picture, and where.
 
-    * background: negatives at random places of each picture that has all its faces labelled, with sides as likely in
-      one octave as in another, as a pyramid's levels have them; near: negatives that overlap a face a little, of each
-      face. As many as there is room for, if that is fewer.
-    * about: windows about each face, sides from 0.8 of its shorter to 1.25 of its longer side, centres within 0.2 of
-      its width and height. Each gives a positive, a part face or nothing, by its overlap.
-    * landmarks: such windows of each face with five known landmarks, of which those that would be positives give
-      landmark samples; rotated: the same, with the picture rotated about the face by up to `max_angle` degrees.
-    * min_face: longer side, in pixels, of the smallest face that gives samples. By default P-Net's 12: what is smaller
-      is never enlarged by a detector whose min_face_size is 12 or more. Smaller faces are no background either.
-    * narrow_faces: what to do with faces that no square window overlaps by more than 0.65, so that none would be a
-      positive: "square": compare windows with the square about the face, which is what the cascade hands on from
-      network to network; "keep": compare with the face as labelled; "skip": no samples, as of ignored faces.
-    * outside: whether windows may lie partly outside the picture, where they are black: as those of R-Net and O-Net
-      do, and P-Net's never.
+    * background: negatives per picture that has all its faces labelled, at random places. As in the levels of an image
+      pyramid, sides are as likely in one octave as in another. A picture with less room gives fewer.
+    * near: negatives per face that overlap it a little. A picture with less room gives fewer.
+    * about: windows about each face, with sides from 0.8 of its shorter to 1.25 of its longer side and centres within
+      0.2 of its width and height. Each gives a positive, a part face or nothing, by its overlap.
+    * landmarks: such windows per face with five known landmarks. Those that would be positives give landmark samples.
+    * rotated: the same, with the picture rotated about the face by up to `max_angle` degrees.
+    * min_face: longer side, in pixels, of the smallest face that gives samples. The default is the window of P-Net, 12:
+      a detector whose min_face_size is 12 or more never enlarges smaller faces. They are no background either.
+    * narrow_faces: the treatment of faces that no square window overlaps by more than 0.65, so that no window would be
+      a positive. "square": windows are compared with the square about the face, which the cascade hands on from network
+      to network. "keep": windows are compared with the face as labelled. "skip": no samples, as of ignored faces.
+    * outside: whether windows may lie partly outside the picture, where they are black. The windows of R-Net and O-Net
+      may, those of P-Net never do.
 
-    Raises TypeError or ValueError for anything else.
+    Raises TypeError or ValueError for other values.
     """
 
     background: int = 50
@@ -70,8 +71,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("background", "near", "about", "landmarks", "rotated"):
-            if integer(name, getattr(self, name)) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; wanted at least 0")
+            at_least(name, getattr(self, name), 0)
         if not 0 <= number("max_angle", self.max_angle) <= 45:
             raise ValueError(f"max_angle is {self.max_angle}; wanted 0 to 45 degrees")
         if not 1 <= number("min_face", self.min_face) < math.inf:
@@ -86,13 +86,13 @@ class LabelledFaces:
     """The labelled faces of one picture."""
 
     boxes: Floats
-    """(M, 4): what targets refer to."""
+    """(M, 4): the boxes that targets refer to."""
     compared: Floats
-    """(M, 4): what windows are compared with: the boxes, or squares about the narrow ones that are usable."""
+    """(M, 4): the boxes that windows are compared with; of usable narrow faces, squares about them."""
     landmarks: Floats
     """(M, 5, 2), NaN where unknown."""
     usable: NDArray[np.bool_]
-    """(M,): whether it gives samples; what else is labelled is neither face nor background."""
+    """(M,): whether a face gives samples. If not, it is neither face nor background."""
     complete: bool
     """Whether every face of the picture is labelled."""
 
@@ -128,16 +128,16 @@ class LabelledFaces:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Windows that are samples."""
+    """Windows that become samples."""
 
     boxes: Floats
     """(N, 4): squares of whole pixels."""
     kinds: NDArray[np.int8]
-    """(N,)"""
+    """(N,): kinds as in `samples`."""
     faces: NDArray[np.int64]
-    """(N,): index of the face that a window is labelled by; of no meaning for negatives."""
+    """(N,): the index of the face that labels a window; without meaning for negatives."""
     angles: Floats
-    """(N,): degrees by which the picture is rotated, about the face's centre and as `rotate.rotation` does, first."""
+    """(N,): degrees by which `rotate.rotation` first turns the picture about the centre of the face."""
 
     @classmethod
     def joined(cls, parts: list[Windows]) -> Windows:
@@ -149,23 +149,25 @@ class Windows:
 
 
 def centres(boxes: Floats) -> Floats:
-    """(N, 2)"""
+    """The centres (N, 2) of boxes (N, 4)."""
     return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def squares(boxes: Floats) -> Floats:
-    """The squares (N, 4) of the boxes' longer sides about their centres, as the cascade makes them."""
+    """Squares (N, 4) about the centres of boxes, of their longer sides, as the cascade makes them."""
     half = (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) / 2
     return np.hstack([centres(boxes) - half, centres(boxes) + half])
 
 
 def label(windows: Floats, faces: LabelledFaces) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Kind (N,) of each window, NO_SAMPLE where it is none; index (N,) of the usable face of highest IoU, else 0.
+    """The kind (N,) of each window, or NO_SAMPLE, and the index (N,) of the usable face of highest IoU, or 0.
 
-    By the IoU with that face: negative below 0.3, part face from 0.4 to 0.65, positive above. A window that what is
-    not usable fills to 0.3 or more is no negative; one that has an IoU of 0.3 or more with it gives no sample. If not
-    every face is labelled, a negative must overlap a usable one by 0.05 or more, and the centre of one of the two
-    lie within the other, which no other face's window does. (An ignored crowd has room for other faces.)
+    The IoU with that face decides: below 0.3 a window is a negative, from 0.4 to 0.65 a part face, above a positive. A
+    window that an unusable face fills to 0.3 or more is no negative; at an IoU of 0.3 or more with such a face it gives
+    no sample.
+
+    If not every face is labelled, a negative must overlap a usable face by 0.05 or more, and the centre of one of the
+    two must lie within the other. No window of another face does so. (An ignored crowd has room for other faces.)
     """
     parts = [_label(windows[part], faces) for part in blocks(len(windows), len(faces.boxes))]
     if not parts:
@@ -182,7 +184,7 @@ def _label(windows: Floats, faces: LabelledFaces) -> tuple[NDArray[np.int8], NDA
     iou = overlaps(windows, faces.compared)
     of_usable = np.where(faces.usable, iou, 0)
     best = of_usable.max(1)
-    # What is ignored may be a crowd: as COCO's evaluation does, count how much of the window it fills.
+    # An ignored box may be a crowd. As in COCO's evaluation, the share of the window that it fills counts.
     filled = intersections(windows, faces.compared[~faces.usable]).max(1, initial=0) / areas(windows)
     negative = (best < NEGATIVE_BELOW) & (filled < NEGATIVE_BELOW)
     if not faces.complete:
@@ -206,12 +208,12 @@ def box_targets(windows: Floats, boxes: Floats) -> Floats:
 
 
 def landmark_targets(windows: Floats, landmarks: Floats) -> Floats:
-    """Places (N, 5, 2) of landmarks in windows, from 0 to 1 inside them."""
+    """Places (N, 5, 2) of landmarks in windows. Inside a window they run from 0 to 1."""
     return (landmarks - windows[:, None, :2]) / (windows[:, 2:] - windows[:, :2])[:, None]
 
 
 def draw(faces: LabelledFaces, height: int, width: int, recipe: Recipe, rng: np.random.Generator) -> Windows:
-    """The windows that a recipe gives in a picture of that size."""
+    """The windows that a recipe gives in a picture of a height and a width."""
 
     def whole(boxes: Floats) -> NDArray[np.bool_]:
         inside = (boxes >= 0) & (boxes <= (width, height, width, height))
@@ -228,7 +230,7 @@ def draw(faces: LabelledFaces, height: int, width: int, recipe: Recipe, rng: np.
         return Windows.upright(boxes, np.full(len(boxes), NEGATIVE, np.int8), np.zeros(len(boxes), np.int64))
 
     def positives(count: int, which: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
-        """Of `count` windows about each face those that are positives of it."""
+        """The positives of each face among `count` windows about it, and the indices of the faces."""
         boxes, own = _about(faces.boxes[which], count, rng), np.repeat(which, count)
         kinds, matched = label(boxes, faces)
         kept = whole(boxes) & (kinds == POSITIVE) & (matched == own)
