@@ -389,7 +389,7 @@ def test_landmark_error_by_hand() -> None:
     result = landmark_error(annotations, detections)
     assert (result.normalisation, result.iou, result.faces) == (INTER_OCULAR, 0.4, 4)
     np.testing.assert_allclose(result.errors, [0.1, 0.125, 0.75], rtol=1e-5)
-    assert result.found == 0.75
+    assert result.found_share == 0.75
     assert result.nme == pytest.approx((0.1 + 0.125 + 0.75) / 3, rel=1e-5)
     assert result.failure_rate(0.11) == pytest.approx(2 / 3)
     assert result.failure_rate(0.11, missed=True) == pytest.approx(3 / 4)
@@ -423,14 +423,14 @@ def test_landmarks_that_are_partly_known() -> None:
     np.testing.assert_allclose(landmark_error(annotations, detections, BOX).errors, [0.1, 0.1])
     # A detection without landmarks finds none.
     without = landmark_error(annotations, [detected("a.jpg", [A, B], [0.9, 0.8])], BOX)
-    assert (without.faces, without.found, len(without.errors)) == (2, 0, 0)
+    assert (without.faces, without.found_share, len(without.errors)) == (2, 0, 0)
     assert math.isnan(without.nme)
 
 
 def test_landmark_error_of_nothing() -> None:
     result = landmark_error([labelled("a.jpg", [A])], [])
     assert result.faces == 0
-    assert all(map(math.isnan, (result.found, result.nme, result.failure_rate(), result.area())))
+    assert all(map(math.isnan, (result.found_share, result.nme, result.failure_rate(), result.area())))
     # Eyes in one place have no distance to divide by.
     assert landmark_error([labelled("a.jpg", [A], None, [[[5, 5]] * 5])], []).faces == 0
     with pytest.raises(ValueError, match="'pupils'"):

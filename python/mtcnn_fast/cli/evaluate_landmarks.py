@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
         "normalisation": result.normalisation,
         "iou": result.iou,
         "faces": result.faces,
-        "found": result.found,
+        "found": result.found_share,
         "nme": result.nme,
         "limit": limit,
         "failure_rate": result.failure_rate(limit),

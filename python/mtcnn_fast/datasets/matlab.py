@@ -84,6 +84,11 @@ def _parse(content: bytes, names: Collection[str], *options: str) -> dict[str, A
     return answer
 
 
+def rows(*columns: Any) -> list[tuple[Any, ...]]:
+    """The cells of columns side by side. Raises AttributeError for what is no column, ValueError for other lengths."""
+    return list(zip(*(column.ravel() for column in columns), strict=True))
+
+
 def _array(value: dict[str, Any]) -> Any:
     """An array, from what `matlab_parser` made of it."""
     shape = tuple(value["shape"])

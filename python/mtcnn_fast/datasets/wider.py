@@ -99,7 +99,7 @@ _Cells = tuple[Any, Any, Any, Any]
 def _content(path: Path) -> list[_Cells]:
     content = matlab.variables(path, _KEYS)
     try:
-        return list(zip(*(content[key].ravel() for key in _KEYS), strict=True))
+        return matlab.rows(*(content[key] for key in _KEYS))
     except KeyError as error:
         raise ValueError(f"{path} has no {error}: it is not WIDER FACE's ground truth of all faces") from error
     except ValueError as error:
@@ -109,7 +109,7 @@ def _content(path: Path) -> list[_Cells]:
 def _matlab(path: Path, content: list[_Cells], pictures: Pictures, reading: Reading) -> Iterator[Part]:
     for number, (event, files, boxes, invalid) in enumerate(content):
         try:
-            listed = list(zip(files.ravel(), boxes.ravel(), invalid.ravel(), strict=True))
+            listed = matlab.rows(files, boxes, invalid)
         except (AttributeError, ValueError):
             reading.problems.add(path, f"event {number}: its lists of pictures, boxes and marks are not of one length")
             continue

@@ -40,7 +40,7 @@ class LandmarkErrors:
     """(K,): of each face found the mean, over its labelled landmarks, of the normalised distance, ascending."""
 
     @property
-    def found(self) -> float:
+    def found_share(self) -> float:
         """The share of the faces that were found, with landmarks; NaN if there are no faces."""
         return len(self.errors) / self.faces if self.faces else float("nan")
 

@@ -97,9 +97,8 @@ def _matlab_pictures(path: Path) -> Iterator[tuple[str, NDArray[np.float64], NDA
     check_regular(path)
     variables = matlab.variables(path, keys)
     try:
-        events = list(zip(*(variables[key].ravel() for key in keys), strict=True))
-        for event, files, boxes, listed in events:
-            for file, faces, indices in zip(files.ravel(), boxes.ravel(), listed.ravel(), strict=True):
+        for event, files, boxes, listed in matlab.rows(*(variables[key] for key in keys)):
+            for file, faces, indices in matlab.rows(files, boxes, listed):
                 rows = np.asarray(faces, np.float64).reshape(-1, 4)
                 if not np.isfinite(rows).all():
                     raise ValueError(f"face_bbx_list of {file[0]} has a number that is not finite")
