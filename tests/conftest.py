@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="cases of each kind in test_fuzz_*.py: some dozens by default, of fixed seeds all the same",
     )
+    parser.addoption("--outside-links", action="store_true", help="follow the pages' links to other places, too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
