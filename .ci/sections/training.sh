@@ -5,5 +5,6 @@ make_dist
 section "training, with PyTorch"
 python3 -m venv "$work/train"
 wheel=$(echo "$work"/dist/*.whl)
-"$work/train/bin/pip" install -c .ci/constraints.txt "${wheel}[train,test]" pillow-heif
+"$work/train/bin/pip" install -c .ci/constraints.txt "${wheel}[train,evaluate,test]" pillow-heif
 "$work/train/bin/pytest" -q tests/test_train*.py tests/test_{reading,exported,advice,fuzz_files}.py
+"$work/train/bin/pytest" -q tests/test_docs.py -k train # the pages about it: elsewhere PyTorch is missing
