@@ -67,10 +67,8 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     for measured in sets:
         annotated = measured.annotated
         for index, (name, find) in enumerate(detectors.items()):
-            # What the annotations and the pictures are is told once.
-            listeners = (Problems(limit=0), failures, Problems(limit=0)) if index else (labels, failures, notes)
             try:
-                row = evaluate(name, find, measured, *listeners)
+                row = evaluate(name, find, measured, labels, failures, notes)
             except FAILURES as why:
                 broken.add(f"set {annotated.name}", line_of(why))
                 break

@@ -120,7 +120,7 @@ def check_usable(detections: str, problems: Problems, any_used: bool) -> None:
 
 
 class Comparison:
-    """Annotated pictures beside the detections that the arguments of both name. Raises what reading them raises."""
+    """The annotated pictures and the detections that a command's arguments name. Raises what reading them raises."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._detections = arguments.detections
@@ -132,7 +132,7 @@ class Comparison:
 
     @staticmethod
     def files(arguments: argparse.Namespace) -> tuple[str | None, ...]:
-        """What is read of them, and is not to be written over."""
+        """The files that a comparison reads, which no output is to replace."""
         return (arguments.detections, arguments.coco_images, arguments.annotations, arguments.only)
 
     @property
