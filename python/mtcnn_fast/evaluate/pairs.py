@@ -114,8 +114,8 @@ def ground_truth_pairs(names: Sequence[str], detections: Iterable[PictureDetecti
     if twice:
         raise ValueError(f"the ground truth has {twice[0]!r} twice")
 
-    def check(unknown: str, labelled: str | None) -> None:
-        known = "none" if labelled is None else f"such as {labelled!r}"
+    def check(unknown: str, _: str | None) -> None:
+        known = f"such as {names[0]!r}" if names else "none"
         raise ValueError(f"no picture of the detections is in the ground truth: not {unknown!r}; {known} is")
 
     return Pairs(((name, index) for index, name in enumerate(names)), detections, check, keep_names=True)
