@@ -1,4 +1,4 @@
-"""What the scripts in this folder are given."""
+"""Types of the arguments of the scripts in this folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def named_path(argument: str) -> tuple[str, Path]:
 
 
 def path(argument: str) -> Path:
-    """The type of a path. An empty one would be the folder that one is in."""
+    """The type of a path. An empty path would mean the current folder."""
     if not argument:
         raise argparse.ArgumentTypeError("it is empty; wanted a path")
     return Path(argument)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the logs of training runs, one line a run: held-out accuracy and errors, and the recall on whole pictures.
+"""Draw the logs of training runs, one line per run: held-out accuracy and errors, and the recall on whole pictures.
 
 python bench/training/curves.py mined=runs/scratch/pnet all=runs/without_mining/pnet --output pnet.png
 """

@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Write what the training runs of docs/training.md need: lists of pictures to learn from and to choose epochs by, and a
-configuration of each run, for the photographs that tests and benchmarks use.
+"""Write the files of the training runs of docs/training.md: a configuration per run, and the lists of pictures.
 
-Learned are the `train.txt` lists of net_7876, facemask and wider_val_416 and the object photographs of `negatives`
-that show no people (`backgrounds.txt`, screened by eye). Every tenth picture of each list is not learned: on those the
-epochs are compared. The `test.txt` lists are left alone.
+The pictures are those of tests and benchmarks. The runs learn from the `train.txt` lists of net_7876, facemask and
+wider_val_416, and from the object photographs of `negatives` that show no people (`backgrounds.txt`, screened by eye).
+Every tenth picture of each list is not learned: the epochs are compared on these. The `test.txt` lists are not used.
 
     python bench/training/prepare.py $DATA runs
     mtcnn-fast train all --config runs/scratch.toml --output runs/scratch
@@ -26,8 +25,9 @@ from mtcnn_fast.writing import check_folder, write_whole
 HERE = Path(__file__).parent
 ONE_IN = 10
 
-# The labels of net_7876 end at the eyebrows and the chin; those of the others at the hair and below the chin. Medians
-# over 975 of its training pictures of how far the embedded networks' boxes, which follow WIDER FACE, reach beyond them.
+# The labels of net_7876 end at the eyebrows and the chin; those of the other sets at the hair and below the chin. The
+# boxes of the embedded networks, which follow WIDER FACE, reach beyond the labels of net_7876 by these shares: medians
+# over 975 of its training pictures.
 EXPAND = (0.04, 0.30, 0.04, 0.11)
 
 SETS: dict[str, dict[str, Any]] = {
@@ -39,8 +39,8 @@ SETS: dict[str, dict[str, Any]] = {
 RUNS = ("scratch", "without_mining", "finetune")
 
 
-def listed(data: Path, name: str) -> list[str]:
-    """The pictures of a set that may be learned."""
+def pictures_to_learn(data: Path, name: str) -> list[str]:
+    """The names of the pictures of a set that may be learned."""
     place = HERE / "backgrounds.txt" if name == "negatives" else data / name / "train.txt"
     return [line.split(" ")[0] if name == "net_7876" else line for _, line in text_files.lines(place)]
 
@@ -49,7 +49,7 @@ def tables(data: Path, folder: Path) -> str:
     """The sources and the validation sets in TOML. Writes the lists that they name."""
     parts = []
     for name, settings in SETS.items():
-        pictures = listed(data, name)
+        pictures = pictures_to_learn(data, name)
         lists = {
             "sources": [picture for i, picture in enumerate(pictures) if i % ONE_IN],
             "validation": pictures[::ONE_IN],
@@ -58,7 +58,7 @@ def tables(data: Path, folder: Path) -> str:
             listing = folder / f"{name}-{table}.txt"
             write_text(listing, "\n".join(chosen) + "\n")
             keys = settings | {"annotations": str((data / settings["annotations"]).resolve()), "only": listing.name}
-            # A string, a list of numbers or a flag of JSON is one of TOML.
+            # JSON writes a string, a list of numbers and a flag as TOML does.
             lines = [
                 f"[[{table}]]",
                 *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()),
