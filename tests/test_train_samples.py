@@ -459,7 +459,7 @@ def test_a_shard_that_fails_leaves_none(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), writer.shard(0, "") as shard:  # noqa: PT012
         shard.add(*picture(RNG(0), 2, 0))
         raise KeyboardInterrupt
-    assert writer.finished(0) is None
+    assert writer.summary(0) is None
     with pytest.raises(ValueError, match="other shards"):
         writer.finish(1)
     SampleWriter(tmp_path, {"size": 12}, 1)  # clears away what was left
@@ -502,7 +502,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path, document: bytes) -> None:
     write(tmp_path, [3, 4, 5])
     (tmp_path / "shard-000000.json").write_bytes(document)
     with pytest.raises(ValueError, match=r"shard-000000\.json is damaged.*; remove .* and it is made anew"):
-        SampleWriter(tmp_path, {"size": 12, "seed": 0}, 3).finished(0)
+        SampleWriter(tmp_path, {"size": 12, "seed": 0}, 3).summary(0)
 
 
 def test_a_shard_refuses_what_is_no_sample(tmp_path: Path) -> None:

@@ -23,14 +23,14 @@ def differences(earlier: object, settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _differences(earlier: Mapping[str, Any], settings: Mapping[str, Any], names: Any, prefix: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name in names:
         old, new = earlier.get(name), settings.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found |= _differences(old, new, {**new, **old}, f"{prefix}{name}.")
+            texts |= _differences(old, new, {**new, **old}, f"{prefix}{name}.")
         elif old != new:
-            found[prefix + name] = f"{prefix}{name} is {_shown(new)}, was {_shown(old)}"
-    return found
+            texts[prefix + name] = f"{prefix}{name} is {_shown(new)}, was {_shown(old)}"
+    return texts
 
 
 def _shown(value: object) -> str:

@@ -102,8 +102,8 @@ _COMMANDS = (
         "train",
         train,
         "train the networks on annotated pictures",
-        "Trains networks as a TOML file says (docs/training.md), or goes on where a run was cut off, and writes the "
-        "weight file that `detect --weights` takes. Prints one line an epoch.",
+        "Trains networks with the settings of a TOML file (docs/training.md), or goes on where a run was interrupted. "
+        "Writes the weight file that `detect --weights` takes. Prints one line per epoch.",
     ),
     Command(
         "evaluate",

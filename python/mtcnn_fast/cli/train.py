@@ -21,39 +21,45 @@ from mtcnn_fast.writing import line_of
 
 _ALL = "all"
 _NEEDED = ("torch", "PIL.Image", "pydantic", "tqdm")
-# Of mallopt, in glibc's malloc.h.
+# Parameters of mallopt, from glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
-# More than any machine has: what is asked beyond it is a mistake.
+# More than any machine has: a larger number is a mistake.
 _MOST_THREADS = 4096
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `train`."""
-    parser.add_argument("network", choices=(*NETWORK_NAMES, _ALL), help="which; each needs those before it")
     parser.add_argument(
-        "--config", required=True, type=path, metavar="FILE", help="TOML file: pictures, samples, schedule"
+        "network", choices=(*NETWORK_NAMES, _ALL), help="the network to train; each needs those before it"
     )
     parser.add_argument(
-        "--output", required=True, type=path, metavar="DIR", help="folder for samples, checkpoints, logs, weights"
+        "--config",
+        required=True,
+        type=path,
+        metavar="FILE",
+        help="TOML file of pictures, samples and schedule (--example prints one)",
     )
-    parser.add_argument("--device", default="auto", help="of PyTorch: auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--output", required=True, type=path, metavar="DIR", help="folder for samples, checkpoints, logs and weights"
+    )
+    parser.add_argument("--device", default="auto", help="device of PyTorch: auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--threads",
         type=int,
         metavar="N",
-        help="of PyTorch on the CPU, to make samples and to measure recall; if the machine is shared, use fewer "
-        "(default: the processors that this process may use)",
+        help="threads of PyTorch on the CPU, of making samples and of measuring recall; use fewer if the machine is "
+        "shared (default: the processors that this process may use)",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check everything, say what would be done, read no picture, write nothing",
+        help="check everything and print what a run would do; read no picture, write nothing",
     )
-    parser.add_argument("--example", action=_Example, help="print a TOML file to begin with, and do nothing else")
+    parser.add_argument("--example", action=_Example, help="print a TOML file to begin with, and exit")
 
 
 class _Example(argparse.Action):
-    """Like --version, it needs no other argument."""
+    """Prints the example. Like --version, it needs no other argument."""
 
     def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
@@ -79,7 +85,7 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
             raise ValueError(f"threads is {threads}; wanted 1 to {_MOST_THREADS}")
         torch.set_num_threads(threads)
     except (ImportError, MemoryError, OSError, ValueError) as reason:
-        # Of a configuration there is a line for each thing that is wrong.
+        # An error in a configuration has a line per setting.
         error(str(reason) if isinstance(reason, ValueError) else line_of(reason))
     folder = Path(arguments.output)
     names = NETWORK_NAMES if arguments.network == _ALL else (arguments.network,)
@@ -103,7 +109,7 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
 
 
 class _ReaderHasLeftError(Exception):
-    """Nobody reads the lines of a run any more (`| head`)."""
+    """The reader of the output has left (`| head`)."""
 
 
 def _say(line: str) -> None:
@@ -120,12 +126,12 @@ def _report(problems: Problems) -> None:
 
 
 def _settle_process() -> None:
-    """What PyTorch is faster with; before it is imported."""
-    # Its threads wait for each other busily. Beside another program on two processors a step of P-Net took 16 ms for
-    # one thread, 900 ms for two, and 150 ms for two that wait asleep.
+    """Sets up the process so that PyTorch is faster. To be called before PyTorch is imported."""
+    # By default its threads wait for each other busily. Beside another program on two processors, a step of P-Net took
+    # 16 ms with one thread, 900 ms with two, and 150 ms with two that wait asleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # glibc gives large arrays back to the system and gets them anew for the next step, page by page: without that,
-    # O-Net learns 1.3 to 1.5 times as many samples in a second of the processor.
+    # By default glibc returns large arrays to the system, and gets them anew for the next step, page by page. Without
+    # that, O-Net learns 1.3 to 1.5 times as many samples per second of processor time.
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:

@@ -79,9 +79,9 @@ def _model_at(where: Sequence[str | int], model: type[BaseModel]) -> type[BaseMo
     """The model of a table."""
     for part in where:
         if isinstance(part, str):
-            found = _model_in(model.model_fields[part].annotation)
-            assert found is not None
-            model = found
+            inner = _model_in(model.model_fields[part].annotation)
+            assert inner is not None
+            model = inner
     return model
 
 

@@ -97,33 +97,33 @@ def make_samples(
         except FAILURES as error:
             return None, reason(error)
 
-    def is_to_be_kept(shard: dict[str, Any], entries: list[_Entry]) -> bool:
+    def is_to_be_kept(summary: dict[str, Any], entries: list[_Entry]) -> bool:
         """Whether none of the pictures that a shard lacks can be used by now."""
-        return not options.retry or all(work(entries[place])[0] is None for place, _ in shard["unreadable"])
+        return not options.retry or all(work(entries[place])[0] is None for place, _ in summary["unreadable"])
 
-    described = [{"complete": bool(source.complete), "expand": list(map(float, source.expand))} for source in sources]
-    writer = SampleWriter(folder, {**settings, "sources": described}, options.block)
+    labelling = [{"complete": bool(source.complete), "expand": list(map(float, source.expand))} for source in sources]
+    writer = SampleWriter(folder, {**settings, "sources": labelling}, options.block)
     number = 0
     with _bar(options.progress, pictures) as bar, ThreadPoolExecutor(workers) as pool:
         for number, entries in enumerate(_blocks(_entries(sources, pictures), options.block), 1):
             digest = _annotations_digest(entries)
-            finished = writer.finished(number - 1)
-            if finished is not None:
-                if finished["annotations"] != digest:
+            summary = writer.summary(number - 1)
+            if summary is not None:
+                if summary["annotations"] != digest:
                     raise OtherSamplesError(f"shard {number - 1} in {folder} was made from other annotations")
-                if is_to_be_kept(finished, entries):
-                    for place, told in sorted([*finished["unreadable"], *finished.get("notes", [])]):
-                        problems.add(entries[place].annotation.path, told)
+                if is_to_be_kept(summary, entries):
+                    for place, note in sorted([*summary["unreadable"], *summary.get("notes", [])]):
+                        problems.add(entries[place].annotation.path, note)
                     bar.update(len(entries))
                     continue
             with writer.shard(number - 1, digest) as shard:
-                for entry, (samples, told) in prefetch(lambda entry: pool.submit(work, entry), entries, 2 * workers):
-                    if told is not None:
-                        problems.add(entry.annotation.path, told)
+                for entry, (samples, note) in prefetch(lambda entry: pool.submit(work, entry), entries, 2 * workers):
+                    if note is not None:
+                        problems.add(entry.annotation.path, note)
                     if samples is None:
-                        shard.skip(told or "it cannot be used")
+                        shard.skip(note or "it cannot be used")
                     else:
-                        shard.add(*samples, told)
+                        shard.add(*samples, note)
                     bar.update()
     writer.finish(number)
     return SampleStore(folder)
@@ -137,21 +137,21 @@ class _Entry:
     source_number: int
 
     def faces(self, recipe: Recipe) -> LabelledFaces:
-        known = self.annotation
+        labels = self.annotation
         return LabelledFaces.of(
-            known.boxes,
-            known.landmarks,
-            known.ignored,
+            labels.boxes,
+            labels.landmarks,
+            labels.ignored,
             recipe,
-            complete=self.source.complete and known.complete,
+            complete=self.source.complete and labels.complete,
             expand=self.source.expand,
         )
 
 
 def _entries(sources: Sequence[AnnotatedSet], pictures: Sequence[Iterable[Annotation]]) -> Iterator[_Entry]:
     index = count()
-    for number, (source, opened) in enumerate(zip(sources, pictures, strict=True)):
-        for annotation in opened:
+    for number, (source, of_source) in enumerate(zip(sources, pictures, strict=True)):
+        for annotation in of_source:
             yield _Entry(next(index), annotation, source, number)
 
 
@@ -164,11 +164,11 @@ def _annotations_digest(entries: list[_Entry]) -> str:
     """SHA-256 of the annotations that the samples depend on. Of names, not paths, because a data set may move."""
     digest = hashlib.sha256()
     for entry in entries:
-        known = entry.annotation
-        digest.update(name_bytes(f"{entry.source_number} {len(known.boxes)} {known.name}\0"))
-        for array, dtype in ((known.boxes, "<f4"), (known.landmarks, "<f4"), (known.ignored, "?")):
+        labels = entry.annotation
+        digest.update(name_bytes(f"{entry.source_number} {len(labels.boxes)} {labels.name}\0"))
+        for array, dtype in ((labels.boxes, "<f4"), (labels.landmarks, "<f4"), (labels.ignored, "?")):
             digest.update(array.astype(dtype).tobytes())
-        if not known.complete:
+        if not labels.complete:
             digest.update(b"incomplete")
     return digest.hexdigest()
 
@@ -201,8 +201,8 @@ def _cut(
 def _bar(progress: bool, pictures: Sequence[Iterable[Annotation]]) -> Any:
     if not progress:
         return nullcontext(_NoBar())
-    known = [len(opened) for opened in pictures if isinstance(opened, Sized)]
-    total = sum(known) if len(known) == len(pictures) else None
+    counts = [len(of_source) for of_source in pictures if isinstance(of_source, Sized)]
+    total = sum(counts) if len(counts) == len(pictures) else None
     return require("tqdm", "progress=True", extra="train").tqdm(total=total, unit="picture")
 
 

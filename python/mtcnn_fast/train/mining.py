@@ -99,15 +99,15 @@ def _hardest(
     real = (boxes[:, 2:] > boxes[:, :2]).all(1)
     boxes, scores = boxes[real], scores[real]
     kinds, matched = label(boxes, faces)
-    kept = []
+    choices = []
     for kind, limit in ((NEGATIVE, limits.negative), (POSITIVE, limits.positive), (PART, limits.part)):
-        found = np.flatnonzero(kinds == kind)
+        indices = np.flatnonzero(kinds == kind)
         if kind == NEGATIVE:
-            found = found[np.argsort(-scores[found], kind="stable")][:limit]
-        elif len(found) > limit:
-            found = np.sort(rng.choice(found, limit, replace=False))
-        kept.append(found)
-    chosen = np.concatenate(kept)
+            indices = indices[np.argsort(-scores[indices], kind="stable")][:limit]
+        elif len(indices) > limit:
+            indices = np.sort(rng.choice(indices, limit, replace=False))
+        choices.append(indices)
+    chosen = np.concatenate(choices)
     return Windows.upright(boxes[chosen], kinds[chosen], matched[chosen])
 
 

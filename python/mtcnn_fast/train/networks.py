@@ -160,18 +160,18 @@ def load(network: Network, weights: str | os.PathLike[str] | Mapping[str, NDArra
     ValueError, and changes nothing, for a tensor that is missing, unknown, of another shape or not finite.
     """
     prefix = f"{network.name}."
-    found = {name: array for name, array in (load_weights(weights) or {}).items() if name.startswith(prefix)}
+    arrays = {name: array for name, array in (load_weights(weights) or {}).items() if name.startswith(prefix)}
     own = _tensors(network)
     head = {name for name in own if name.startswith(f"{prefix}landmarks.")}
-    wanted = own.keys() if head & found.keys() else own.keys() - head
-    for name in sorted(wanted ^ found.keys()):
+    wanted = own.keys() if head & arrays.keys() else own.keys() - head
+    for name in sorted(wanted ^ arrays.keys()):
         raise ValueError(f"the weights {'lack' if name in wanted else 'have an unknown'} tensor {name}")
-    for name, array in found.items():
+    for name, array in arrays.items():
         if array.shape != tuple(own[name].shape):
             raise ValueError(f"tensor {name} has shape {array.shape}; wanted {tuple(own[name].shape)}")
         _check_finite(name, array)
     with torch.no_grad():
-        for name, array in found.items():
+        for name, array in arrays.items():
             own[name].copy_(torch.from_numpy(array))
 
 

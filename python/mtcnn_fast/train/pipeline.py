@@ -193,11 +193,11 @@ def networks_before(name: str, folder: Path, start: Weights | None, but: Collect
     """The tensors of the networks before one, except those in `but`. Raises ValueError for one that is nowhere."""
     tensors: Weights = {}
     for before in (before for before in NETWORK_NAMES[: NETWORK_NAMES.index(name)] if before not in but):
-        found = _trained_or_start(before, folder, start)
-        if not found:
+        network = _trained_or_start(before, folder, start)
+        if not network:
             otherwise = "" if start is None else ", or start from a file that has it"
             raise ValueError(f"{name} needs {before}, which is not in {folder}; train {before} first{otherwise}")
-        tensors |= found
+        tensors |= network
     return tensors
 
 

@@ -104,8 +104,8 @@ def _state(folder: Path, training: settings.Training, seed: int) -> str:
     if not checkpoint.exists():
         return "new, with samples of an earlier run" if (folder / SAMPLES / "samples.json").exists() else "new"
     earlier, rows, _ = read_checkpoint(checkpoint, torch.device("cpu"))
-    known = {**training.model_dump(mode="json", exclude={"keep"}), "seed": seed}
-    changed = changes(checkpoint, {key: value for key, value in earlier.items() if key in known}, known)
+    current = {**training.model_dump(mode="json", exclude={"keep"}), "seed": seed}
+    changed = changes(checkpoint, {key: value for key, value in earlier.items() if key in current}, current)
     new = f" ({', '.join(changed)})" if changed else ""
     over = len(rows) >= training.epochs or has_stopped(rows, training.patience)
     return f"{'finished' if over else 'going on'} after epoch {len(rows)} of {training.epochs}{new}"

@@ -82,29 +82,29 @@ def read_checkpoint(path: Path, device: torch.device) -> tuple[dict[str, Any], l
     """The settings, the log, and the whole content of a checkpoint. Raises OSError; ValueError if it is damaged."""
     content = io.BytesIO(path.read_bytes())
     try:
-        found = torch.load(content, map_location=device, weights_only=True)
+        document = torch.load(content, map_location=device, weights_only=True)
         for key in ("network", "optimizer", "best"):
-            found[key]
-        return dict(found["settings"]), [Epoch(**row) for row in found["log"]], found
+            document[key]
+        return dict(document["settings"]), [Epoch(**row) for row in document["log"]], document
     except MemoryError:
         raise
     except Exception as error:  # unpickling raises exceptions of many types, OSError among them
         raise ValueError(_damaged(path, error)) from error
 
 
-def changes(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def changes(path: Path, earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """The settings that have changed since a checkpoint, and with which its run may go on: "epochs is 20, was 16".
 
     Raises ValueError, which names `path`, if other settings have changed.
     """
-    changed = differences(found, dict.fromkeys(found) | dict(wanted))
-    others = [text for key, text in changed.items() if key not in _CHANGEABLE]
+    texts = differences(earlier, dict.fromkeys(earlier) | dict(settings))
+    others = [text for name, text in texts.items() if name not in _CHANGEABLE]
     if others:
         raise ValueError(
             f"{path} is of a run with other settings ({', '.join(others)}); remove {path.parent} to start it anew, or "
             "take another output folder"
         )
-    return list(changed.values())
+    return list(texts.values())
 
 
 def damage(path: Path) -> str | None:
@@ -148,12 +148,12 @@ class Checkpoint:
         """Loads the state of an earlier run, if there is one. Returns its log, and the settings changed since then."""
         if not self._path.exists():
             return [], []
-        settings, rows, found = read_checkpoint(self._path, device)
+        settings, rows, document = read_checkpoint(self._path, device)
         changed = changes(self._path, settings, self._settings)
         try:
-            self._network.load_state_dict(found["network"])
-            self._optimizer.load_state_dict(found["optimizer"])
-            self._best = found["best"]
+            self._network.load_state_dict(document["network"])
+            self._optimizer.load_state_dict(document["optimizer"])
+            self._best = document["best"]
         except MemoryError:
             raise
         except Exception as error:  # PyTorch looks into a state before it checks it

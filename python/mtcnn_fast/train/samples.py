@@ -149,7 +149,7 @@ class SampleStore:
                 images, labels = _shard(folder, number, size)
                 self._shards.append((images, labels))
                 kinds.append(_column(labels, "kind"))
-            counts = sum(_counts(found) for found in kinds[first:])
+            counts = sum(map(_counts, kinds[first:]))
             if not np.array_equal(np.broadcast_to(counts, len(KINDS)), [document["counts"][kind] for kind in KINDS]):
                 raise ValueError(f"it holds {counts} samples of {KINDS}, and should hold {document['counts']}")
             self._unreadable += int(document["unreadable"])
@@ -208,14 +208,14 @@ class SampleWriter:
             differing = differences(_read_document(self._folder), self._begun).values()
             if differing:
                 raise OtherSamplesError(f"{self._folder} holds samples made otherwise ({', '.join(differing)})")
-            for left in self._folder.glob("*.part"):
-                left.unlink()
+            for remnant in self._folder.glob("*.part"):
+                remnant.unlink()
         elif not all(path.match("samples.json.*part") for path in self._folder.iterdir()):
             raise ValueError(f"{self._folder} is neither empty nor a store of samples: it has no samples.json")
         else:
             self._write("samples.json", {**self._begun, "complete": False})
 
-    def finished(self, number: int) -> dict[str, Any] | None:
+    def summary(self, number: int) -> dict[str, Any] | None:
         """The content of `shard-*.json`, if an earlier run has finished the shard; else None."""
         path = self._folder / _shard_name(number)
         try:
@@ -250,8 +250,8 @@ class SampleWriter:
 
     def finish(self, shards: int) -> None:
         """Completes a store of so many shards. Raises OtherSamplesError if it has others."""
-        summaries = [summary for number in range(shards) if (summary := self.finished(number)) is not None]
-        if len(summaries) != shards or self.finished(shards) is not None:
+        summaries = [summary for number in range(shards) if (summary := self.summary(number)) is not None]
+        if len(summaries) != shards or self.summary(shards) is not None:
             raise OtherSamplesError(f"{self._folder} has other shards than the {shards} that its sources give")
         self._write(
             "samples.json",
@@ -342,13 +342,13 @@ def _read_json(path: Path) -> Any:
 def _is_summary(document: Any) -> bool:
     """Whether a document is the content of a `shard-*.json`."""
     try:
-        told = [*document["unreadable"], *document.get("notes", [])]
+        notes = [*document["unreadable"], *document.get("notes", [])]
         numbers = [document["pictures"], *(document["counts"][kind] for kind in KINDS)]
-        texts = [document["annotations"], *(text for _, text in told)]
+        texts = [document["annotations"], *(text for _, text in notes)]
         return (
             all(isinstance(number, int) for number in numbers)
             and all(isinstance(text, str) for text in texts)
-            and all(place in range(document["pictures"]) for place, _ in told)
+            and all(place in range(document["pictures"]) for place, _ in notes)
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return False

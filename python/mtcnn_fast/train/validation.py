@@ -47,7 +47,7 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class JudgedScores:
     """The scores of a cascade on whole pictures."""
 
     of_faces: NDArray[np.float32]
@@ -98,12 +98,12 @@ def pictures(annotated: AnnotatedSet, problems: Problems) -> list[ValidationPict
 
 def pictures_digest(annotated: Iterable[ValidationPicture]) -> str:
     """Identifies pictures and labels: SHA-256 of names, not paths, because a data set may move."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for picture in annotated:
         name, boxes = picture.annotation.name, picture.boxes
-        found.update(name_bytes(f"{name} {picture.complete} {len(boxes)}\0"))
-        found.update(boxes.tobytes() + picture.annotation.ignored.tobytes())
-    return f"sha256 {found.hexdigest()}"
+        digest.update(name_bytes(f"{name} {picture.complete} {len(boxes)}\0"))
+        digest.update(boxes.tobytes() + picture.annotation.ignored.tobytes())
+    return f"sha256 {digest.hexdigest()}"
 
 
 def measure_recall(
@@ -113,7 +113,7 @@ def measure_recall(
     return judge(detector, stage, annotated, problems).recall_at(false_positives)
 
 
-def judge(detector: MTCNN, stage: str, annotated: Iterable[ValidationPicture], problems: Problems) -> Judged:
+def judge(detector: MTCNN, stage: str, annotated: Iterable[ValidationPicture], problems: Problems) -> JudgedScores:
     """Judges what the cascade hands on after `stage`: its windows after "pnet" and "rnet", its detections after "onet".
 
     A face is found if a window overlaps it by an IoU of 0.5 or more, even a face below the detector's min_face_size. A
@@ -123,7 +123,7 @@ def judge(detector: MTCNN, stage: str, annotated: Iterable[ValidationPicture], p
     """
     if stage not in _NEXT:
         raise ValueError(f"stage is {stage!r}; wanted one of {', '.join(_NEXT)}")
-    found, false, complete = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)], 0
+    of_faces, of_false, complete = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)], 0
     for picture in annotated:
         try:
             pixels, note = pixels_to_learn(picture.annotation.path)
@@ -134,11 +134,11 @@ def judge(detector: MTCNN, stage: str, annotated: Iterable[ValidationPicture], p
             continue
         if note is not None:
             problems.add(picture.annotation.path, note)
-        found.append(best)
+        of_faces.append(best)
         if picture.complete:
             complete += 1
-            false.append(scores[wrong])
-    return Judged(np.concatenate(found), np.sort(np.concatenate(false))[::-1], complete)
+            of_false.append(scores[wrong])
+    return JudgedScores(np.concatenate(of_faces), np.sort(np.concatenate(of_false))[::-1], complete)
 
 
 def _windows(detector: MTCNN, stage: str, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
