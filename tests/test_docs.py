@@ -1,6 +1,7 @@
 """README and the pages of docs/: their links lead somewhere, and their code runs.
 
 A Python or shell block is run, in the order of its page, in a folder that has the checkout's files and a few pictures.
+Blocks of C++, JSON, TOML and XML are parsed.
 An HTML comment in front of a block says what keeps it from being run:
 
     <!-- not run: it installs packages -->
@@ -20,8 +21,11 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -35,6 +39,8 @@ PAGES = [
     *RUN,
     *(page for folder in ("bench", "examples", "tests") for page in sorted((ROOT / folder).rglob("*.md"))),
 ]
+RUNNABLE = ("bash", "python")
+CHECKED = ("cpp", "json", "toml", "xml")
 MARK = re.compile(r"<!--\s*(not run|needs):\s*(.+?)\s*-->", re.DOTALL)
 
 
@@ -73,7 +79,7 @@ def blocks(page: Path) -> list[Block]:
     found = []
     mark = None
     for token in tokens(page):
-        if token.type == "fence" and token.info.strip() in ("bash", "python"):
+        if token.type == "fence" and token.info.strip() in (*RUNNABLE, *CHECKED):
             found.append(Block(page, token.map[0] + 1, token.info.strip(), token.content, mark))
         comment = MARK.fullmatch(token.content.strip()) if token.type == "html_block" else None
         mark = None if comment is None else (comment[1], comment[2])
@@ -166,7 +172,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> dict[Bl
 
 
 def _run(page: Path, folder: Path, commands: Path, data: Path) -> dict[Block, str | None]:
-    wanted = [block for block in blocks(page) if block.left_out is None]
+    wanted = [block for block in blocks(page) if block.language in RUNNABLE and block.left_out is None]
     for entry in ROOT.iterdir():
         if not entry.name.startswith((".", "build")):
             folder.joinpath(entry.name).symlink_to(entry)
@@ -205,14 +211,51 @@ def _make_pictures(folder: Path) -> None:
         picture.resize((128, 128)).save(holiday / "evening.png")
 
 
-@pytest.mark.parametrize(
-    "block", [pytest.param(block, id=f"{block.name}-{block.language}") for page in RUN for block in blocks(page)]
-)
+def _blocks(languages: Collection[str]) -> list[Any]:
+    found = [block for page in RUN for block in blocks(page) if block.language in languages]
+    return [pytest.param(block, id=f"{block.name}-{block.language}") for block in found]
+
+
+@pytest.mark.parametrize("block", _blocks(RUNNABLE))
 def test_block(block: Block, results: dict[Block, str | None]) -> None:
     if block.left_out is not None:
         pytest.skip(f"{block.name}: {block.left_out}")
     wrong = results[block]
     assert wrong is None, f"{block.name}\n{block.code}\n{wrong}"
+
+
+@pytest.mark.parametrize("block", _blocks(CHECKED))
+def test_block_is_well_formed(block: Block) -> None:
+    if block.language == "cpp":
+        _compile(block.code)
+    elif block.language == "json":
+        json.loads(block.code)
+    elif block.language == "xml":
+        ElementTree.fromstring(block.code)
+    else:
+        pytest.importorskip("tomllib", reason="Python 3.11 is the first that reads TOML").loads(block.code)
+
+
+def _compile(code: str) -> None:
+    """Checks statements of C++, and the lines that include headers, as a program about pixels of the caller's."""
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    if compiler is None:
+        pytest.skip("there is no C++ compiler")
+    headers, statements = [], []
+    for line in code.splitlines():
+        (headers if line.startswith("#include") else statements).append(line)
+    program = "\n".join(
+        [
+            "#include <cstdio>",
+            *headers,
+            "void use(const unsigned char* pixels, int width, int height) {",
+            *statements,
+            "}",
+        ]
+    )
+    command = [compiler, "-std=c++20", "-fsyntax-only", "-I", str(ROOT / "include"), "-x", "c++", "-"]
+    done = subprocess.run(command, input=program, capture_output=True, text=True)
+    assert done.returncode == 0, f"{program}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
