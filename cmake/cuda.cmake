@@ -95,34 +95,5 @@ elseif(obstacle)
 endif()
 
 enable_language(CUDA)
-
-add_library(mtcnn_fast_cuda MODULE ${cuda_sources})
-target_compile_features(mtcnn_fast_cuda PRIVATE cxx_std_20)
-# Not src: of the library's headers, cuda/ names those that both share, as "../src/boxes.h".
-target_include_directories(mtcnn_fast_cuda PRIVATE include)
-# Not find_package(CUDAToolkit), which insists on the shared runtime, and PyPI's package has it without its link.
-target_include_directories(mtcnn_fast_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
-# -std: not the feature cuda_std_20, which CMake 3.25 does not know of nvcc 13. Multiply-add is fused only where the source
-# says so, as on the CPU. Relaxed constexpr: std::array in device code. Compressed for size: a sixth of what it would be.
-target_compile_options(mtcnn_fast_cuda PRIVATE
-  "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--fmad=false;--expt-relaxed-constexpr;--compress-mode=size>")
-# One symbol is exported. Hidden visibility is not enough for that, because libstdc++ makes its templates visible, and the
-# static runtime brings symbols that must not meet those of another copy in the process, such as PyTorch's.
-set(cuda_exports ${CMAKE_CURRENT_SOURCE_DIR}/cmake/cuda_exports.map)
-target_link_options(mtcnn_fast_cuda PRIVATE LINKER:--version-script=${cuda_exports} LINKER:--no-undefined)
-set_target_properties(mtcnn_fast_cuda PROPERTIES
-  CUDA_RUNTIME_LIBRARY Static
-  LINK_DEPENDS ${cuda_exports})
 message(STATUS "CUDA backend: nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
-
-if(MTCNN_FAST_BUILD_TESTS)
-  cmake_path(GET CMAKE_CUDA_COMPILER PARENT_PATH nvcc_folder)
-  find_program(CUOBJDUMP cuobjdump HINTS ${nvcc_folder})
-  if(CUOBJDUMP)
-    add_test(NAME cuda_resources
-      COMMAND Python::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/tools/check_cuda_resources.py
-              $<TARGET_FILE:mtcnn_fast_cuda> --cuobjdump ${CUOBJDUMP} --architectures ${CMAKE_CUDA_ARCHITECTURES})
-  else()
-    message(STATUS "CUDA backend: no test of its registers, because there is no cuobjdump")
-  endif()
-endif()
+add_subdirectory(cuda)

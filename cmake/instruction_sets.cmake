@@ -2,24 +2,10 @@
 # generated header isa_list.h, from which dispatch, tests and benchmarks take it. See docs/adding-an-instruction-set.md.
 
 set(isas "")
-function(add_isa name)
-  add_library(kernels_${name} OBJECT src/cpu/kernels/kernels.cpp)
-  target_compile_features(kernels_${name} PRIVATE cxx_std_20)
-  target_compile_definitions(kernels_${name} PRIVATE MTCNN_FAST_ISA_NAME=${name})
-  target_include_directories(kernels_${name} PRIVATE include src ${generated})
-  # -Wno-psabi: vectors are passed by value only between functions of this one unit, so their calling convention,
-  # which GCC warns about, concerns nobody. -Wno-*uninitialized: GCC's own AVX-512 intrinsics are warned of (GCC bug
-  # 105593, before GCC 13). -fno-lto: the optimizer must not move one set's code into another's
-  # functions, whatever the user's flags say. -fno-predictive-commoning: GCC 12 would carry a tile's inputs from one
-  # iteration to the next through the stack (a direct conv1 of O-Net: 100 instead of 148 GFLOP/s).
-  target_compile_options(kernels_${name} PRIVATE
-    ${ARGN} $<$<NOT:$<CONFIG:Debug>>:${gnu_option}-O3> -Wno-psabi ${gnu_option}-fno-lto
-    "$<$<CXX_COMPILER_ID:GNU>:-fno-predictive-commoning;-Wno-uninitialized;-Wno-maybe-uninitialized>")
-  set_target_properties(kernels_${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
-  target_sources(mtcnn_fast PRIVATE $<TARGET_OBJECTS:kernels_${name}>)
-  set(isas ${isas} ${name} PARENT_SCOPE)
-  set(isa_flags_${name} ${ARGN} PARENT_SCOPE)
-endfunction()
+macro(add_isa name)
+  list(APPEND isas ${name})
+  set(isa_flags_${name} ${ARGN})
+endmacro()
 
 # Feature flags, not CPU names: GCC 12 knows no -march=znver4.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
