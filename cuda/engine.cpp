@@ -32,15 +32,16 @@ Model::Model(const EngineOptions& options)
       processors(attribute(cudaDevAttrMultiProcessorCount, device)),
       shared_memory(static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device))),
       arithmetic(options.fast ? Arithmetic::fast : Arithmetic::fp32),
-      settings{.conventions = options.conventions, .cell_logit = options.cell_logit, .logits = {}, .nms = {}},
+      settings{
+          .conventions = options.conventions, .cell_logit = options.cell_logit, .logits = options.logits, .nms = {}},
       first_capacity(options.first_capacity) {
-  std::copy(std::begin(options.logits), std::end(options.logits), settings.logits);
   std::copy(std::begin(options.nms), std::end(options.nms), settings.nms);
   NamedTensors tensors;
   for (std::size_t i = 0; i < options.tensor_count; ++i)
     tensors[options.tensors[i].name] = {options.tensors[i].data, options.tensors[i].size};
   upload_packed(pnet, pack_pnet(tensors, arithmetic));
-  for (const int net : {kRnet, kOnet}) upload_packed(refine[net], pack_refine(tensors, net, arithmetic));
+  for (const Stage stage : {Stage::rnet, Stage::onet})
+    upload_packed(refine[stage], pack_refine(tensors, stage, arithmetic));
 }
 
 Engine::Engine(const EngineOptions& options) : device_(options.device), process_(getpid()) {

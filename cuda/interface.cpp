@@ -103,15 +103,15 @@ Status pnet(Engine* engine, const float* level, int height, int width, float* lo
                  [&] { engine->with_slot([&](Slot& slot) { slot.pnet(level, height, width, logits, offsets); }); });
 }
 
-Status refine(Engine* engine, int net, const float* crops, std::int64_t n, float* answers, Message* message) {
+Status refine(Engine* engine, Stage stage, const float* crops, std::int64_t n, float* answers, Message* message) {
   // A pipeline may come with any number of crops; their activations take some ten kilobytes each.
   constexpr std::int64_t kTogether = 1024;
-  const std::int64_t side = crop_side(net);
+  const std::int64_t side = crop_side(stage);
   return guarded(message, [&] {
     engine->with_slot([&](Slot& slot) {
       for (std::int64_t first = 0; first < n; first += kTogether)
-        slot.refine(net, crops + first * side * side * 3, static_cast<int>(std::min(kTogether, n - first)),
-                    answers + first * kAnswers);
+        slot.refine(stage, crops + first * side * side * 3, static_cast<int>(std::min(kTogether, n - first)),
+                    answers + first * kHeadOutputs);
     });
   });
 }

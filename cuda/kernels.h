@@ -44,8 +44,8 @@ __host__ __device__ constexpr Strip resize_strip(int lanes) {
 }
 // Zeroes the counts, and fills Work::pyramid with all levels of all images.
 void pyramid(const Queue& queue, const Work& work, Arithmetic arithmetic);
-// Fills the crops of R-Net or O-Net (`net`: kRnet or kOnet) from the images, by Windows::boxes.
-void crops(const Queue& queue, const Work& work, int net, Arithmetic arithmetic);
+// Fills the crops of R-Net or O-Net (`stage`: Stage::rnet or Stage::onet) from the images, by Windows::boxes.
+void crops(const Queue& queue, const Work& work, Stage stage, Arithmetic arithmetic);
 // One image resized to height x width, pixel values, (height, width, 3), for the stage function.
 void resize(const Queue& queue, const Image& image, const Conventions& conventions, int height, int width, float* out);
 
@@ -80,13 +80,13 @@ void suppress_boxes(const Queue& queue, const BoxD* boxes, const float* scores, 
 
 // --- R-Net and O-Net (refine.cu, refine_fast.cu) ---------------------------------------------------------------------
 
-std::vector<unsigned char> pack_refine(const NamedTensors& tensors, int net, Arithmetic arithmetic);
+std::vector<unsigned char> pack_refine(const NamedTensors& tensors, Stage stage, Arithmetic arithmetic);
 // Bytes of one window's activations, in the order of struct Activations.
 struct ActivationBytes {
   std::size_t crops, maps, maps3, features, hidden;
 };
-ActivationBytes activation_bytes(int net, Arithmetic arithmetic);
+ActivationBytes activation_bytes(Stage stage, Arithmetic arithmetic);
 // Windows::answers of all windows, from Activations::crops.
-void refine(const Queue& queue, const Work& work, int net, Arithmetic arithmetic, const void* weights);
+void refine(const Queue& queue, const Work& work, Stage stage, Arithmetic arithmetic, const void* weights);
 
 }  // namespace mtcnn_fast::cuda

@@ -307,10 +307,10 @@ struct Steps {
 
 }  // namespace
 
-void refine(const Queue& queue, const Work& work, int net, Arithmetic arithmetic, const void* weights) {
+void refine(const Queue& queue, const Work& work, Stage stage, Arithmetic arithmetic, const void* weights) {
   if (arithmetic == Arithmetic::fast)
-    refine_fast(queue, work, net, weights);
-  else if (net == kRnet)
+    refine_fast(queue, work, stage, weights);
+  else if (stage == Stage::rnet)
     run_layers<Steps<Rnet>>(queue, work, weights);
   else
     run_layers<Steps<Onet>>(queue, work, weights);

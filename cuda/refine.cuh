@@ -12,8 +12,8 @@ struct WindowCount {
   int capacity;
   __device__ int get() const { return min(*count, capacity); }
 };
-inline WindowCount window_count(const Work& work, int net) {
-  return {&work.counts->windows[net], work.windows[net].capacity};
+inline WindowCount window_count(const Work& work, Stage stage) {
+  return {&work.counts->windows[stage], work.windows[stage].capacity};
 }
 
 // The greater, or NaN if one is: fmaxf() would hide it.
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kHeadThreads)
       for (int distance = kWarp / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(kAllLanes, sum, distance);
       if (lane == o) answer = sum + __ldg(biases + o);
     }
-    if (lane < kAnswers) answers[static_cast<std::size_t>(window) * kAnswers + lane] = answer;
+    if (lane < kHeadOutputs) answers[static_cast<std::size_t>(window) * kHeadOutputs + lane] = answer;
   }
 }
 
@@ -72,9 +72,9 @@ template <class Steps>
 void run_layers(const Queue& queue, const Work& work, const void* weights) {
   using Layers = typename Steps::Layers;
   using Element = typename Steps::Element;
-  constexpr int kNet = Steps::Net::kNet;
-  const WindowCount windows = window_count(work, kNet);
-  const Activations& activations = work.activations[kNet];
+  constexpr Stage kStage = Steps::Net::kStage;
+  const WindowCount windows = window_count(work, kStage);
+  const Activations& activations = work.activations[kStage];
   const auto* const crops = static_cast<const Element*>(activations.crops);
   auto* const maps1 = static_cast<Element*>(activations.maps);
   Element* const maps2 = maps1 + static_cast<std::size_t>(windows.capacity) * Steps::values(Layers::Conv1::kShape);
@@ -91,7 +91,7 @@ void run_layers(const Queue& queue, const Work& work, const void* weights) {
   Steps::template first<typename Layers::Conv1>(queue, windows, crops, take(Steps::bytes(Layers::Conv1::kShape)),
                                                 maps1);
   Steps::template conv<typename Layers::Conv2>(queue, windows, maps1, take(Steps::bytes(Layers::Conv2::kShape)), maps2);
-  if constexpr (kNet == kOnet) {
+  if constexpr (kStage == Stage::onet) {
     Steps::template conv<typename Layers::Conv3>(queue, windows, maps2, take(Steps::bytes(Layers::Conv3::kShape)),
                                                  maps3);
     Steps::template product<typename Layers::Conv4>(queue, windows, maps3, take(Steps::bytes(Layers::Conv4::kShape)),
@@ -103,7 +103,7 @@ void run_layers(const Queue& queue, const Work& work, const void* weights) {
   Steps::template product<typename Layers::Dense>(queue, windows, features, take(Steps::bytes(Layers::Dense::kShape)),
                                                   hidden);
   heads<typename Steps::Net::Output>(queue, windows, hidden, reinterpret_cast<const float*>(next),
-                                     work.windows[kNet].answers);
+                                     work.windows[kStage].answers);
 }
 
 }  // namespace mtcnn_fast::cuda

@@ -60,9 +60,9 @@ constexpr std::size_t parameters(const Product& p) { return static_cast<std::siz
 // R-Net's seven windows of 9 rows are 63 threads of 9 pixels, O-Net's 21 rows in threads of 7 pixels also 63: of two
 // warps' lanes, all but one work.
 struct Rnet {
-  static constexpr int kNet = kRnet;
+  static constexpr Stage kStage = Stage::rnet;
   struct Conv1 {
-    static constexpr Conv kShape = {24, 3, 28, 3, 3, 2, 11, 4, 4, 1, 1, true};
+    static constexpr Conv kShape = {crop_side(kStage), 3, 28, 3, 3, 2, 11, 4, 4, 1, 1, true};
   };
   struct Conv2 {
     static constexpr Conv kShape = {11, 28, 48, 3, 3, 7, 4, 9, 4, 2, 1, false};
@@ -78,9 +78,9 @@ struct Rnet {
   };
 };
 struct Onet {
-  static constexpr int kNet = kOnet;
+  static constexpr Stage kStage = Stage::onet;
   struct Conv1 {
-    static constexpr Conv kShape = {48, 3, 32, 3, 3, 1, 8, 4, 8, 1, 1, true};
+    static constexpr Conv kShape = {crop_side(kStage), 3, 32, 3, 3, 1, 8, 4, 8, 1, 1, true};
   };
   struct Conv2 {
     static constexpr Conv kShape = {23, 32, 64, 3, 3, 1, 10, 7, 4, 2, 2, true};
@@ -104,6 +104,6 @@ constexpr std::size_t map_values(const Conv& c) {
 }
 
 // refine_fast.cu's part of refine().
-void refine_fast(const Queue& queue, const Work& work, int net, const void* weights);
+void refine_fast(const Queue& queue, const Work& work, Stage stage, const void* weights);
 
 }  // namespace mtcnn_fast::cuda

@@ -354,8 +354,8 @@ struct Steps {
 
 }  // namespace
 
-void refine_fast(const Queue& queue, const Work& work, int net, const void* weights) {
-  if (net == kRnet)
+void refine_fast(const Queue& queue, const Work& work, Stage stage, const void* weights) {
+  if (stage == Stage::rnet)
     run_layers<Steps<FastRnet>>(queue, work, weights);
   else
     run_layers<Steps<FastOnet>>(queue, work, weights);

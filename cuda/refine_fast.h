@@ -57,7 +57,7 @@ constexpr int kStep = 2 * kDepth;
 struct FastRnet {
   using Net = Rnet;
   struct Conv1 {
-    static constexpr FirstConv kShape = {24, 32, 28, 11, 8};
+    static constexpr FirstConv kShape = {crop_side(Net::kStage), 32, 28, 11, 8};
   };
   struct Conv2 {
     static constexpr FastConv kShape = {11, 32, 48, 28, 3, 3, 3, 4, 3, 2};
@@ -72,7 +72,7 @@ struct FastRnet {
 struct FastOnet {
   using Net = Onet;
   struct Conv1 {
-    static constexpr FirstConv kShape = {48, 32, 32, 4, 7};
+    static constexpr FirstConv kShape = {crop_side(Net::kStage), 32, 32, 4, 7};
   };
   struct Conv2 {
     static constexpr FastConv kShape = {23, 32, 64, 32, 3, 3, 1, 4, 4, 1};

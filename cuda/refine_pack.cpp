@@ -164,9 +164,9 @@ class FastPacker {
   std::vector<unsigned char> bytes_;
 };
 
-std::vector<unsigned char> pack_fast(const NamedTensors& tensors, int net) {
-  FastPacker packer(tensors, net == kRnet ? "rnet" : "onet");
-  if (net == kRnet) {
+std::vector<unsigned char> pack_fast(const NamedTensors& tensors, Stage stage) {
+  FastPacker packer(tensors, stage == Stage::rnet ? "rnet" : "onet");
+  if (stage == Stage::rnet) {
     packer.conv(FastRnet::Conv1::kShape, "conv1", "prelu1");
     packer.conv(FastRnet::Conv2::kShape, "conv2", "prelu2");
     packer.product(FastRnet::Conv3::kShape, "conv3", "prelu3", 2);
@@ -183,7 +183,7 @@ std::vector<unsigned char> pack_fast(const NamedTensors& tensors, int net) {
   return packer.take();
 }
 
-ActivationBytes activation_bytes_fast(int net) {
+ActivationBytes activation_bytes_fast(Stage stage) {
   const auto halves = [](int values) { return sizeof(__half) * static_cast<std::size_t>(values); };
   const auto of = [&](const FirstConv& first, const FastConv& second, int maps3, const FastProduct& conv,
                       const FastProduct& dense) {
@@ -191,7 +191,7 @@ ActivationBytes activation_bytes_fast(int net) {
                            halves(maps3), halves(conv.rows * conv.outputs),
                            sizeof(float) * static_cast<std::size_t>(dense.outputs)};
   };
-  return net == kRnet
+  return stage == Stage::rnet
              ? of(FastRnet::Conv1::kShape, FastRnet::Conv2::kShape, 0, FastRnet::Conv3::kShape, FastRnet::Dense::kShape)
              : of(FastOnet::Conv1::kShape, FastOnet::Conv2::kShape, pool_values(FastOnet::Conv3::kShape),
                   FastOnet::Conv4::kShape, FastOnet::Dense::kShape);
@@ -199,10 +199,10 @@ ActivationBytes activation_bytes_fast(int net) {
 
 }  // namespace
 
-std::vector<unsigned char> pack_refine(const NamedTensors& tensors, int net, Arithmetic arithmetic) {
-  if (arithmetic == Arithmetic::fast) return pack_fast(tensors, net);
-  RefinePacker packer(tensors, net == kRnet ? "rnet" : "onet");
-  if (net == kRnet) {
+std::vector<unsigned char> pack_refine(const NamedTensors& tensors, Stage stage, Arithmetic arithmetic) {
+  if (arithmetic == Arithmetic::fast) return pack_fast(tensors, stage);
+  RefinePacker packer(tensors, stage == Stage::rnet ? "rnet" : "onet");
+  if (stage == Stage::rnet) {
     packer.conv(Rnet::Conv1::kShape, "conv1", "prelu1");
     packer.conv(Rnet::Conv2::kShape, "conv2", "prelu2");
     packer.product(Rnet::Conv3::kShape, "conv3", "prelu3", 2);
@@ -219,8 +219,8 @@ std::vector<unsigned char> pack_refine(const NamedTensors& tensors, int net, Ari
   return packer.bytes();
 }
 
-ActivationBytes activation_bytes(int net, Arithmetic arithmetic) {
-  if (arithmetic == Arithmetic::fast) return activation_bytes_fast(net);
+ActivationBytes activation_bytes(Stage stage, Arithmetic arithmetic) {
+  if (arithmetic == Arithmetic::fast) return activation_bytes_fast(stage);
   constexpr std::size_t value = sizeof(float);
   const auto bytes = [](const Conv& first, const Conv& second, std::size_t maps3, const Product& conv,
                         const Product& dense) {
@@ -229,9 +229,10 @@ ActivationBytes activation_bytes(int net, Arithmetic arithmetic) {
                            value * static_cast<std::size_t>(conv.rows * conv.outputs),
                            value * static_cast<std::size_t>(dense.outputs)};
   };
-  return net == kRnet ? bytes(Rnet::Conv1::kShape, Rnet::Conv2::kShape, 0, Rnet::Conv3::kShape, Rnet::Dense::kShape)
-                      : bytes(Onet::Conv1::kShape, Onet::Conv2::kShape, map_values(Onet::Conv3::kShape),
-                              Onet::Conv4::kShape, Onet::Dense::kShape);
+  return stage == Stage::rnet
+             ? bytes(Rnet::Conv1::kShape, Rnet::Conv2::kShape, 0, Rnet::Conv3::kShape, Rnet::Dense::kShape)
+             : bytes(Onet::Conv1::kShape, Onet::Conv2::kShape, map_values(Onet::Conv3::kShape), Onet::Conv4::kShape,
+                     Onet::Dense::kShape);
 }
 
 }  // namespace mtcnn_fast::cuda

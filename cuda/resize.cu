@@ -203,11 +203,11 @@ __global__ void __launch_bounds__(kThreads, 3) pyramid_kernel(Work work) {
 }
 
 template <class Element>
-__global__ void __launch_bounds__(kCropThreads, 6) crops_kernel(Work work, int net) {
+__global__ void __launch_bounds__(kCropThreads, 6) crops_kernel(Work work, Stage stage) {
   __shared__ Windowed windows;
-  const Windows& list = work.windows[net];
+  const Windows& list = work.windows[stage];
   const Geometry geometry(work.settings.conventions);
-  const int n = min(work.counts->windows[net], list.capacity), side = crop_side(net);
+  const int n = min(work.counts->windows[stage], list.capacity), side = crop_side(stage);
   for (std::int64_t task = blockIdx.x; task < std::int64_t{n} * kMostParts; task += gridDim.x) {
     const int part = static_cast<int>(task / n), index = static_cast<int>(task % n);
     const Image& image = work.images[list.images[index]];
@@ -220,7 +220,7 @@ __global__ void __launch_bounds__(kCropThreads, 6) crops_kernel(Work work, int n
     windows.make(resize_filter(work.settings.conventions.resampling, height, width, side, side),
                  {height, side, first_row, rows, top, image.height}, {width, side, 0, side, left, image.width});
     __syncthreads();
-    Element* const out = static_cast<Element*>(work.activations[net].crops) +
+    Element* const out = static_cast<Element*>(work.activations[stage].crops) +
                          (static_cast<std::int64_t>(index) * side + first_row) * side * 3;
     make_outputs<false>(
         lanes, image, windows.rows, windows.columns, rows, side, Rounding::none,
@@ -253,9 +253,9 @@ void pyramid(const Queue& queue, const Work& work, Arithmetic arithmetic) {
     launch(queue, rounds ? pyramid_kernel<float, true> : pyramid_kernel<float, false>, kThreads, 0, work);
 }
 
-void crops(const Queue& queue, const Work& work, int net, Arithmetic arithmetic) {
+void crops(const Queue& queue, const Work& work, Stage stage, Arithmetic arithmetic) {
   launch(queue, arithmetic == Arithmetic::fast ? crops_kernel<__half> : crops_kernel<float>, kCropThreads, 0, work,
-         net);
+         stage);
 }
 
 void resize(const Queue& queue, const Image& image, const Conventions& conventions, int height, int width, float* out) {

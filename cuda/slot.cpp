@@ -76,8 +76,8 @@ struct Slot::Times {
 Slot::Slot(const Model& model) : model_(model), work_{}, recorded_{} {
   work_.settings = model.settings;
   const int least = model.first_capacity;
-  capacity_.windows[kRnet] = least ? least : 1024;
-  capacity_.windows[kOnet] = least ? least : 128;
+  capacity_.windows[Stage::rnet] = least ? least : 1024;
+  capacity_.windows[Stage::onet] = least ? least : 128;
   capacity_.faces = least ? least : 64;
 }
 
@@ -234,7 +234,7 @@ void Slot::reserve() {
   if (cell_map_.reserve(map)) MTCNN_FAST_CHECK(cudaMemsetAsync(cell_map_.as<void>(), 0, cell_map_.bytes(), stream_));
   found_.reserve(c.found * sizeof(Found));
   found_boxes_.reserve(c.found * sizeof(BoxD));
-  keys_.reserve(std::max({c.found, c.windows[kRnet], c.windows[kOnet]}) * sizeof(std::uint64_t));
+  keys_.reserve(std::max({c.found, c.windows[Stage::rnet], c.windows[Stage::onet]}) * sizeof(std::uint64_t));
   image_counts_at_ = kAlignment;
   level_counts_at_ = image_counts_at_ + round_up(c.images * sizeof(ImageCounts), kAlignment);
   const std::size_t counts = level_counts_at_ + c.levels * sizeof(LevelCounts);
@@ -242,26 +242,27 @@ void Slot::reserve() {
   counts_host_.reserve(counts);
   faces_.reserve(c.faces * sizeof(Detection));
 
-  const int windows = c.windows[kRnet] + c.windows[kOnet];
+  const int windows = c.windows[Stage::rnet] + c.windows[Stage::onet];
   boxes_.reserve(windows * sizeof(BoxD));
   window_images_.reserve(windows * sizeof(int));
-  answers_.reserve(windows * kAnswers * sizeof(float));
+  answers_.reserve(windows * kHeadOutputs * sizeof(float));
   constexpr void* Activations::*kMembers[] = {&Activations::crops, &Activations::maps, &Activations::maps3,
                                               &Activations::features, &Activations::hidden};
-  std::size_t places[2][std::size(kMembers)], activations = 0;
-  for (const int net : {kRnet, kOnet}) {
-    const ActivationBytes bytes = activation_bytes(net, model_.arithmetic);
-    std::size_t used = 0, *place = places[net];
+  PerRefineStage<std::size_t[std::size(kMembers)]> places;
+  std::size_t activations = 0;
+  for (const Stage stage : {Stage::rnet, Stage::onet}) {
+    const ActivationBytes bytes = activation_bytes(stage, model_.arithmetic);
+    std::size_t used = 0, *place = places[stage];
     for (const std::size_t one : {bytes.crops, bytes.maps, bytes.maps3, bytes.features, bytes.hidden}) {
       *place++ = used;
-      used += round_up(one * c.windows[net], kAlignment);
+      used += round_up(one * c.windows[stage], kAlignment);
     }
     activations = std::max(activations, used);
   }
   activations_.reserve(activations);
-  for (const int net : {kRnet, kOnet})
+  for (const Stage stage : {Stage::rnet, Stage::onet})
     for (std::size_t k = 0; k < std::size(kMembers); ++k)
-      work_.activations[net].*kMembers[k] = at<void>(activations_, places[net][k]);
+      work_.activations[stage].*kMembers[k] = at<void>(activations_, places[stage][k]);
 
   work_.job = description_.as<Job>();
   work_.images = at<Image>(description_, images_at_);
@@ -275,10 +276,10 @@ void Slot::reserve() {
   work_.image_counts = at<ImageCounts>(counts_, image_counts_at_);
   work_.level_counts = at<LevelCounts>(counts_, level_counts_at_);
   int first = 0;
-  for (const int net : {kRnet, kOnet}) {
-    work_.windows[net] = {boxes_.as<BoxD>() + first, window_images_.as<int>() + first,
-                          answers_.as<float>() + std::size_t{kAnswers} * first, c.windows[net]};
-    first += c.windows[net];
+  for (const Stage stage : {Stage::rnet, Stage::onet}) {
+    work_.windows[stage] = {boxes_.as<BoxD>() + first, window_images_.as<int>() + first,
+                            answers_.as<float>() + std::size_t{kHeadOutputs} * first, c.windows[stage]};
+    first += c.windows[stage];
   }
   const auto mapped = [](const HostBuffer& buffer) {
     void* device = nullptr;
@@ -316,17 +317,19 @@ std::span<const Slot::Step> Slot::steps() {
        true},
       {"suppress_levels", [](const Queue& q, const Work& w, const Model&) { suppress_levels(q, w); }, false},
       {"suppress_cells", [](const Queue& q, const Work& w, const Model&) { suppress_cells(q, w); }, true},
-      {"rnet_crops", [](const Queue& q, const Work& w, const Model& m) { crops(q, w, kRnet, m.arithmetic); }, false},
+      {"rnet_crops", [](const Queue& q, const Work& w, const Model& m) { crops(q, w, Stage::rnet, m.arithmetic); },
+       false},
       {"rnet",
        [](const Queue& q, const Work& w, const Model& m) {
-         cuda::refine(q, w, kRnet, m.arithmetic, m.refine_weights(kRnet));
+         cuda::refine(q, w, Stage::rnet, m.arithmetic, m.refine_weights(Stage::rnet));
        },
        true},
       {"suppress_rnet", [](const Queue& q, const Work& w, const Model&) { suppress_rnet(q, w); }, true},
-      {"onet_crops", [](const Queue& q, const Work& w, const Model& m) { crops(q, w, kOnet, m.arithmetic); }, false},
+      {"onet_crops", [](const Queue& q, const Work& w, const Model& m) { crops(q, w, Stage::onet, m.arithmetic); },
+       false},
       {"onet",
        [](const Queue& q, const Work& w, const Model& m) {
-         cuda::refine(q, w, kOnet, m.arithmetic, m.refine_weights(kOnet));
+         cuda::refine(q, w, Stage::onet, m.arithmetic, m.refine_weights(Stage::onet));
        },
        true},
       {"suppress_onet", [](const Queue& q, const Work& w, const Model&) { suppress_onet(q, w); }, true},
@@ -358,8 +361,8 @@ bool Slot::overflowed() {
     capacity = count + count / 4;
     any = true;
   };
-  fit(capacity_.windows[kRnet], counts.windows[kRnet]);
-  fit(capacity_.windows[kOnet], counts.windows[kOnet]);
+  fit(capacity_.windows[Stage::rnet], counts.windows[Stage::rnet]);
+  fit(capacity_.windows[Stage::onet], counts.windows[Stage::onet]);
   fit(capacity_.faces, counts.faces);
   bool cells = false;
   for (int k = 0; k < job().levels; ++k) {
@@ -388,7 +391,7 @@ void Slot::finish(int first_image, Emit emit, void* context) {
     }
     Report report = {};
     report.levels = reports.data();
-    report.rnet = c.windows[kRnet], report.onet = c.windows[kOnet];
+    report.rnet = c.windows[Stage::rnet], report.onet = c.windows[Stage::onet];
     if (timed_) times_->fill(report);
     emit(context, first_image + i, faces_.as<Detection>() + c.first_face, c.faces, report);
   }

@@ -20,10 +20,11 @@ struct Model {
   Arithmetic arithmetic;
   Settings settings;
   int first_capacity;
-  DeviceBuffer pnet, refine[2];  // packed parameters
+  DeviceBuffer pnet;  // packed parameters, as are these
+  PerRefineStage<DeviceBuffer> refine;
 
   explicit Model(const EngineOptions& options);
-  const void* refine_weights(int net) const { return refine[net].as<void>(); }
+  const void* refine_weights(Stage stage) const { return refine[stage].as<void>(); }
 };
 
 class Slot {
@@ -48,7 +49,7 @@ class Slot {
   // Stage functions.
   void resize(const PlannedImage& image, int height, int width, float* out);
   void pnet(const float* level, int height, int width, float* logits, float* offsets);
-  void refine(int net, const float* crops, int n, float* answers);
+  void refine(Stage stage, const float* crops, int n, float* answers);
   void suppress(const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind, double extra,
                 std::int32_t* kept, std::int32_t* count);
 
@@ -73,7 +74,8 @@ class Slot {
     int images = 0, levels = 0;
     std::int64_t pixels = 0, cells = 0;  // of all levels
     int found = 0;
-    int windows[2] = {}, faces = 0;
+    PerRefineStage<int> windows = {};
+    int faces = 0;
   };
   struct Times;
 

@@ -83,18 +83,18 @@ void Slot::pnet(const float* pixels, int height, int width, float* logits, float
   }
 }
 
-void Slot::refine(int net, const float* crops, int n, float* answers) {
-  capacity_.windows[net] = std::max(capacity_.windows[net], n);
+void Slot::refine(Stage stage, const float* crops, int n, float* answers) {
+  capacity_.windows[stage] = std::max(capacity_.windows[stage], n);
   describe({});
   reserve();
-  const std::size_t side = crop_side(net);
+  const std::size_t side = crop_side(stage);
   const std::vector<unsigned char> bytes = elements(crops, side * side * 3 * n, model_.arithmetic);
   Counts counts = {};
-  counts.windows[net] = n;
+  counts.windows[stage] = n;
   copy_in(stream_, work_.counts, &counts, sizeof counts);
-  copy_in(stream_, work_.activations[net].crops, bytes.data(), bytes.size());
-  cuda::refine(queue(), work_, net, model_.arithmetic, model_.refine_weights(net));
-  copy_out(stream_, answers, work_.windows[net].answers, sizeof(float) * kAnswers * n);
+  copy_in(stream_, work_.activations[stage].crops, bytes.data(), bytes.size());
+  cuda::refine(queue(), work_, stage, model_.arithmetic, model_.refine_weights(stage));
+  copy_out(stream_, answers, work_.windows[stage].answers, sizeof(float) * kHeadOutputs * n);
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
 }
 

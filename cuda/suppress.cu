@@ -154,8 +154,8 @@ __device__ int reserve(int* counter, int count, Shared& shared) {
 // what the network before said of one. Those without a pixel are left out. Overwrites keys and boxes. Ends with a
 // barrier.
 template <class IndexOf, class OffsetsOf>
-__device__ void make_windows(const Work& work, int image, int net, int extra, std::uint64_t* keys, int n, BoxD* boxes,
-                             const IndexOf& index_of, const OffsetsOf& offsets_of, Shared& shared) {
+__device__ void make_windows(const Work& work, int image, Stage stage, int extra, std::uint64_t* keys, int n,
+                             BoxD* boxes, const IndexOf& index_of, const OffsetsOf& offsets_of, Shared& shared) {
   const Geometry geometry(work.settings.conventions);
   const int height = work.images[image].height, width = work.images[image].width;
   const int thread = static_cast<int>(threadIdx.x);
@@ -173,15 +173,15 @@ __device__ void make_windows(const Work& work, int image, int net, int extra, st
     if (any) keys[count + place.before] = index;
     count += place.all;
   }
-  const int base = reserve(&work.counts->windows[net], count, shared);
-  const Windows& windows = work.windows[net];
+  const int base = reserve(&work.counts->windows[stage], count, shared);
+  const Windows& windows = work.windows[stage];
   for (int k = thread; k < min(count, windows.capacity - base); k += kThreads) {
     windows.boxes[base + k] = boxes[keys[k]];
     windows.images[base + k] = image;
   }
   if (thread == 0) {
-    work.image_counts[image].first[net] = base;
-    work.image_counts[image].windows[net] = count;
+    work.image_counts[image].first[stage] = base;
+    work.image_counts[image].windows[stage] = count;
   }
   __syncthreads();
 }
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(kThreads) suppress_cells_kernel(Work work) {
       n = suppress_sorted<kThreads>(
           keys, n, test, [&](std::uint64_t key) { return work.found_boxes[index_of(key)]; }, shared.greedy);
     make_windows(
-        work, i, kRnet, 0, keys, n, work.found_boxes, index_of,
+        work, i, Stage::rnet, 0, keys, n, work.found_boxes, index_of,
         [&](std::uint64_t index) { return work.found[index].offsets; }, shared);
     for (int l = image.first_level; l < image.first_level + image.levels; ++l) {
       const Level& level = work.levels[l];
@@ -223,17 +223,17 @@ struct Answered {
 // Those whose logit is above the threshold, sorted; pass(index) for each, before its rank is asked for. `last_wins`:
 // of equal ranks the last comes first.
 template <class Pass>
-__device__ Answered sort_answered(const Work& work, int image, int net, bool last_wins, const Pass& pass,
+__device__ Answered sort_answered(const Work& work, int image, Stage stage, bool last_wins, const Pass& pass,
                                   Shared& shared) {
   const Geometry geometry(work.settings.conventions);
-  const Windows& windows = work.windows[net];
+  const Windows& windows = work.windows[stage];
   const ImageCounts& counts = work.image_counts[image];
-  const int first = counts.first[net], n = min(counts.windows[net], windows.capacity - first);
+  const int first = counts.first[stage], n = min(counts.windows[stage], windows.capacity - first);
   Answered answered = {first, 0, work.keys + first};
   for (int start = 0; start < n; start += kThreads) {
     const int k = start + static_cast<int>(threadIdx.x);
-    const float logit = k < n ? windows.answers[std::int64_t{kAnswers} * (first + k)] : 0;
-    const bool any = k < n && logit > work.settings.logits[net];
+    const float logit = k < n ? windows.answers[std::int64_t{kHeadOutputs} * (first + k)] : 0;
+    const bool any = k < n && logit > work.settings.logits[stage];
     const Place place = count_before(any, shared);
     if (any) {
       pass(first + k);
@@ -251,10 +251,10 @@ __global__ void __launch_bounds__(kThreads) suppress_rnet_kernel(Work work) {
   __shared__ Shared shared;
   const OverlapTest test = overlap_test(work.settings, Stage::rnet, 2);
   const bool last_wins = Geometry(work.settings.conventions).last_wins(Stage::rnet);
-  const Windows& windows = work.windows[kRnet];
+  const Windows& windows = work.windows[Stage::rnet];
   for (int i = static_cast<int>(blockIdx.x); i < work.job->images; i += static_cast<int>(gridDim.x)) {
     const Answered answered = sort_answered(
-        work, i, kRnet, last_wins, [](int) {}, shared);
+        work, i, Stage::rnet, last_wins, [](int) {}, shared);
     const auto index_of = [&](std::uint64_t key) -> std::uint64_t {
       return static_cast<std::uint64_t>(answered.first) + (last_wins ? ~place_in(key) : place_in(key));
     };
@@ -262,13 +262,13 @@ __global__ void __launch_bounds__(kThreads) suppress_rnet_kernel(Work work) {
         answered.keys, answered.left, test, [&](std::uint64_t key) { return windows.boxes[index_of(key)]; },
         shared.greedy);
     make_windows(
-        work, i, kOnet, 1, answered.keys, n, windows.boxes, index_of,
-        [&](std::uint64_t index) { return windows.answers + kAnswers * index + 1; }, shared);
+        work, i, Stage::onet, 1, answered.keys, n, windows.boxes, index_of,
+        [&](std::uint64_t index) { return windows.answers + kHeadOutputs * index + 1; }, shared);
   }
 }
 
 __device__ Candidate candidate_of(const Windows& windows, std::int64_t index) {
-  const float* const answers = windows.answers + kAnswers * index;
+  const float* const answers = windows.answers + kHeadOutputs * index;
   Candidate c = {windows.boxes[index], answers[0], {}, {}};
   for (int k = 0; k < 4; ++k) c.offsets[k] = answers[1 + k];
   for (int k = 0; k < 10; ++k) c.landmarks[k] = answers[5 + k];
@@ -280,16 +280,16 @@ __global__ void __launch_bounds__(kThreads) suppress_onet_kernel(Work work) {
   const Geometry geometry(work.settings.conventions);
   const OverlapTest test = overlap_test(work.settings, Stage::onet, 3);
   const bool last_wins = geometry.last_wins(Stage::onet);
-  const Windows& windows = work.windows[kOnet];
+  const Windows& windows = work.windows[Stage::onet];
   for (int i = static_cast<int>(blockIdx.x); i < work.job->images; i += static_cast<int>(gridDim.x)) {
     // The regressed box takes the window's place, and landmarks in pixels those in units of it.
     const auto finish = [&](int index) {
       Candidate c = candidate_of(windows, index);
       geometry.finish(c);
       windows.boxes[index] = c.box;
-      for (int k = 0; k < 10; ++k) windows.answers[std::int64_t{kAnswers} * index + 5 + k] = c.landmarks[k];
+      for (int k = 0; k < 10; ++k) windows.answers[std::int64_t{kHeadOutputs} * index + 5 + k] = c.landmarks[k];
     };
-    const Answered answered = sort_answered(work, i, kOnet, last_wins, finish, shared);
+    const Answered answered = sort_answered(work, i, Stage::onet, last_wins, finish, shared);
     const auto index_of = [&](std::uint64_t key) {
       return static_cast<std::int64_t>(answered.first) + (last_wins ? ~place_in(key) : place_in(key));
     };

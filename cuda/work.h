@@ -13,9 +13,9 @@ namespace mtcnn_fast::cuda {
 // How a detector decides. Constant for its lifetime.
 struct Settings {
   Conventions conventions;
-  float cell_logit;  // P-Net's cells pass from this on
-  double logits[2];  // R-Net's and O-Net's candidates pass above these
-  double nms[4];     // greatest overlap left: per level, across levels, after R-Net, after O-Net
+  float cell_logit;               // P-Net's cells pass from this on
+  PerRefineStage<double> logits;  // candidates pass above these
+  double nms[4];                  // greatest overlap left: per level, across levels, after R-Net, after O-Net
 
   bool operator==(const Settings&) const = default;
 };
@@ -65,12 +65,12 @@ struct Found {
 // What is counted in a call. Zeroed by the first kernel; may exceed the room there is, and then the host makes room and
 // runs the call again.
 struct Counts {
-  int windows[2];  // of R-Net, of O-Net
+  PerRefineStage<int> windows;
   int faces;
 };
 struct ImageCounts {
-  int candidates;            // left by the suppression within levels
-  int first[2], windows[2];  // of R-Net's and O-Net's windows: from where on, and how many
+  int candidates;                      // left by the suppression within levels
+  PerRefineStage<int> first, windows;  // of the network's windows: from where on, and how many
   int first_face, faces;
 };
 struct LevelCounts {
@@ -81,7 +81,7 @@ struct LevelCounts {
 struct Windows {
   BoxD* boxes;
   int* images;
-  float* answers;  // [window][kAnswers]
+  float* answers;  // [window][kHeadOutputs]
   int capacity;
 
   bool operator==(const Windows&) const = default;
@@ -111,8 +111,8 @@ struct Work {
   Counts* counts;
   ImageCounts* image_counts;
   LevelCounts* level_counts;
-  Windows windows[2];
-  Activations activations[2];
+  PerRefineStage<Windows> windows;
+  PerRefineStage<Activations> activations;
   // In host memory that the device can write: what the host reads after its one wait.
   Counts* host_counts;
   ImageCounts* host_image_counts;

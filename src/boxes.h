@@ -4,11 +4,7 @@
 
 #include <cmath>
 
-#if defined(__CUDACC__)
-#define MTCNN_FAST_HD __host__ __device__
-#else
-#define MTCNN_FAST_HD
-#endif
+#include "host_device.h"
 
 namespace mtcnn_fast {
 

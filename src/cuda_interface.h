@@ -10,15 +10,12 @@
 
 #include "boxes.h"
 #include "conventions.h"
+#include "stage.h"
 
 namespace mtcnn_fast::cuda {
 
 constexpr int kInterfaceVersion = 1;
 constexpr const char* kInterfaceSymbol = "mtcnn_fast_cuda_interface";
-
-constexpr int kRnet = 0, kOnet = 1;
-constexpr int crop_side(int net) { return net == kRnet ? 24 : 48; }
-constexpr int kAnswers = 16;  // of a window: logit, 4 offsets, 10 landmarks, nothing
 
 enum class Status {
   ok,
@@ -41,9 +38,9 @@ struct EngineOptions {
   int device;
   bool fast;  // tensor cores: inputs in fp16
   Conventions conventions;
-  float cell_logit;  // P-Net's cells pass from this on
-  double logits[2];  // R-Net's and O-Net's candidates pass above these
-  double nms[4];     // greatest overlap left: per level, across levels, after R-Net, after O-Net
+  float cell_logit;               // P-Net's cells pass from this on
+  PerRefineStage<double> logits;  // candidates pass above these
+  double nms[4];                  // greatest overlap left: per level, across levels, after R-Net, after O-Net
   const NamedTensor* tensors;
   std::size_t tensor_count;
   int first_capacity;  // of every list at first, as tests of the overflow ask for; 0: by the images' sizes
@@ -103,8 +100,8 @@ struct Interface {
   Status (*resize)(Engine* engine, const PlannedImage* image, int height, int width, float* out, Message* message);
   Status (*pnet)(Engine* engine, const float* level, int height, int width, float* logits, float* offsets,
                  Message* message);
-  // answers: (n, kAnswers).
-  Status (*refine)(Engine* engine, int net, const float* crops, std::int64_t n, float* answers, Message* message);
+  // answers: (n, kHeadOutputs).
+  Status (*refine)(Engine* engine, Stage stage, const float* crops, std::int64_t n, float* answers, Message* message);
   // kept: room for n indices.
   Status (*suppress)(Engine* engine, const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind,
                      double extra, std::int32_t* kept, std::int32_t* count, Message* message);

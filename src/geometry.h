@@ -8,6 +8,7 @@
 
 #include "boxes.h"
 #include "conventions.h"
+#include "stage.h"
 
 namespace mtcnn_fast {
 
@@ -31,8 +32,6 @@ inline float least_float_not_below(double x) {
   const auto rounded = static_cast<float>(x);
   return rounded < x ? std::nextafter(rounded, std::numeric_limits<float>::infinity()) : rounded;
 }
-
-enum class Stage { pnet, rnet, onet };
 
 // Networks that were never trained can say anything. What they say counts within these limits (docs/numerics.md), so
 // that faces are finite whatever the weights are.

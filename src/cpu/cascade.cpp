@@ -20,7 +20,7 @@ constexpr double kReadingWork = 30, kCopyingWork = 80, kSuppressionWork = 10e3;
 // woken thread needs some tens to come; with half as much, an image of 64x64 is slower on two threads than on one.
 constexpr double kLeastWork = 8e6;
 
-double network_work(int side) { return side == kRnetSide ? kRnetWork : kOnetWork; }
+double network_work(Stage stage) { return stage == Stage::rnet ? kRnetWork : kOnetWork; }
 
 }  // namespace
 
@@ -31,10 +31,10 @@ double Cascade::Stopwatch::lap() {
   return ms;
 }
 
-void run_network(const Model& model, int side, bool bf16, const float* crops, int n, float* heads, float* scratch) {
+void run_network(const Model& model, Stage stage, bool bf16, const float* crops, int n, float* heads, float* scratch) {
   const Kernels& kernels = model.kernels;
   const PackedNetworks& networks = model.networks;
-  const bool rnet = side == kRnetSide;
+  const bool rnet = stage == Stage::rnet;
   if (bf16)
     (rnet ? kernels.rnet_bf16 : kernels.onet_bf16)(rnet ? networks.rnet_tiles : networks.onet_tiles, crops, n, heads,
                                                    scratch);
@@ -82,11 +82,11 @@ void Cascade::run(std::span<std::vector<Detection>> faces, std::span<Inspection>
   lap();
   after_pnet();
   lap();
-  refine(kRnetSide);
+  refine(Stage::rnet);
   lap();
   after_rnet();
   lap();
-  refine(kOnetSide);
+  refine(Stage::onet);
   lap();
   after_onet(faces);
   lap();
@@ -100,7 +100,7 @@ std::vector<Backend::Window> Cascade::windows(Stage next) {
   pnet();
   after_pnet();
   if (next == Stage::onet) {
-    refine(kRnetSide);
+    refine(Stage::rnet);
     after_rnet();
   }
   const ImageWork& image = work_.images[0];
@@ -191,7 +191,7 @@ void Cascade::pnet() {
       list.insert(list.end(), found, found + count);
     };
     float* const memory = work_.threads[thread].floats.get(scratch);
-    const Precision& precision = model_.precision[0];
+    const Precision& precision = model_.precision_of(Stage::pnet);
     const PackedNetworks& networks = model_.networks;
     band.confirmed = 0;
     switch (precision.arithmetic) {
@@ -213,8 +213,8 @@ void Cascade::pnet() {
 }
 
 std::size_t Cascade::pnet_scratch(const PnetBand& band) const {
-  return (model_.precision[0].arithmetic == Arithmetic::fp32 ? model_.kernels.pnet_scratch
-                                                             : model_.kernels.pnet_bf16_scratch)(band);
+  return (model_.precision_of(Stage::pnet).arithmetic == Arithmetic::fp32 ? model_.kernels.pnet_scratch
+                                                                          : model_.kernels.pnet_bf16_scratch)(band);
 }
 
 PnetBand Cascade::describe(const Band& band, float threshold) const {
@@ -301,7 +301,8 @@ void Cascade::mirror_lone_cell(const LevelBands& bands, ThreadWork& work) {
 }
 
 // Crops of the images through R-Net or O-Net. Windows without a pixel are dropped.
-void Cascade::refine(int side) {
+void Cascade::refine(Stage stage) {
+  const int side = crop_side(stage);
   work_.crops.clear();
   int largest = 0;
   std::size_t row = 0;
@@ -316,7 +317,7 @@ void Cascade::refine(int side) {
       work_.crops.push_back({i, &candidate, window, false});
     }
     if (image.plan.levels.size() > 0) row = std::max(row, crop_scratch(image.width, image.source.source.channels));
-    if (!seen_.empty()) (side == kRnetSide ? seen_[i].rnet : seen_[i].onet) = std::ssize(image.candidates);
+    if (!seen_.empty()) (stage == Stage::rnet ? seen_[i].rnet : seen_[i].onet) = std::ssize(image.candidates);
   }
   // Windows about one face overlap: cut one after the other, they find its pixels in the cache.
   const auto place = [](const Crop& crop) {
@@ -327,7 +328,7 @@ void Cascade::refine(int side) {
   // Batches of equal size, as many for each thread. Smaller ones than the largest even out what disturbs a thread; from
   // 8 crops on, reading the weights for each batch does not count.
   const int n = static_cast<int>(work_.crops.size());
-  const int threads = std::min(threads_for(network_work(side) * n), std::max(n, 1));
+  const int threads = std::min(threads_for(network_work(stage) * n), std::max(n, 1));
   const int least = (n + kMaxRefineBatch - 1) / kMaxRefineBatch;
   const int wanted = threads > 1 ? std::max(least, std::min(4 * threads, n / 8)) : least;
   const int batches = (wanted + threads - 1) / threads * threads;
@@ -339,17 +340,18 @@ void Cascade::refine(int side) {
   }
   parallel_for(batches, threads, [&](int b, int thread) {
     const auto first = std::int64_t{n} * b / batches, end = std::int64_t{n} * (b + 1) / batches;
-    refine_crops(side, std::span(work_.crops).subspan(first, end - first), work_.threads[thread]);
+    refine_crops(stage, std::span(work_.crops).subspan(first, end - first), work_.threads[thread]);
   });
   if (seen_.empty()) return;
   for (const Crop& crop : work_.crops)
-    (side == kRnetSide ? seen_[crop.image].confirmed_rnet : seen_[crop.image].confirmed_onet) += crop.confirmed;
+    (stage == Stage::rnet ? seen_[crop.image].confirmed_rnet : seen_[crop.image].confirmed_onet) += crop.confirmed;
 }
 
 // Crops through a network, a batch at a time. What the screen leaves is gathered to whole batches.
-void Cascade::refine_crops(int side, std::span<Crop> crops, ThreadWork& work) {
-  const Precision& precision = model_.refine_precision(side);
-  const CropTables& tables = side == kRnetSide ? model_.rnet_crops : model_.onet_crops;
+void Cascade::refine_crops(Stage stage, std::span<Crop> crops, ThreadWork& work) {
+  const int side = crop_side(stage);
+  const Precision& precision = model_.precision_of(stage);
+  const CropTables& tables = model_.crops[stage];
   const std::size_t floats = static_cast<std::size_t>(side) * side * 3;
   float* const pixels = work.floats.get(0);
   float* const kept_pixels = pixels + floats * kMaxRefineBatch;
@@ -364,7 +366,7 @@ void Cascade::refine_crops(int side, std::span<Crop> crops, ThreadWork& work) {
   Crop* kept[kMaxRefineBatch];
   int kept_count = 0;
   const auto confirm = [&](const float* from) {
-    run_network(model_, side, false, from, kept_count, heads, scratch);
+    run_network(model_, stage, false, from, kept_count, heads, scratch);
     for (int i = 0; i < kept_count; ++i) {
       answer(heads + i * kHeadOutputs, *kept[i]->candidate);
       kept[i]->confirmed = true;
@@ -384,7 +386,7 @@ void Cascade::refine_crops(int side, std::span<Crop> crops, ThreadWork& work) {
       confirm(pixels);
       continue;
     }
-    run_network(model_, side, true, pixels, n, heads, scratch);
+    run_network(model_, stage, true, pixels, n, heads, scratch);
     for (int i = 0; i < n; ++i) answer(heads + i * kHeadOutputs, *crops[i].candidate);
     if (precision.arithmetic == Arithmetic::bf16) continue;
     for (int i = 0; i < n; ++i) {

@@ -23,15 +23,15 @@ struct Model {
   Geometry geometry;
   const Kernels& kernels;
   PackedNetworks networks;
-  std::array<Precision, 3> precision;  // of P-Net, R-Net, O-Net
-  CropTables rnet_crops, onet_crops;
+  std::array<Precision, 3> precision;  // by stage
+  PerRefineStage<CropTables> crops;
   int threads;
 
-  const Precision& refine_precision(int side) const { return precision[side == kRnetSide ? 1 : 2]; }
+  const Precision& precision_of(Stage stage) const { return precision[static_cast<std::size_t>(stage)]; }
 };
 
 // R-Net or O-Net of n <= kMaxRefineBatch crops; scratch: refine_scratch().
-void run_network(const Model& model, int side, bool bf16, const float* crops, int n, float* heads, float* scratch);
+void run_network(const Model& model, Stage stage, bool bf16, const float* crops, int n, float* heads, float* scratch);
 std::size_t refine_scratch(const Model& model);
 
 // How many of the images, from the first on, one Cascade should take: enough to give all threads work at every step,
@@ -62,7 +62,7 @@ class Cascade {
   void split();
   void pnet();
   void after_pnet();
-  void refine(int side);
+  void refine(Stage stage);
   void after_rnet();
   void after_onet(std::span<std::vector<Detection>> faces);
 
@@ -70,7 +70,7 @@ class Cascade {
   void collect(const LevelBands& bands, ThreadWork& work);
   void mirror_lone_cell(const LevelBands& bands, ThreadWork& work);
   std::size_t pnet_scratch(const PnetBand& band) const;
-  void refine_crops(int side, std::span<Crop> crops, ThreadWork& work);
+  void refine_crops(Stage stage, std::span<Crop> crops, ThreadWork& work);
 
   int threads_for(double work) const;
   template <class F>

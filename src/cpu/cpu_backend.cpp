@@ -23,14 +23,14 @@ class CpuBackend final : public Backend {
                .kernels = kernels,
                .networks{options.weights ? *options.weights : embedded_weights(), kernels},
                .precision = choose_precision(options, kernels),
-               .rnet_crops{conventions.resampling, kRnetSide},
-               .onet_crops{conventions.resampling, kOnetSide},
+               .crops{{{conventions.resampling, crop_side(Stage::rnet)},
+                       {conventions.resampling, crop_side(Stage::onet)}}},
                .threads = threads},
         workspaces_(threads) {
     model_.options.weights.reset();
     device = "cpu";
     isa = kernels.name;
-    bf16_ = model_.precision[0].arithmetic == Arithmetic::bf16;
+    bf16_ = model_.precision_of(Stage::pnet).arithmetic == Arithmetic::bf16;
     precision = bf16_ ? "bf16" : "fp32";
     num_threads = threads;
   }
@@ -105,10 +105,10 @@ class CpuBackend final : public Backend {
   }
 
   void rnet(const float* crops, std::int64_t n, float* probabilities, float* offsets) const override {
-    refine_ready(kRnetSide, crops, n, probabilities, offsets, nullptr);
+    refine_ready(Stage::rnet, crops, n, probabilities, offsets, nullptr);
   }
   void onet(const float* crops, std::int64_t n, float* probabilities, float* offsets, float* landmarks) const override {
-    refine_ready(kOnetSide, crops, n, probabilities, offsets, landmarks);
+    refine_ready(Stage::onet, crops, n, probabilities, offsets, landmarks);
   }
 
   std::vector<std::int64_t> suppress(std::span<const BoxD> boxes, std::span<const float> scores, double threshold,
@@ -129,15 +129,15 @@ class CpuBackend final : public Backend {
 
  private:
   // Crops that the caller has cut, for the stage functions.
-  void refine_ready(int side, const float* crops, std::int64_t n, float* probabilities, float* offsets,
+  void refine_ready(Stage stage, const float* crops, std::int64_t n, float* probabilities, float* offsets,
                     float* landmarks) const {
-    const std::int64_t floats = std::int64_t{side} * side * 3;
+    const std::int64_t side = crop_side(stage), floats = side * side * 3;
     for (std::int64_t first = 0; first < n; first += kMaxRefineBatch) {
       const int here = static_cast<int>(std::min<std::int64_t>(kMaxRefineBatch, n - first));
       float heads[kMaxRefineBatch * kHeadOutputs];
       const auto workspace = workspaces_.borrow();
       float* const scratch = workspace->threads.front().floats.get(refine_scratch(model_));
-      run_network(model_, side, bf16_, crops + first * floats, here, heads, scratch);
+      run_network(model_, stage, bf16_, crops + first * floats, here, heads, scratch);
       for (int i = 0; i < here; ++i) {
         const float* head = heads + i * kHeadOutputs;
         probabilities[first + i] = probability(head[0]);

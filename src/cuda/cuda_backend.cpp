@@ -137,10 +137,10 @@ class CudaBackend final : public Backend {
   }
 
   void rnet(const float* crops, std::int64_t n, float* probabilities, float* offsets) const override {
-    refine(cuda::kRnet, crops, n, probabilities, offsets, nullptr);
+    refine(Stage::rnet, crops, n, probabilities, offsets, nullptr);
   }
   void onet(const float* crops, std::int64_t n, float* probabilities, float* offsets, float* landmarks) const override {
-    refine(cuda::kOnet, crops, n, probabilities, offsets, landmarks);
+    refine(Stage::onet, crops, n, probabilities, offsets, landmarks);
   }
 
   std::vector<std::int64_t> suppress(std::span<const BoxD> boxes, std::span<const float> scores, double threshold,
@@ -195,14 +195,13 @@ class CudaBackend final : public Backend {
                                 ", and the detector on " + device);
   }
 
-  void refine(int net, const float* crops, std::int64_t n, float* probabilities, float* offsets,
+  void refine(Stage stage, const float* crops, std::int64_t n, float* probabilities, float* offsets,
               float* landmarks) const {
-    constexpr std::int64_t kAnswers = cuda::kAnswers;
-    std::vector<float> answers(static_cast<std::size_t>(n * kAnswers));
+    std::vector<float> answers(static_cast<std::size_t>(n * kHeadOutputs));
     cuda::Message message = {};
-    check(interface_.refine(engine_, net, crops, n, answers.data(), &message), message);
+    check(interface_.refine(engine_, stage, crops, n, answers.data(), &message), message);
     for (std::int64_t i = 0; i < n; ++i) {
-      const float* answer = answers.data() + i * kAnswers;
+      const float* answer = answers.data() + i * kHeadOutputs;
       probabilities[i] = probability(answer[0]);
       std::copy(answer + 1, answer + 5, offsets + 4 * i);
       if (landmarks) std::copy(answer + 5, answer + 15, landmarks + 10 * i);

@@ -22,7 +22,7 @@ struct CudaEngineOptions {
     options.fast = from.precision == "fast";
     options.conventions = conventions;
     options.cell_logit = least_float_not_below(logit_of(from.thresholds[0]));
-    for (int i = 0; i < 2; ++i) options.logits[i] = logit_of(from.thresholds[i + 1]);
+    options.logits = {{logit_of(from.thresholds[1]), logit_of(from.thresholds[2])}};
     std::copy(from.nms_thresholds.begin(), from.nms_thresholds.end(), options.nms);
     options.tensors = tensors.data(), options.tensor_count = tensors.size();
   }

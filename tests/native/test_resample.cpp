@@ -76,7 +76,8 @@ TEST(resample, a_row_alone_is_the_row_of_the_whole) {
 TEST(resample, crops_do_not_show_where_their_tables_come_from) {
   const GuardedImage image(150, 200, 3);
   for (const Kernels* kernels : available_kernels()) {
-    for (const int side : {kRnetSide, kOnetSide}) {
+    for (const Stage stage : {Stage::rnet, Stage::onet}) {
+      const int side = crop_side(stage);
       const CropTables tables(Resampling::area_or_bilinear, side);
       for (const int size : {1, 7, 16, 23, 24, 25, 41, 48, 60, 97, 128, 140}) {
         check::context = std::string(kernels->name) + " " + std::to_string(size) + " to " + std::to_string(side);
@@ -107,7 +108,8 @@ TEST(resample, crops_do_not_show_where_their_tables_come_from) {
 TEST(resample, crops_fit_the_scratch_of_their_image) {
   const GuardedImage image(12, 5000, 3);
   for (const Kernels* kernels : available_kernels())
-    for (const int side : {kRnetSide, kOnetSide}) {
+    for (const Stage stage : {Stage::rnet, Stage::onet}) {
+      const int side = crop_side(stage);
       const CropTables tables(Resampling::area_or_bilinear, side);
       for (const int size : {100, 5000, 40000, 200000, 300001}) {
         check::context = std::string(kernels->name) + " " + std::to_string(size) + " to " + std::to_string(side);

@@ -80,8 +80,9 @@ TEST(scratch, pnet) {
 
 TEST(scratch, rnet_and_onet) {
   for_each_kernels([](const Kernels& kernels, const PackedNetworks& networks) {
-    for (const int side : {kRnetSide, kOnetSide}) {
-      const bool onet = side == kOnetSide;
+    for (const Stage stage : {Stage::rnet, Stage::onet}) {
+      const bool onet = stage == Stage::onet;
+      const int side = crop_side(stage);
       for (int n = 1; n <= kMaxRefineBatch; ++n) {
         const std::size_t floats = std::size_t(3) * side * side * n, outputs = std::size_t(n) * kHeadOutputs;
         const GuardedFloats crops(floats), heads(outputs);

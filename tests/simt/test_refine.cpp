@@ -14,20 +14,17 @@
 
 using namespace mtcnn_fast;
 using cuda::Arithmetic;
-using cuda::kAnswers;
-using cuda::kOnet;
-using cuda::kRnet;
 
 namespace {
 
 using Crop = std::vector<float>;  // [side][side][3]
 using Answers = std::vector<std::vector<float>>;
 
-std::size_t answers_of(int net) { return net == kRnet ? 5 : 15; }
+std::size_t answers_of(Stage stage) { return stage == Stage::rnet ? 5 : 15; }
 
 // Noise from -1 to 1 with a slope across it, so that maps differ in more than their noise.
-Crop make_crop(std::mt19937& random, int net) {
-  const int side = cuda::crop_side(net);
+Crop make_crop(std::mt19937& random, Stage stage) {
+  const int side = crop_side(stage);
   std::uniform_real_distribution<float> uniform(-1, 1);
   const float across = uniform(random), down = uniform(random);
   Crop crop;
@@ -42,10 +39,11 @@ Crop make_crop(std::mt19937& random, int net) {
   return crop;
 }
 
-std::vector<double> expected(const Tensors& tensors, int net, const Crop& crop) {
-  reference::Map map(cuda::crop_side(net), cuda::crop_side(net), 3);
+std::vector<double> expected(const Tensors& tensors, Stage stage, const Crop& crop) {
+  reference::Map map(crop_side(stage), crop_side(stage), 3);
   map.values.assign(crop.begin(), crop.end());
-  const reference::Outputs outputs = net == kRnet ? reference::rnet(tensors, map) : reference::onet(tensors, map);
+  const reference::Outputs outputs =
+      stage == Stage::rnet ? reference::rnet(tensors, map) : reference::onet(tensors, map);
   std::vector<double> all = outputs.probability;
   all.insert(all.end(), outputs.offsets.begin(), outputs.offsets.end());
   all.insert(all.end(), outputs.landmarks.begin(), outputs.landmarks.end());
@@ -74,18 +72,18 @@ class Memory {
 
 class Refiner {
  public:
-  Refiner(const Tensors& tensors, int net, Arithmetic arithmetic) : net_(net), arithmetic_(arithmetic) {
+  Refiner(const Tensors& tensors, Stage stage, Arithmetic arithmetic) : stage_(stage), arithmetic_(arithmetic) {
     cuda::NamedTensors named;
     for (const auto& [name, tensor] : tensors) named[name] = tensor.data;
-    weights_ = cuda::pack_refine(named, net, arithmetic);
+    weights_ = cuda::pack_refine(named, stage, arithmetic);
   }
 
   // The answers for the crops, `counted` of which the counter tells of.
   Answers operator()(const std::vector<const Crop*>& crops, int counted = -1, int processors = 3) const {
     const std::size_t n = crops.size();
-    const cuda::ActivationBytes bytes = cuda::activation_bytes(net_, arithmetic_);
+    const cuda::ActivationBytes bytes = cuda::activation_bytes(stage_, arithmetic_);
     Memory images(n * bytes.crops), maps(n * bytes.maps), maps3(n * bytes.maps3), features(n * bytes.features),
-        hidden(n * bytes.hidden), answers(n * kAnswers * sizeof(float)), weights(weights_.size());
+        hidden(n * bytes.hidden), answers(n * kHeadOutputs * sizeof(float)), weights(weights_.size());
     std::memcpy(weights.as<void>(), weights_.data(), weights_.size());
     for (std::size_t i = 0; i < n; ++i)
       for (std::size_t k = 0; k < crops[i]->size(); ++k) {
@@ -96,25 +94,25 @@ class Refiner {
           images.as<float>()[to] = (*crops[i])[k];
       }
     cuda::Counts counts{};
-    counts.windows[net_] = counted < 0 ? static_cast<int>(n) : counted;
+    counts.windows[stage_] = counted < 0 ? static_cast<int>(n) : counted;
     cuda::Work work{};
     work.counts = &counts;
-    work.windows[net_] = {nullptr, nullptr, answers.as<float>(), static_cast<int>(n)};
-    work.activations[net_] = {images.as<void>(), maps.as<void>(), maps3.as<void>(), features.as<void>(),
-                              hidden.as<void>()};
+    work.windows[stage_] = {nullptr, nullptr, answers.as<float>(), static_cast<int>(n)};
+    work.activations[stage_] = {images.as<void>(), maps.as<void>(), maps3.as<void>(), features.as<void>(),
+                                hidden.as<void>()};
     cudaStream_t stream = nullptr;
     MTCNN_FAST_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    cuda::refine({stream, processors, 227 * 1024}, work, net_, arithmetic_, weights.as<void>());
+    cuda::refine({stream, processors, 227 * 1024}, work, stage_, arithmetic_, weights.as<void>());
     MTCNN_FAST_CHECK(cudaStreamSynchronize(stream));
     MTCNN_FAST_CHECK(cudaStreamDestroy(stream));
     Answers result;
     for (std::size_t i = 0; i < n; ++i)
-      result.emplace_back(answers.as<float>() + i * kAnswers, answers.as<float>() + (i + 1) * kAnswers);
+      result.emplace_back(answers.as<float>() + i * kHeadOutputs, answers.as<float>() + (i + 1) * kHeadOutputs);
     return result;
   }
 
  private:
-  int net_;
+  Stage stage_;
   Arithmetic arithmetic_;
   std::vector<unsigned char> weights_;
 };
@@ -124,14 +122,17 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 struct Case {
-  int net;
+  Stage stage;
   Arithmetic arithmetic;
 };
-constexpr Case kCases[] = {
-    {kRnet, Arithmetic::fp32}, {kOnet, Arithmetic::fp32}, {kRnet, Arithmetic::fast}, {kOnet, Arithmetic::fast}};
+constexpr Case kCases[] = {{Stage::rnet, Arithmetic::fp32},
+                           {Stage::onet, Arithmetic::fp32},
+                           {Stage::rnet, Arithmetic::fast},
+                           {Stage::onet, Arithmetic::fast}};
 
 std::string name(const Case& c) {
-  return std::string(c.net == kRnet ? "R-Net" : "O-Net") + (c.arithmetic == Arithmetic::fp32 ? ", fp32" : ", fast");
+  return std::string(c.stage == Stage::rnet ? "R-Net" : "O-Net") +
+         (c.arithmetic == Arithmetic::fp32 ? ", fp32" : ", fast");
 }
 
 // The first few of as many windows as asked for are all different; then they repeat.
@@ -142,18 +143,18 @@ std::vector<const Crop*> repeated(const std::vector<Crop>& crops, std::size_t n)
   return all;
 }
 
-std::vector<Crop> make_crops(std::mt19937& random, int net) {
+std::vector<Crop> make_crops(std::mt19937& random, Stage stage) {
   std::vector<Crop> crops;
-  for (std::size_t i = 0; i < kDifferent; ++i) crops.push_back(make_crop(random, net));
+  for (std::size_t i = 0; i < kDifferent; ++i) crops.push_back(make_crop(random, stage));
   return crops;
 }
 
 void check_answers(const Case& c, const std::vector<float>& answers, const std::vector<double>& wanted,
                    double tolerance) {
-  std::vector<float> values(answers.begin(), answers.begin() + static_cast<std::ptrdiff_t>(answers_of(c.net)));
+  std::vector<float> values(answers.begin(), answers.begin() + static_cast<std::ptrdiff_t>(answers_of(c.stage)));
   values[0] = probability(values[0]);
   CHECK_NEAR(values, wanted, tolerance);
-  for (std::size_t i = answers_of(c.net); i < kAnswers; ++i) CHECK(answers[i] == 0);
+  for (std::size_t i = answers_of(c.stage); i < kHeadOutputs; ++i) CHECK(answers[i] == 0);
 }
 
 }  // namespace
@@ -165,10 +166,10 @@ TEST(refine, agrees_with_reference) {
     for (const Tensors& networks : tensors) {
       const bool trained = &networks == &tensors[0];
       check::context = name(c) + (trained ? "" : ", random weights");
-      const std::vector<Crop> crops = make_crops(random, c.net);
-      const Answers answers = Refiner(networks, c.net, c.arithmetic)(repeated(crops, kDifferent));
+      const std::vector<Crop> crops = make_crops(random, c.stage);
+      const Answers answers = Refiner(networks, c.stage, c.arithmetic)(repeated(crops, kDifferent));
       for (std::size_t i = 0; i < kDifferent; ++i)
-        check_answers(c, answers[i], expected(networks, c.net, crops[i]),
+        check_answers(c, answers[i], expected(networks, c.stage, crops[i]),
                       c.arithmetic == Arithmetic::fp32 ? 2e-6 : 2e-3);
     }
 }
@@ -178,8 +179,8 @@ TEST(refine, agrees_with_reference) {
 TEST(refine, each_window_is_alone) {
   std::mt19937 random(2);
   for (const Case& c : kCases) {
-    const std::vector<Crop> crops = make_crops(random, c.net);
-    const Refiner refiner(embedded_weights(), c.net, c.arithmetic);
+    const std::vector<Crop> crops = make_crops(random, c.stage);
+    const Refiner refiner(embedded_weights(), c.stage, c.arithmetic);
     Answers alone;
     for (const Crop& crop : crops) alone.push_back(refiner({&crop})[0]);
     for (const char* schedule : {"index", "reverse", "random:5"}) {
@@ -199,8 +200,8 @@ TEST(refine, capacity_and_count) {
   std::mt19937 random(3);
   for (const Case& c : kCases) {
     check::context = name(c);
-    const std::vector<Crop> crops = make_crops(random, c.net);
-    const Refiner refiner(embedded_weights(), c.net, c.arithmetic);
+    const std::vector<Crop> crops = make_crops(random, c.stage);
+    const Refiner refiner(embedded_weights(), c.stage, c.arithmetic);
     const Answers all = refiner(repeated(crops, 3)), counted_more = refiner(repeated(crops, 3), 1000),
                   counted_less = refiner(repeated(crops, 3), 2);
     for (std::size_t i = 0; i < 3; ++i) CHECK(same(counted_more[i], all[i]));
@@ -214,12 +215,12 @@ TEST(refine, nan) {
   std::mt19937 random(4);
   for (const Case& c : kCases) {
     check::context = name(c);
-    std::vector<Crop> crops = make_crops(random, c.net);
-    const Refiner refiner(embedded_weights(), c.net, c.arithmetic);
+    std::vector<Crop> crops = make_crops(random, c.stage);
+    const Refiner refiner(embedded_weights(), c.stage, c.arithmetic);
     const Answers clean = refiner(repeated(crops, kDifferent));
     crops[1].assign(crops[1].size(), std::numeric_limits<float>::quiet_NaN());
     const Answers answers = refiner(repeated(crops, kDifferent));
-    for (std::size_t i = 0; i < answers_of(c.net); ++i) CHECK(std::isnan(answers[1][i]));
+    for (std::size_t i = 0; i < answers_of(c.stage); ++i) CHECK(std::isnan(answers[1][i]));
     CHECK(same(answers[0], clean[0]));
     CHECK(same(answers[2], clean[2]));
   }

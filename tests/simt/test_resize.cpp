@@ -201,12 +201,14 @@ void check_pyramid(Arithmetic arithmetic) {
       CHECK(std::size_t(std::count_if(pyramid.elements.begin(), pyramid.elements.end(), untouched)) ==
             pyramid.elements.size() - written);
 
-      CHECK(pyramid.counts.windows[0] == 0 && pyramid.counts.windows[1] == 0 && pyramid.counts.faces == 0);
+      CHECK(pyramid.counts.windows[Stage::rnet] == 0 && pyramid.counts.windows[Stage::onet] == 0 &&
+            pyramid.counts.faces == 0);
       for (std::size_t i = 0; i <= pyramid.images.size(); ++i) {
         const cuda::ImageCounts& counts = pyramid.image_counts[i];
         const int value = i < pyramid.images.size() ? 0 : 7;
-        for (const int count : {counts.candidates, counts.first[0], counts.first[1], counts.windows[0],
-                                counts.windows[1], counts.first_face, counts.faces})
+        for (const int count :
+             {counts.candidates, counts.first[Stage::rnet], counts.first[Stage::onet], counts.windows[Stage::rnet],
+              counts.windows[Stage::onet], counts.first_face, counts.faces})
           CHECK(count == value);
       }
       for (std::size_t l = 0; l <= pyramid.levels.size(); ++l) {
@@ -219,12 +221,12 @@ void check_pyramid(Arithmetic arithmetic) {
 // Crops of all windows of a list, and the poison behind them.
 template <class Element>
 std::vector<Element> crops(const std::vector<const Pixels*>& pixels, std::vector<BoxD> boxes, std::vector<int> from,
-                           const Conventions& conventions, int net, Arithmetic arithmetic, int counted = -1) {
-  const std::size_t side = net == cuda::kRnet ? kRnetSide : kOnetSide;
+                           const Conventions& conventions, Stage stage, Arithmetic arithmetic, int counted = -1) {
+  const std::size_t side = crop_side(stage);
   std::vector<cuda::Image> images;
   for (const Pixels* p : pixels) images.push_back(p->image());
   cuda::Counts counts = {};
-  counts.windows[net] = counted < 0 ? static_cast<int>(boxes.size()) : counted;
+  counts.windows[stage] = counted < 0 ? static_cast<int>(boxes.size()) : counted;
   Element poison;
   std::memset(&poison, 0x77, sizeof poison);
   std::vector<Element> out(side * side * 3 * (boxes.size() + 1), poison);
@@ -232,9 +234,9 @@ std::vector<Element> crops(const std::vector<const Pixels*>& pixels, std::vector
   work.settings.conventions = conventions;
   work.images = images.data();
   work.counts = &counts;
-  work.windows[net] = {boxes.data(), from.data(), nullptr, static_cast<int>(boxes.size())};
-  work.activations[net].crops = out.data();
-  cuda::crops(kQueue, work, net, arithmetic);
+  work.windows[stage] = {boxes.data(), from.data(), nullptr, static_cast<int>(boxes.size())};
+  work.activations[stage].crops = out.data();
+  cuda::crops(kQueue, work, stage, arithmetic);
   finish();
   for (std::size_t i = side * side * 3 * boxes.size(); i < out.size(); ++i)
     CHECK(std::memcmp(&out[i], &poison, sizeof poison) == 0);
@@ -320,7 +322,8 @@ TEST(resize, pyramids) {
 TEST(resize, no_images) {
   Pyramid<float> pyramid({}, {}, kProfiles[0], 0);
   pyramid.run(Arithmetic::fp32);
-  CHECK(pyramid.counts.windows[0] == 0 && pyramid.counts.windows[1] == 0 && pyramid.counts.faces == 0);
+  CHECK(pyramid.counts.windows[Stage::rnet] == 0 && pyramid.counts.windows[Stage::onet] == 0 &&
+        pyramid.counts.faces == 0);
 }
 
 TEST(resize, lanes_grow_with_the_windows) {
@@ -352,8 +355,8 @@ TEST(resize, crops) {
   add(1, 200, 7, 30, 30);  // nothing of it
   add(1, 5, -100, 30, 90);
   for (const Conventions& conventions : kProfiles)
-    for (const int net : {cuda::kRnet, cuda::kOnet}) {
-      const int side = net == cuda::kRnet ? kRnetSide : kOnetSide;
+    for (const Stage stage : {Stage::rnet, Stage::onet}) {
+      const int side = crop_side(stage);
       check::context = std::string(conventions.name) + " " + std::to_string(side);
       std::vector<BoxD> here;
       std::vector<int> here_from;
@@ -364,9 +367,9 @@ TEST(resize, crops) {
         here_from.push_back(from[i]);
       }
       const std::vector<float> found =
-          crops<float>({&first, &second}, here, here_from, conventions, net, Arithmetic::fp32);
+          crops<float>({&first, &second}, here, here_from, conventions, stage, Arithmetic::fp32);
       const std::vector<__half> fast =
-          crops<__half>({&first, &second}, here, here_from, conventions, net, Arithmetic::fast);
+          crops<__half>({&first, &second}, here, here_from, conventions, stage, Arithmetic::fast);
       const std::size_t size = std::size_t(side) * side * 3;
       for (std::size_t i = 0; i < here.size(); ++i) {
         const std::vector<float> one(found.begin() + i * size, found.begin() + (i + 1) * size);
@@ -394,7 +397,7 @@ TEST(resize, huge_crops) {
   for (const Conventions& conventions : kProfiles) {
     check::context = conventions.name;
     const std::vector<float> found =
-        crops<float>({&pixels}, boxes, {0, 0, 0, 0}, conventions, cuda::kRnet, Arithmetic::fp32);
+        crops<float>({&pixels}, boxes, {0, 0, 0, 0}, conventions, Stage::rnet, Arithmetic::fp32);
     const std::size_t size = kRnetSide * kRnetSide * 3;
     for (std::size_t i = 0; i < boxes.size(); ++i)
       CHECK_NEAR(std::vector<float>(found.begin() + i * size, found.begin() + (i + 1) * size),
@@ -405,11 +408,11 @@ TEST(resize, huge_crops) {
 TEST(resize, no_more_crops_than_there_is_room_for) {
   const Pixels pixels({30, 20});
   const std::vector<BoxD> boxes = {{1, 1, 20, 20}, {5, 5, 12, 12}};
-  const auto all = crops<float>({&pixels}, boxes, {0, 0}, kProfiles[0], cuda::kRnet, Arithmetic::fp32);
-  CHECK(same_bits(crops<float>({&pixels}, boxes, {0, 0}, kProfiles[0], cuda::kRnet, Arithmetic::fp32, 500), all));
-  const auto one = crops<float>({&pixels}, boxes, {0, 0}, kProfiles[0], cuda::kRnet, Arithmetic::fp32, 1);
+  const auto all = crops<float>({&pixels}, boxes, {0, 0}, kProfiles[0], Stage::rnet, Arithmetic::fp32);
+  CHECK(same_bits(crops<float>({&pixels}, boxes, {0, 0}, kProfiles[0], Stage::rnet, Arithmetic::fp32, 500), all));
+  const auto one = crops<float>({&pixels}, boxes, {0, 0}, kProfiles[0], Stage::rnet, Arithmetic::fp32, 1);
   CHECK(std::equal(one.begin(), one.begin() + std::ptrdiff_t(one.size()) / 2, all.begin()));
-  for (const float value : crops<float>({&pixels}, boxes, {0, 0}, kProfiles[0], cuda::kRnet, Arithmetic::fp32, 0)) {
+  for (const float value : crops<float>({&pixels}, boxes, {0, 0}, kProfiles[0], Stage::rnet, Arithmetic::fp32, 0)) {
     const unsigned bits = __float_as_uint(value);
     CHECK(bits == 0x77777777u);
   }
@@ -431,7 +434,7 @@ TEST(resize, schedules_do_not_show) {
       CHECK_NEAR(found, reference::resize(pixels.map(), sizes[k].height, sizes[k].width).values, kTolerance);
     }
     const auto cropped = crops<float>({&pixels}, {{1, 1, 70, 70}, {30, -50, 180, 100}}, {0, 0}, kProfiles[0],
-                                      cuda::kRnet, Arithmetic::fp32);
+                                      Stage::rnet, Arithmetic::fp32);
     for (std::size_t i = 0; i < 2; ++i)
       CHECK_NEAR(std::vector<float>(cropped.begin() + std::ptrdiff_t(i * cropped.size() / 2),
                                     cropped.begin() + std::ptrdiff_t((i + 1) * cropped.size() / 2)),

@@ -15,8 +15,6 @@
 #include "pyramid.h"
 
 using namespace mtcnn_fast;
-using cuda::kOnet;
-using cuda::kRnet;
 
 namespace {
 
@@ -93,7 +91,7 @@ void random_boxes(std::mt19937& random, int n, double area, bool whole, bool few
 // --- The cascade -----------------------------------------------------------------------------------------------------
 
 struct Stages {
-  std::vector<std::vector<BoxD>> windows[2];  // an image: R-Net's and O-Net's
+  PerRefineStage<std::vector<std::vector<BoxD>>> windows;  // per image
   std::vector<std::vector<Detection>> faces;
   std::vector<cuda::LevelCounts> levels;
 };
@@ -117,7 +115,7 @@ class Scene {
         int capacity = std::numeric_limits<int>::max())
       : conventions_(conventions), geometry_(conventions), options_(options) {
     settings_.conventions = conventions;
-    for (int i = 0; i < 2; ++i) settings_.logits[i] = logit_of(options.thresholds[i + 1]);
+    settings_.logits = {{logit_of(options.thresholds[1]), logit_of(options.thresholds[2])}};
     std::copy(options.nms_thresholds.begin(), options.nms_thresholds.end(), settings_.nms);
     std::mt19937 random(seed);
     std::int64_t cells = 0;
@@ -156,17 +154,17 @@ class Scene {
   Stages expected() const {
     Stages stages;
     Suppression work;
-    stages.windows[kRnet].resize(images_.size()), stages.windows[kOnet].resize(images_.size());
+    stages.windows[Stage::rnet].resize(images_.size()), stages.windows[Stage::onet].resize(images_.size());
     for (std::size_t i = 0; i < images_.size(); ++i) {
       const cuda::Image& image = images_[i];
-      const auto windows_of = [&](int net, std::vector<Candidate>& candidates, int extra) {
-        auto& windows = stages.windows[net][i];
+      const auto windows_of = [&](Stage stage, std::vector<Candidate>& candidates, int extra) {
+        auto& windows = stages.windows[stage][i];
         for (const Candidate& c : candidates) {
           const BoxD window = geometry_.next_window(c.box, c.offsets, extra);
           if (geometry_.has_pixels(window, image.height, image.width)) windows.push_back(window);
         }
         candidates.clear();
-        for (const BoxD& window : windows) candidates.push_back(answered(net, window));
+        for (const BoxD& window : windows) candidates.push_back(answered(stage, window));
       };
       std::vector<Candidate> candidates;
       for (int l = image.first_level; l < image.first_level + image.levels; ++l) {
@@ -183,10 +181,10 @@ class Scene {
         candidates.insert(candidates.end(), level.begin(), level.end());
       }
       suppress(geometry_, candidates, options_.nms_thresholds[1], Stage::pnet, work);
-      windows_of(kRnet, candidates, 0);
+      windows_of(Stage::rnet, candidates, 0);
       keep_above(candidates, options_.thresholds[1]);
       suppress(geometry_, candidates, options_.nms_thresholds[2], Stage::rnet, work);
-      windows_of(kOnet, candidates, 1);
+      windows_of(Stage::onet, candidates, 1);
       keep_above(candidates, options_.thresholds[2]);
       for (Candidate& c : candidates) geometry_.finish(c);
       suppress(geometry_, candidates, options_.nms_thresholds[3], Stage::onet, work);
@@ -223,9 +221,9 @@ class Scene {
     std::vector<cuda::LevelCounts> host_level_counts(levels_.size());
     host_counts = {-1, -1, -1};
     host_image_counts.assign(images_.size(), {});
-    std::vector<BoxD> boxes[2];
-    std::vector<int> window_images[2];
-    std::vector<float> answers[2];
+    PerRefineStage<std::vector<BoxD>> boxes;
+    PerRefineStage<std::vector<int>> window_images;
+    PerRefineStage<std::vector<float>> answers;
     std::vector<Detection> faces(room);
     cuda::Work work = {};
     work.settings = settings_;
@@ -235,44 +233,44 @@ class Scene {
     work.found = found.data(), work.found_boxes = found_boxes.data();
     work.keys = keys.data();
     work.counts = &counts, work.image_counts = image_counts.data(), work.level_counts = level_counts.data();
-    for (const int net : {kRnet, kOnet}) {
-      boxes[net].resize(room), window_images[net].resize(room), answers[net].resize(cuda::kAnswers * room);
-      work.windows[net] = {boxes[net].data(), window_images[net].data(), answers[net].data(), room};
+    for (const Stage stage : {Stage::rnet, Stage::onet}) {
+      boxes[stage].resize(room), window_images[stage].resize(room), answers[stage].resize(kHeadOutputs * room);
+      work.windows[stage] = {boxes[stage].data(), window_images[stage].data(), answers[stage].data(), room};
     }
     work.host_counts = &host_counts, work.host_image_counts = host_image_counts.data();
     work.host_level_counts = host_level_counts.data();
     work.faces = faces.data(), work.face_capacity = room;
 
     Stages stages;
-    const auto refine = [&](int net) {
+    const auto refine = [&](Stage stage) {
       finish();
-      for (int k = 0; k < std::min(counts.windows[net], room); ++k) {
-        const Candidate c = answered(net, boxes[net][k]);
-        float* const out = answers[net].data() + cuda::kAnswers * k;
+      for (int k = 0; k < std::min(counts.windows[stage], room); ++k) {
+        const Candidate c = answered(stage, boxes[stage][k]);
+        float* const out = answers[stage].data() + kHeadOutputs * k;
         out[0] = c.logit;
         std::copy_n(c.offsets, 4, out + 1);
         std::copy_n(c.landmarks, 10, out + 5);
       }
-      stages.windows[net].resize(images_.size());
-      std::vector<char> taken(counts.windows[net], 0);
+      stages.windows[stage].resize(images_.size());
+      std::vector<char> taken(counts.windows[stage], 0);
       for (std::size_t i = 0; i < images_.size(); ++i)
-        for (int k = 0; k < image_counts[i].windows[net]; ++k) {
-          const int at = image_counts[i].first[net] + k;
-          CHECK(at >= 0 && at < counts.windows[net] && !taken[at]);
-          if (at < 0 || at >= counts.windows[net]) continue;
+        for (int k = 0; k < image_counts[i].windows[stage]; ++k) {
+          const int at = image_counts[i].first[stage] + k;
+          CHECK(at >= 0 && at < counts.windows[stage] && !taken[at]);
+          if (at < 0 || at >= counts.windows[stage]) continue;
           taken[at] = 1;
           if (at >= room) continue;
-          CHECK(window_images[net][at] == static_cast<int>(i));
-          stages.windows[net][i].push_back(boxes[net][at]);
+          CHECK(window_images[stage][at] == static_cast<int>(i));
+          stages.windows[stage][i].push_back(boxes[stage][at]);
         }
-      CHECK(std::count(taken.begin(), taken.end(), 1) == counts.windows[net]);
+      CHECK(std::count(taken.begin(), taken.end(), 1) == counts.windows[stage]);
     };
     cuda::suppress_levels(kQueue, work);
     cuda::suppress_cells(kQueue, work);
-    refine(kRnet);
+    refine(Stage::rnet);
     CHECK(std::count(cell_map.begin(), cell_map.end(), 0) == std::ssize(cell_map));
     cuda::suppress_rnet(kQueue, work);
-    refine(kOnet);
+    refine(Stage::onet);
     cuda::suppress_onet(kQueue, work);
     finish();
     CHECK(keys.back() == kPoison);
@@ -289,8 +287,8 @@ class Scene {
   }
 
   void check(const Stages& found, const Stages& expected) const {
-    for (const int net : {kRnet, kOnet})
-      for (std::size_t i = 0; i < images_.size(); ++i) CHECK(same(found.windows[net][i], expected.windows[net][i]));
+    for (const Stage stage : {Stage::rnet, Stage::onet})
+      for (std::size_t i = 0; i < images_.size(); ++i) CHECK(same(found.windows[stage][i], expected.windows[stage][i]));
     for (std::size_t l = 0; l < levels_.size(); ++l)
       CHECK(found.levels[l].found == expected.levels[l].found && found.levels[l].kept == expected.levels[l].kept);
     for (std::size_t i = 0; i < images_.size(); ++i) CHECK(same(found.faces[i], expected.faces[i]));
@@ -322,9 +320,9 @@ class Scene {
     return list;
   }
 
-  Candidate answered(int net, const BoxD& window) const {
+  Candidate answered(Stage stage, const BoxD& window) const {
     const double values[] = {window.x1, window.y1, window.x2, window.y2};
-    std::uint32_t seed = 17 + net;
+    std::uint32_t seed = 16 + static_cast<std::uint32_t>(stage);
     for (const double value : values) seed = seed * 1664525 + static_cast<std::uint32_t>(std::hash<double>()(value));
     std::minstd_rand random(seed % 1000);  // so few that many answers tie
     random.discard(4);                     // the first numbers are as small as the seed
@@ -332,7 +330,7 @@ class Scene {
     Candidate c = {window, 24 * uniform(random) - 6, {}, {}};
     if (random() % 40 == 0) c.logit = std::numeric_limits<float>::quiet_NaN();
     for (float& offset : c.offsets) offset = 0.4f * (uniform(random) - 0.5f);
-    for (float& value : c.landmarks) value = net == kOnet ? uniform(random) : 0;
+    for (float& value : c.landmarks) value = stage == Stage::onet ? uniform(random) : 0;
     return c;
   }
 
@@ -468,7 +466,7 @@ TEST(suppress, the_cascade_in_every_schedule) {
 TEST(suppress, crowds) {
   Scene scene(kProfiles[0], options_of(5, {0.6, 0.6, 0.6, 0.6}, 0.8), {{110, 120, 0.6}, {20, 20, 1}}, 4);
   scene.check(scene.run(), scene.expected());
-  CHECK(scene.host_counts.windows[kRnet] > 1024 && scene.host_counts.windows[kOnet] > 512);
+  CHECK(scene.host_counts.windows[Stage::rnet] > 1024 && scene.host_counts.windows[Stage::onet] > 512);
 }
 
 // Each cell waits for the one before it.
@@ -492,16 +490,16 @@ TEST(suppress, overflow) {
   Scene scene(kProfiles[0], options_of(12, {0.5, 0.7, 0.7, 0.7}), {{60, 70, 0.5}, {50, 40, 0.8}}, 5);
   const Stages expected = scene.expected();
   std::size_t windows = 0;
-  for (const auto& list : expected.windows[kRnet]) windows += list.size();
+  for (const auto& list : expected.windows[Stage::rnet]) windows += list.size();
   for (const std::size_t room : {std::size_t{0}, std::size_t{1}, windows / 2, windows - 1, windows}) {
     check::context = "room for " + std::to_string(room);
     for_each_schedule([&] {
       const Stages found = scene.run(static_cast<int>(room));
-      CHECK(scene.host_counts.windows[kRnet] == static_cast<int>(windows));
-      for (std::size_t i = 0; i < expected.windows[kRnet].size(); ++i) {
-        const auto& list = found.windows[kRnet][i];
-        CHECK(scene.host_image_counts[i].windows[kRnet] == std::ssize(expected.windows[kRnet][i]));
-        CHECK(std::equal(list.begin(), list.end(), expected.windows[kRnet][i].begin(), same_bits));
+      CHECK(scene.host_counts.windows[Stage::rnet] == static_cast<int>(windows));
+      for (std::size_t i = 0; i < expected.windows[Stage::rnet].size(); ++i) {
+        const auto& list = found.windows[Stage::rnet][i];
+        CHECK(scene.host_image_counts[i].windows[Stage::rnet] == std::ssize(expected.windows[Stage::rnet][i]));
+        CHECK(std::equal(list.begin(), list.end(), expected.windows[Stage::rnet][i].begin(), same_bits));
       }
       if (room == windows) scene.check(found, expected);
     });
@@ -511,5 +509,6 @@ TEST(suppress, overflow) {
 TEST(suppress, no_images) {
   Scene scene(kProfiles[0], options_of(12, {0.5, 0.7, 0.7, 0.7}), {}, 5);
   scene.run();
-  CHECK(scene.host_counts.windows[kRnet] == 0 && scene.host_counts.windows[kOnet] == 0 && scene.host_counts.faces == 0);
+  CHECK(scene.host_counts.windows[Stage::rnet] == 0 && scene.host_counts.windows[Stage::onet] == 0 &&
+        scene.host_counts.faces == 0);
 }

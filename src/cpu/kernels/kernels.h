@@ -7,6 +7,7 @@
 
 #include "isa_list.h"
 #include "pixel_values.h"
+#include "stage.h"
 
 namespace mtcnn_fast {
 
@@ -126,8 +127,7 @@ struct PnetBand {
   void* context;
 };
 
-constexpr int kRnetSide = 24, kOnetSide = 48;
-constexpr int kHeadOutputs = 16;  // floats a candidate that rnet and onet write: logit, offsets, landmarks, zeros
+constexpr int kRnetSide = crop_side(Stage::rnet), kOnetSide = crop_side(Stage::onet);
 constexpr int kMaxRefineBatch = 24;
 
 // No crop of an image takes more floats of resample_scratch: a row of its pixels, as much again for the taps of a
