@@ -167,7 +167,7 @@ void bench_pnet(benchmark::State& state, const Kernels& kernels, const PackedNet
   const Floats scratch = random_floats((bf16 ? kernels.pnet_bf16_scratch : kernels.pnet_scratch)(band));
   for (auto _ : state) {
     if (bf16)
-      kernels.pnet_bf16(networks.pnet_tiles, band, scratch.get());
+      kernels.pnet_bf16(networks.pnet_bf16, band, scratch.get());
     else
       kernels.pnet(networks.pnet, band, scratch.get());
   }
@@ -185,7 +185,7 @@ void bench_refine(benchmark::State& state, const Kernels& kernels, const PackedN
   float out[kMaxRefineBatch * kHeadOutputs];
   for (auto _ : state) {
     if (bf16)
-      (onet ? kernels.onet_bf16 : kernels.rnet_bf16)(onet ? networks.onet_tiles : networks.rnet_tiles, crops.get(), n,
+      (onet ? kernels.onet_bf16 : kernels.rnet_bf16)(onet ? networks.onet_bf16 : networks.rnet_bf16, crops.get(), n,
                                                      out, scratch.get());
     else if (onet)
       kernels.onet(networks.onet, crops.get(), n, out, scratch.get());

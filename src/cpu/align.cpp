@@ -123,11 +123,11 @@ void crop(const ImageView& image, const Box& box, int size, double margin, std::
 
   const Reader reader(image);
   std::vector<float> sums(std::size_t(size) * kChannels);
-  for (const Window& row : rows.windows) {
+  for (const Taps& row : rows.taps) {
     std::fill(sums.begin(), sums.end(), 0.f);
     for (int j = 0; j < row.count; ++j) {
       float* sum = sums.data();
-      for (const Window& column : columns.windows) {
+      for (const Taps& column : columns.taps) {
         for (int i = 0; i < column.count; ++i) {
           const float weight = rows.weights[row.offset + j] * columns.weights[column.offset + i];
           const std::uint8_t* pixel = reader.at(column.first + i, row.first + j);

@@ -36,7 +36,7 @@ void run_network(const Model& model, Stage stage, bool bf16, const float* crops,
   const PackedNetworks& networks = model.networks;
   const bool rnet = stage == Stage::rnet;
   if (bf16)
-    (rnet ? kernels.rnet_bf16 : kernels.onet_bf16)(rnet ? networks.rnet_tiles : networks.onet_tiles, crops, n, heads,
+    (rnet ? kernels.rnet_bf16 : kernels.onet_bf16)(rnet ? networks.rnet_bf16 : networks.onet_bf16, crops, n, heads,
                                                    scratch);
   else
     (rnet ? kernels.rnet : kernels.onet)(rnet ? networks.rnet : networks.onet, crops, n, heads, scratch);
@@ -201,10 +201,10 @@ void Cascade::pnet() {
         break;
       case Arithmetic::screened:
         band.confirmed =
-            model_.kernels.pnet_screened(networks.pnet_tiles, networks.pnet, task, precision.least_logit, memory);
+            model_.kernels.pnet_screened(networks.pnet_bf16, networks.pnet, task, precision.least_logit, memory);
         break;
       case Arithmetic::bf16:
-        model_.kernels.pnet_bf16(networks.pnet_tiles, task, memory);
+        model_.kernels.pnet_bf16(networks.pnet_bf16, task, memory);
         break;
     }
   });

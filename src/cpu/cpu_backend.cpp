@@ -99,7 +99,7 @@ class CpuBackend final : public Backend {
     float* const scratch =
         workspace->threads.front().floats.get((bf16_ ? kernels.pnet_bf16_scratch : kernels.pnet_scratch)(band));
     if (bf16_)
-      kernels.pnet_bf16(model_.networks.pnet_tiles, band, scratch);
+      kernels.pnet_bf16(model_.networks.pnet_bf16, band, scratch);
     else
       kernels.pnet(model_.networks.pnet, band, scratch);
   }

@@ -97,7 +97,7 @@ class FloatPacker : Packer {
   Layer heads(const std::vector<std::string>& names) {
     auto [rows, biases] = head_rows(names);
     // The heads have no activation; their slope only has to be readable.
-    return {tiles(rows), copy(biases, kHeadOutputs), copy(Tensor{}, kHeadOutputs)};
+    return {register_tiles(rows), copy(biases, kHeadOutputs), copy(Tensor{}, kHeadOutputs)};
   }
 
   const float* planar_face() {
@@ -131,12 +131,13 @@ class FloatPacker : Packer {
   };
 
   Layer layer(Rows& rows, const std::string& name, const std::string& slope) {
-    return {tiles(rows), copy(get(name + ".bias"), rows.outputs), copy(get(slope + ".weight"), rows.outputs)};
+    return {register_tiles(rows), copy(get(name + ".bias"), rows.outputs), copy(get(slope + ".weight"), rows.outputs)};
   }
 
-  const float* tiles(Rows& rows) {
+  const float* register_tiles(Rows& rows) {
     const auto lanes = static_cast<std::size_t>(kernels_.lanes);
-    const std::size_t tile = lanes * static_cast<std::size_t>(tile_vectors(static_cast<int>(rows.outputs / lanes)));
+    const std::size_t tile =
+        lanes * static_cast<std::size_t>(register_tile_vectors(static_cast<int>(rows.outputs / lanes)));
     float* packed = allocate(rows.data.size());
     for (std::size_t o = 0; o < rows.outputs; ++o)
       for (std::size_t t = 0; t < rows.taps; ++t) packed[(o / tile * rows.taps + t) * tile + o % tile] = rows.at(o, t);
@@ -154,20 +155,20 @@ PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
   pnet = {p.planar("conv1", "prelu1"), p.planar("conv2", "prelu2"), p.planar("conv3", "prelu3"), p.planar_face(),
           p.planar_box()};
   FloatPacker r(*this, tensors, "rnet", kernels);
-  rnet = {r.winograd_rows("conv1", "prelu1", kConv1Tile),
-          r.winograd("conv2", "prelu2", kRnetConv2Tile),
-          r.winograd("conv3", "prelu3", kRnetConv3Tile),
+  rnet = {r.winograd_rows("conv1", "prelu1", kConv1WinogradTile),
+          r.winograd("conv2", "prelu2", kRnetConv2WinogradTile),
+          r.winograd("conv3", "prelu3", kRnetConv3WinogradTile),
           {},
           r.dense("fc", "prelu4", 3),
           r.heads({"box"})};
   FloatPacker o(*this, tensors, "onet", kernels);
-  onet = {o.winograd_rows("conv1", "prelu1", kConv1Tile),
-          o.winograd("conv2", "prelu2", kOnetConv2Tile),
-          o.winograd("conv3", "prelu3", kOnetConv3Tile),
-          o.winograd("conv4", "prelu4", kOnetConv4Tile),
+  onet = {o.winograd_rows("conv1", "prelu1", kConv1WinogradTile),
+          o.winograd("conv2", "prelu2", kOnetConv2WinogradTile),
+          o.winograd("conv3", "prelu3", kOnetConv3WinogradTile),
+          o.winograd("conv4", "prelu4", kOnetConv4WinogradTile),
           o.dense("fc", "prelu5", 3),
           o.heads({"box", "landmarks"})};
-  if (kernels.pnet_bf16) pack_tiles(tensors);
+  if (kernels.pnet_bf16) pack_bf16(tensors);
 }
 
 void PackedNetworks::Free::operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }

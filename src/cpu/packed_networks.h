@@ -15,8 +15,8 @@ struct PackedNetworks {
   PnetWeights pnet{};
   RefineWeights rnet{}, onet{};
   // Filled in for kernels that compute in bf16.
-  PnetTiles pnet_tiles{};
-  RefineTiles rnet_tiles{}, onet_tiles{};
+  PnetWeightsBf16 pnet_bf16{};
+  RefineWeightsBf16 rnet_bf16{}, onet_bf16{};
 
   // Throws as check_tensors() does.
   PackedNetworks(const Tensors& tensors, const Kernels& kernels);
@@ -29,7 +29,7 @@ struct PackedNetworks {
   };
   std::vector<std::unique_ptr<float[], Free>> storage;
 
-  void pack_tiles(const Tensors& tensors);
+  void pack_bf16(const Tensors& tensors);
   float* allocate(std::size_t floats);
   friend class Packer;
 };

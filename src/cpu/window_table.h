@@ -10,9 +10,9 @@
 
 namespace mtcnn_fast {
 
-// How the outputs of one axis are weighted from its source pixels; output i has windows[i].
+// How the outputs of one axis are weighted from its source pixels; output i has taps[i].
 struct WindowTable {
-  std::vector<Window> windows;
+  std::vector<Taps> taps;
   std::vector<float> weights;
 
   // Fills the table for `source` pixels resized to `target`. Weights sum to 1.
@@ -28,11 +28,11 @@ struct WindowTable {
   int end() const;
 
   // What kernels read of rows and of columns; valid until the table changes.
-  Rows rows() const { return {windows.data(), weights.data(), taps()}; }
+  Rows rows() const { return {taps.data(), weights.data(), most_taps()}; }
   Columns columns();
 
  private:
-  int taps() const;
+  int most_taps() const;
   std::vector<std::int32_t> column_first_;
   std::vector<float> column_weights_;
 };

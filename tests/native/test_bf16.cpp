@@ -78,7 +78,7 @@ TEST(bf16, pnet) {
                       .context = &exact};
         kernels.pnet(networks.pnet, band, GuardedFloats(kernels.pnet_scratch(band)));
         band.context = &rounded;
-        kernels.pnet_bf16(networks.pnet_tiles, band, GuardedFloats(kernels.pnet_bf16_scratch(band)));
+        kernels.pnet_bf16(networks.pnet_bf16, band, GuardedFloats(kernels.pnet_bf16_scratch(band)));
         CHECK(exact.size() == rounded.size());
         for (const auto& [place, cell] : exact) {
           CHECK(near(rounded.at(place).logit, cell.logit));
@@ -95,7 +95,7 @@ TEST(bf16, pnet) {
         band.threshold = logits[logits.size() / 3];
         band.context = &screened;
         const int confirmed =
-            kernels.pnet_screened(networks.pnet_tiles, networks.pnet, band, band.threshold - error * 1.01f,
+            kernels.pnet_screened(networks.pnet_bf16, networks.pnet, band, band.threshold - error * 1.01f,
                                   GuardedFloats(kernels.pnet_bf16_scratch(band)));
         for (const auto& entry : exact)
           if (entry.second.logit >= band.threshold) passed.insert(entry);
@@ -124,7 +124,7 @@ TEST(bf16, rnet_and_onet) {
         std::vector<float> exact(static_cast<std::size_t>(n) * kHeadOutputs), rounded(exact.size());
         (onet ? kernels.onet : kernels.rnet)(onet ? networks.onet : networks.rnet, crops, n, exact.data(),
                                              GuardedFloats(kernels.refine_scratch()));
-        (onet ? kernels.onet_bf16 : kernels.rnet_bf16)(onet ? networks.onet_tiles : networks.rnet_tiles, crops, n,
+        (onet ? kernels.onet_bf16 : kernels.rnet_bf16)(onet ? networks.onet_bf16 : networks.rnet_bf16, crops, n,
                                                        rounded.data(), GuardedFloats(kernels.refine_bf16_scratch()));
         for (std::size_t i = 0; i < exact.size(); ++i) CHECK(near(rounded[i], exact[i]));
       }

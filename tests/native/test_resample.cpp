@@ -136,7 +136,7 @@ TEST(resample, an_output_alone_is_as_in_its_table) {
       table.make(source, target, filter);
       for (int i = 0; i < target; ++i) {
         const AxisWindow alone = axis_window(filter, source, target, i, axis_place(source, target, i));
-        const Window& window = table.windows[i];
+        const Taps& window = table.taps[i];
         bool equal = alone.first == window.first && alone.count == window.count;
         for (int t = 0; equal && t < alone.count; ++t) equal = alone.weight(t) == table.weights[window.offset + t];
         CHECK(equal);

@@ -66,8 +66,8 @@ TEST(scratch, pnet) {
           kernels.pnet(networks.pnet, band, GuardedFloats(kernels.pnet_scratch(band)));
           int times = 1;
           if (kernels.pnet_bf16) {
-            kernels.pnet_bf16(networks.pnet_tiles, band, GuardedFloats(kernels.pnet_bf16_scratch(band)));
-            kernels.pnet_screened(networks.pnet_tiles, networks.pnet, band, band.threshold,
+            kernels.pnet_bf16(networks.pnet_bf16, band, GuardedFloats(kernels.pnet_bf16_scratch(band)));
+            kernels.pnet_screened(networks.pnet_bf16, networks.pnet, band, band.threshold,
                                   GuardedFloats(kernels.pnet_bf16_scratch(band)));
             times = 3;
           }
@@ -96,8 +96,8 @@ TEST(scratch, rnet_and_onet) {
                                              GuardedFloats(kernels.refine_scratch()));
         check_finite();
         if (!kernels.pnet_bf16) continue;
-        (onet ? kernels.onet_bf16 : kernels.rnet_bf16)(onet ? networks.onet_tiles : networks.rnet_tiles, crops, n,
-                                                       heads, GuardedFloats(kernels.refine_bf16_scratch()));
+        (onet ? kernels.onet_bf16 : kernels.rnet_bf16)(onet ? networks.onet_bf16 : networks.rnet_bf16, crops, n, heads,
+                                                       GuardedFloats(kernels.refine_bf16_scratch()));
         check_finite();
       }
     }

@@ -14,14 +14,14 @@ namespace {
 
 using Bf16 = std::uint16_t;
 
-constexpr int kTileSide = 16;   // rows, and columns of sums
-constexpr int kTileDepth = 32;  // inputs a row, bf16
-constexpr int kTileSums = kTileSide * kTileSide;
+constexpr int kAmxTileSide = 16;   // rows, and columns of sums
+constexpr int kAmxTileDepth = 32;  // inputs a row, bf16
+constexpr int kAmxTileSums = kAmxTileSide * kAmxTileSide;
 // Inputs that the last tile of a map may read beyond it: its last rows stand for positions that are not there.
-constexpr int kTileSlack = 512;
+constexpr int kAmxTileSlack = 512;
 
 // Tile registers of this thread, all of full size.
-inline void configure_tiles() {
+inline void configure_amx_tiles() {
   struct alignas(64) {
     std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
     std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
@@ -32,23 +32,23 @@ inline void configure_tiles() {
 // Spares the system 8 KiB at every switch to another thread. Not a destructor: its landing pad would add a symbol of
 // the C++ runtime to this unit, and an exception on its way through leaves nothing but registers that the next release
 // frees.
-inline void release_tiles() { asm volatile("tilerelease"); }
+inline void release_amx_tiles() { asm volatile("tilerelease"); }
 
 // GCC's intrinsics want the register's number as a literal, so that templates cannot use them.
 template <int kTile>
-inline void tile_zero() {
+inline void amx_tile_zero() {
   asm volatile("tilezero %%tmm%c0" : : "i"(kTile));
 }
 template <int kTile>
-inline void tile_load(const Bf16* from, std::ptrdiff_t stride_bytes) {
+inline void amx_tile_load(const Bf16* from, std::ptrdiff_t stride_bytes) {
   asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride_bytes), "i"(kTile) : "memory");
 }
 template <int kTile>
-inline void tile_store(float* to, std::ptrdiff_t stride_bytes = sizeof(float) * kTileSide) {
+inline void amx_tile_store(float* to, std::ptrdiff_t stride_bytes = sizeof(float) * kAmxTileSide) {
   asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride_bytes), "i"(kTile) : "memory");
 }
 template <int kSums, int kLeft, int kRight>
-inline void tile_multiply() {
+inline void amx_tile_multiply() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kLeft), "i"(kRight));
 }
 
@@ -61,26 +61,26 @@ __attribute__((always_inline)) inline void for_constants(const F& f) {
   }
 }
 
-// Where a product finds its inputs: kRuns runs (a kernel's rows) of kSteps * kTileDepth inputs.
+// Where a product finds its inputs: kRuns runs (a kernel's rows) of kSteps * kAmxTileDepth inputs.
 template <int kRuns, int kSteps>
-struct TileTaps {
+struct AmxTaps {
   static constexpr int runs = kRuns, steps = kSteps;
 };
 
 // Tiles kFirst .. kFirst + kM - 1 = products of 16 kM positions, which lie `stride` inputs apart from `in` on, and the
 // tiles [run][step] of weights.
 template <class T, int kM, int kFirst>
-__attribute__((always_inline)) inline void multiply_tiles(const Bf16* in, std::ptrdiff_t stride,
-                                                          std::ptrdiff_t run_stride, const Bf16* weights) {
+__attribute__((always_inline)) inline void multiply_amx_tiles(const Bf16* in, std::ptrdiff_t stride,
+                                                              std::ptrdiff_t run_stride, const Bf16* weights) {
   constexpr int kInput = 6, kWeights = 7;
-  for_constants<kM>([]<int m>() { tile_zero<kFirst + m>(); });
+  for_constants<kM>([]<int m>() { amx_tile_zero<kFirst + m>(); });
   for (int run = 0; run < T::runs; ++run, in += run_stride) {
     const Bf16* from = in;
-    for (int step = 0; step < T::steps; ++step, from += kTileDepth, weights += kTileSide * kTileDepth) {
-      tile_load<kWeights>(weights, 2 * kTileDepth);
+    for (int step = 0; step < T::steps; ++step, from += kAmxTileDepth, weights += kAmxTileSide * kAmxTileDepth) {
+      amx_tile_load<kWeights>(weights, 2 * kAmxTileDepth);
       for_constants<kM>([&]<int m>() {
-        tile_load<kInput>(from + m * kTileSide * stride, 2 * stride);
-        tile_multiply<kFirst + m, kInput, kWeights>();
+        amx_tile_load<kInput>(from + m * kAmxTileSide * stride, 2 * stride);
+        amx_tile_multiply<kFirst + m, kInput, kWeights>();
       });
     }
   }
@@ -98,14 +98,15 @@ inline void store_bf16(Bf16* to, F32 x) {
 // Registers are not renamed: a tile's store and its next use wait for one another. While three are stored and read
 // back, the products of the next three run (measured: 12 products and 4 stores in 64 instead of 79 ns).
 template <class T, int kTiles, class Finish>
-inline void tile_products(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t run_stride, int positions,
-                          const Bf16* weights, const Finish& finish) {
-  constexpr int kGroup = T::runs * T::steps * kTileSide * kTileDepth;
+inline void amx_products(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t run_stride, int positions,
+                         const Bf16* weights, const Finish& finish) {
+  constexpr int kGroup = T::runs * T::steps * kAmxTileSide * kAmxTileDepth;
   const auto pass = [&]<int kM>(int first, int blocks) {
     blocks *= kTiles;
-    const auto place = [&](int block) { return first + block / kTiles * kM * kTileSide; };
+    const auto place = [&](int block) { return first + block / kTiles * kM * kAmxTileSide; };
     const auto begin = [&]<int kFirst>(int block) {
-      multiply_tiles<T, kM, kFirst>(in + place(block) * stride, stride, run_stride, weights + block % kTiles * kGroup);
+      multiply_amx_tiles<T, kM, kFirst>(in + place(block) * stride, stride, run_stride,
+                                        weights + block % kTiles * kGroup);
     };
     const auto end = [&]<int kFirst>(int block) {
       finish.template operator()<kM, kFirst>(place(block), block % kTiles);
@@ -125,25 +126,25 @@ inline void tile_products(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t 
     else
       end.template operator()<3>(blocks - 1);
   };
-  const int tiles = (positions + kTileSide - 1) / kTileSide, left = tiles % 3, whole = tiles - left;
+  const int tiles = (positions + kAmxTileSide - 1) / kAmxTileSide, left = tiles % 3, whole = tiles - left;
   if (whole) pass.template operator()<3>(0, whole / 3);
-  if (left == 1) pass.template operator()<1>(whole * kTileSide, 1);
-  if (left == 2) pass.template operator()<2>(whole * kTileSide, 1);
+  if (left == 1) pass.template operator()<1>(whole * kAmxTileSide, 1);
+  if (left == 2) pass.template operator()<2>(whole * kAmxTileSide, 1);
 }
 
 // One layer with kChannels outputs (a multiple of 16): write(position, channel, value) takes 16 channels of
 // PReLU(bias + sums).
 template <class T, int kChannels, bool kPrelu, class Write>
-inline void tile_layer(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t run_stride, int positions,
-                       const TileLayer& layer, const Write& write) {
-  alignas(64) float sums[3 * kTileSums];
-  tile_products<T, kChannels / kTileSide>(
-      in, stride, run_stride, positions, layer.tiles, [&]<int kM, int kFirst>(int position, int column) {
-        const int channel = column * kTileSide;
-        for_constants<kM>([&]<int m>() { tile_store<kFirst + m>(sums + m * kTileSums); });
+inline void amx_layer(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t run_stride, int positions,
+                      const LayerBf16& layer, const Write& write) {
+  alignas(64) float sums[3 * kAmxTileSums];
+  amx_products<T, kChannels / kAmxTileSide>(
+      in, stride, run_stride, positions, layer.amx_tiles, [&]<int kM, int kFirst>(int position, int column) {
+        const int channel = column * kAmxTileSide;
+        for_constants<kM>([&]<int m>() { amx_tile_store<kFirst + m>(sums + m * kAmxTileSums); });
         const F32 bias = load(layer.bias + channel), slope = load(layer.slope + channel);
-        for (int r = 0; r < kM * kTileSide; ++r) {
-          const F32 x = load(sums + r * kTileSide) + bias;
+        for (int r = 0; r < kM * kAmxTileSide; ++r) {
+          const F32 x = load(sums + r * kAmxTileSide) + bias;
           write(position + r, channel, kPrelu ? prelu(x, slope) : x);
         }
       });
@@ -151,13 +152,13 @@ inline void tile_layer(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t run
 
 // The sums alone, kChannels a position.
 template <class T, int kChannels>
-inline void tile_sums(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t run_stride, int positions,
-                      const TileLayer& layer, float* sums) {
-  tile_products<T, kChannels / kTileSide>(
-      in, stride, run_stride, positions, layer.tiles, [&]<int kM, int kFirst>(int position, int column) {
-        float* const to = sums + position * kChannels + column * kTileSide;
+inline void amx_sums(const Bf16* in, std::ptrdiff_t stride, std::ptrdiff_t run_stride, int positions,
+                     const LayerBf16& layer, float* sums) {
+  amx_products<T, kChannels / kAmxTileSide>(
+      in, stride, run_stride, positions, layer.amx_tiles, [&]<int kM, int kFirst>(int position, int column) {
+        float* const to = sums + position * kChannels + column * kAmxTileSide;
         for_constants<kM>(
-            [&]<int m>() { tile_store<kFirst + m>(to + m * kTileSide * kChannels, sizeof(float) * kChannels); });
+            [&]<int m>() { amx_tile_store<kFirst + m>(to + m * kAmxTileSide * kChannels, sizeof(float) * kChannels); });
       });
 }
 

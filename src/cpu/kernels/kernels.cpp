@@ -5,7 +5,7 @@
 #include "cpu/kernels/refine.h"
 #include "cpu/kernels/resample.h"
 #if defined(__AMX_BF16__) || defined(__AMXBF16__)  // Clang's name before 15
-#define MTCNN_FAST_TILES
+#define MTCNN_FAST_AMX
 #include "cpu/kernels/pnet_bf16.h"
 #include "cpu/kernels/refine_bf16.h"
 #endif
@@ -28,7 +28,7 @@ const Kernels MTCNN_FAST_KERNELS(MTCNN_FAST_ISA_NAME) = {
     .pnet = pnet,
     .rnet = rnet,
     .onet = onet,
-#if defined(MTCNN_FAST_TILES)
+#if defined(MTCNN_FAST_AMX)
     .pnet_bf16_scratch = pnet_bf16_scratch,
     .refine_bf16_scratch = refine_bf16_scratch,
     .pnet_bf16 = pnet_bf16,

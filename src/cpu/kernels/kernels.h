@@ -12,22 +12,22 @@
 namespace mtcnn_fast {
 
 // Source pixels of one output pixel along one axis: `first` .. `first + count - 1`, weights from `weights[offset]` on.
-struct Window {
+struct Taps {
   std::int32_t first, count, offset;
 };
 struct Rows {
-  const Window* windows;
+  const Taps* taps;  // of each output
   const float* weights;
-  int taps;  // the greatest count
+  int most_taps;
 };
 
-// The same for vectors of outputs: all windows are `taps` long, weight t of output x is weights[t * pitch + x], and
-// what a window lacks, at its end, is zeros. `first` never falls. There are `pitch` outputs, a multiple of kColumnPad,
+// The same for vectors of outputs: every output has `most_taps`, weight t of output x is weights[t * pitch + x], and
+// what an output lacks, at its end, is zeros. `first` never falls. There are `pitch` outputs, a multiple of kColumnPad,
 // of which the last are padding.
 struct Columns {
   const std::int32_t* first;
   const float* weights;
-  int pitch, taps;
+  int pitch, most_taps;
 };
 constexpr int kColumnPad = 16;
 
@@ -46,7 +46,7 @@ struct Resample {
   Columns x;
   Rows y;
   int width;                     // outputs in a row
-  int source_first, source_end;  // columns that the windows of x cover, whatever they are padded with
+  int source_first, source_end;  // columns that the taps of x cover, whatever they are padded with
   Rounding rounding;
   float scale, bias;
 };
@@ -64,8 +64,8 @@ struct PnetWeights {
   const float* box;           // [32][4] weights, then [4] biases
 };
 
-// Outputs are padded with zeros to a multiple of kChannelPad and stand in tiles, see tile_vectors(): dense layers as
-// [out / tile][in][tile], their inputs by row, column, channel; convolutions as said below.
+// Outputs are padded with zeros to a multiple of kChannelPad and stand in register tiles, see register_tile_vectors():
+// dense layers as [out / tile][in][tile], their inputs by row, column, channel; convolutions as said below.
 struct RefineWeights {
   Layer conv1, conv2, conv3, conv4;  // R-Net has no conv4
   Layer fc;
@@ -77,33 +77,33 @@ constexpr int kChannelPad = 16;
 // that any number of channels fills the vectors.
 constexpr int planar_block(int out_channels, int registers) { return out_channels % 8 ? 5 : registers >= 32 ? 8 : 4; }
 
-// R-Net's and O-Net's lanes are channels; their weights stand in tiles of that many vectors.
-constexpr int tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1; }
+// R-Net's and O-Net's lanes are channels; their weights stand in register tiles of that many vectors.
+constexpr int register_tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1; }
 
-// R-Net's and O-Net's convolutions are computed as winograd.h says, by tiles of that side, which divides the side of
-// the outputs. Weights stand as [out / tile][point][in][tile]; conv1's, with points along rows only, as
-// [out / tile][kh][in][point][tile]. A tile and a kernel of sides m and k take the first m + k - 2 points, and
-// infinity.
-constexpr int kConv1Tile = 2, kRnetConv2Tile = 3, kRnetConv3Tile = 3;
-constexpr int kOnetConv2Tile = 3, kOnetConv3Tile = 2, kOnetConv4Tile = 3;
+// R-Net's and O-Net's convolutions are computed as winograd.h says, by Winograd tiles of that side, which divides the
+// side of the outputs. Weights stand as [out / tile][point][in][tile], where `tile` is a register tile's channels;
+// conv1's, with points along rows only, as [out / tile][kh][in][point][tile]. A Winograd tile and a kernel of sides m
+// and k take the first m + k - 2 points, and infinity.
+constexpr int kConv1WinogradTile = 2, kRnetConv2WinogradTile = 3, kRnetConv3WinogradTile = 3;
+constexpr int kOnetConv2WinogradTile = 3, kOnetConv3WinogradTile = 2, kOnetConv4WinogradTile = 3;
 constexpr double kWinogradPoints[] = {0, 1, -1, 0.5};
 
-// The same networks in bf16, for processors that multiply tiles of it: [column / 16][run][step] tiles of 16 x 16 pairs,
-// [input / 2][column][2] (packed_networks_bf16.cpp packs them, amx_tiles.h says what runs and steps are). Bias and
-// slope go by column. Columns are output channels, filled up with zeros to whole tiles.
-struct TileLayer {
-  const std::uint16_t* tiles;
+// The same networks in bf16, for processors that multiply tiles of it (AMX): [column / 16][run][step] AMX tiles of 16 x
+// 16 pairs, [input / 2][column][2] (packed_networks_bf16.cpp packs them, amx_tiles.h says what runs and steps are).
+// Bias and slope go by column. Columns are output channels, filled up with zeros to whole AMX tiles.
+struct LayerBf16 {
+  const std::uint16_t* amx_tiles;
   const float* bias;
   const float* slope;
 };
-struct PnetTiles {
-  // Columns are the channels of several pixels, see pnet_bf16.h. conv1: [pooled pixel][parity][kernel row] tiles.
-  TileLayer conv1, conv2, conv3;
-  TileLayer heads;  // logit difference, 4 offsets
+struct PnetWeightsBf16 {
+  // Columns are the channels of several pixels, see pnet_bf16.h. conv1: [pooled pixel][parity][kernel row] AMX tiles.
+  LayerBf16 conv1, conv2, conv3;
+  LayerBf16 heads;  // logit difference, 4 offsets
 };
-struct RefineTiles {
-  TileLayer conv1, conv2, conv3, conv4;  // R-Net has no conv4
-  TileLayer fc, heads;
+struct RefineWeightsBf16 {
+  LayerBf16 conv1, conv2, conv3, conv4;  // R-Net has no conv4
+  LayerBf16 fc, heads;
 };
 constexpr int kConv1Pixels = 8;  // of P-Net's conv1, one row of a product
 
@@ -153,15 +153,16 @@ struct Kernels {
   void (*rnet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
   void (*onet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
 
-  // In bf16; null where the processor has no tiles. The scratch is what pnet_bf16_scratch() and refine_bf16_scratch()
-  // say.
+  // In bf16; null where the processor has no AMX tiles. The scratch is what pnet_bf16_scratch() and
+  // refine_bf16_scratch() say.
   std::size_t (*pnet_bf16_scratch)(const PnetBand&) = nullptr;
   std::size_t (*refine_bf16_scratch)() = nullptr;
-  void (*pnet_bf16)(const PnetTiles&, const PnetBand&, float* scratch) = nullptr;
-  void (*rnet_bf16)(const RefineTiles&, const float* crops, int n, float* out, float* scratch) = nullptr;
-  void (*onet_bf16)(const RefineTiles&, const float* crops, int n, float* out, float* scratch) = nullptr;
+  void (*pnet_bf16)(const PnetWeightsBf16&, const PnetBand&, float* scratch) = nullptr;
+  void (*rnet_bf16)(const RefineWeightsBf16&, const float* crops, int n, float* out, float* scratch) = nullptr;
+  void (*onet_bf16)(const RefineWeightsBf16&, const float* crops, int n, float* out, float* scratch) = nullptr;
   // Emits what pnet() does, to the bit, of the cells whose bf16 logit is at least `least`; returns how many these are.
-  int (*pnet_screened)(const PnetTiles&, const PnetWeights&, const PnetBand&, float least, float* scratch) = nullptr;
+  int (*pnet_screened)(const PnetWeightsBf16&, const PnetWeights&, const PnetBand&, float least,
+                       float* scratch) = nullptr;
 };
 
 #define MTCNN_FAST_DECLARE_KERNELS(isa) extern const Kernels kernels_##isa;

@@ -23,9 +23,9 @@ struct Plane {
 // its right neighbour kTap floats apart. Not inlined: among other code, gcc 12 runs out of registers for the sums
 // (conv3: 154 instead of 178 GFLOP/s with AVX-512).
 template <int kIn, int kBlock, int kVectors, int kTap>
-__attribute__((noinline)) void conv3x3_tile(const float* in, std::ptrdiff_t in_stride, std::ptrdiff_t pitch,
-                                            const float* weight, const float* bias, const float* slope, float* out,
-                                            std::ptrdiff_t out_stride) {
+__attribute__((noinline)) void conv3x3_register_tile(const float* in, std::ptrdiff_t in_stride, std::ptrdiff_t pitch,
+                                                     const float* weight, const float* bias, const float* slope,
+                                                     float* out, std::ptrdiff_t out_stride) {
   F32 sum[kBlock][kVectors];
 #pragma GCC unroll 8
   for (int c = 0; c < kBlock; ++c)
@@ -71,7 +71,7 @@ inline void for_each_block(int length, const F& f) {
 }
 
 template <int kBlock>
-constexpr int tile_pixels() {
+constexpr int register_tile_pixels() {
   // Sums, one vector of pixels each and one weight must fit the registers.
   for (int v = 4; v > 1; --v)
     if (kBlock * v + v + 1 <= kRegisters && v <= 3 + (kBlock == 5)) return v;
@@ -84,15 +84,15 @@ inline void conv3x3_block(const float* in, std::ptrdiff_t in_stride, std::ptrdif
                           float* out, std::ptrdiff_t out_stride) {
   constexpr int kBlock = planar_block(kOut, kRegisters);
   for (int c = 0; c < kOut; c += kBlock)
-    conv3x3_tile<kIn, kBlock, kVectors, kTap>(in, in_stride, pitch, layer.weight + c * kIn * 9, layer.bias + c,
-                                              layer.slope + c, out + c * out_stride, out_stride);
+    conv3x3_register_tile<kIn, kBlock, kVectors, kTap>(in, in_stride, pitch, layer.weight + c * kIn * 9, layer.bias + c,
+                                                       layer.slope + c, out + c * out_stride, out_stride);
 }
 
 // Output positions 0 .. length - 1 of a 3x3 convolution with PReLU.
 template <int kIn, int kOut>
 inline void conv3x3(const float* in, std::ptrdiff_t in_stride, std::ptrdiff_t pitch, const Layer& layer, float* out,
                     std::ptrdiff_t out_stride, int length) {
-  for_each_block<tile_pixels<planar_block(kOut, kRegisters)>()>(length, [&]<int kVectors>(int p) {
+  for_each_block<register_tile_pixels<planar_block(kOut, kRegisters)>()>(length, [&]<int kVectors>(int p) {
     conv3x3_block<kIn, kOut, kVectors>(in + p, in_stride, pitch, layer, out + p, out_stride);
   });
 }
@@ -221,7 +221,7 @@ inline void conv3_and_heads(const PnetWeights& weights, const PnetBand& band, co
   constexpr int kIn = 16, kOut = 32;
   const std::ptrdiff_t pitch = plan.pooled_width;
   const int length = (n - 1) * plan.pooled_width + plan.cells;
-  for_each_block<tile_pixels<planar_block(kOut, kRegisters)>()>(length, [&]<int kVectors>(int p) {
+  for_each_block<register_tile_pixels<planar_block(kOut, kRegisters)>()>(length, [&]<int kVectors>(int p) {
     constexpr int kCells = kVectors * kLanes;
     float features[kOut * kCells];
     conv3x3_block<kIn, kOut, kVectors>(conv2 + p, plan.conv2_stride, pitch, weights.conv3, features, kCells);

@@ -57,7 +57,7 @@ inline void transpose_patches(const float* patches, float* lanes) {
 // kOut channels of a side x side map whose pixels are kLanes floats, from one of in_side x in_side.
 template <int kIn, int kOut, int kInSide>
 inline void conv3x3_cells(const float* in, const Layer& layer, float* out) {
-  constexpr int kSide = kInSide - 2, kMost = tile_pixels<planar_block(kOut, kRegisters)>();
+  constexpr int kSide = kInSide - 2, kMost = register_tile_pixels<planar_block(kOut, kRegisters)>();
   constexpr int kPlane = kSide * kSide * kLanes;
   for (int y = 0; y < kSide; ++y) {
     const float* const from = in + y * kInSide * kLanes;

@@ -23,8 +23,8 @@ constexpr int max_of(int a, int b) { return a > b ? a : b; }
 // The convolutions of R-Net and O-Net, and the sizes of maps and of their scratch in floats.
 struct Rnet {
   using Conv1 = WinogradRowsPool<kRnetSide, 32, 3>;
-  using Conv2 = WinogradPool<WinogradConv<Conv1::side, 28, 32, 48, 3, kRnetConv2Tile>, 48, 3>;
-  using Conv3 = WinogradConv<Conv2::side, 48, 48, 64, 2, kRnetConv3Tile>;
+  using Conv2 = WinogradPool<WinogradConv<Conv1::side, 28, 32, 48, 3, kRnetConv2WinogradTile>, 48, 3>;
+  using Conv3 = WinogradConv<Conv2::side, 48, 48, 64, 2, kRnetConv3WinogradTile>;
   static constexpr int maps = Conv1::side * Conv1::side * 32;
   static constexpr int conv2_out = Conv2::side * Conv2::side * 48;
   static constexpr int features = Conv3::side * Conv3::side * 64;
@@ -33,9 +33,9 @@ struct Rnet {
 };
 struct Onet {
   using Conv1 = WinogradRowsPool<kOnetSide, 32, 3>;
-  using Conv2 = WinogradPool<WinogradConv<Conv1::side, 32, 32, 64, 3, kOnetConv2Tile>, 64, 3>;
-  using Conv3 = WinogradPool<WinogradConv<Conv2::side, 64, 64, 64, 3, kOnetConv3Tile>, 64, 2>;
-  using Conv4 = WinogradConv<Conv3::side, 64, 64, 128, 2, kOnetConv4Tile>;
+  using Conv2 = WinogradPool<WinogradConv<Conv1::side, 32, 32, 64, 3, kOnetConv2WinogradTile>, 64, 3>;
+  using Conv3 = WinogradPool<WinogradConv<Conv2::side, 64, 64, 64, 3, kOnetConv3WinogradTile>, 64, 2>;
+  using Conv4 = WinogradConv<Conv3::side, 64, 64, 128, 2, kOnetConv4WinogradTile>;
   static constexpr int maps1 = Conv1::side * Conv1::side * 32;
   static constexpr int maps2 = Conv2::side * Conv2::side * 64;
   static constexpr int conv3_out = Conv3::side * Conv3::side * 64;

@@ -1,5 +1,5 @@
-// R-Net and O-Net in bf16 on tiles, layer by layer as in refine.h: pixels interleaved, channels as columns of a tile,
-// and all positions of a map, rows and what lies between them, as the rows of one product.
+// R-Net and O-Net in bf16 on AMX tiles, layer by layer as in refine.h: pixels interleaved, channels as columns of a
+// tile, and all positions of a map, rows and what lies between them, as the rows of one product.
 #pragma once
 
 #include "cpu/kernels/amx_tiles.h"
@@ -11,7 +11,7 @@ namespace {
 
 // PReLU and max-pooling of one row of windows of sums, kPool x kPool, stride 2, ceil mode.
 template <int kChannels, int kPool>
-inline void pool_to_bf16(const float* const* rows, int row_count, int width, int outputs, const TileLayer& layer,
+inline void pool_to_bf16(const float* const* rows, int row_count, int width, int outputs, const LayerBf16& layer,
                          Bf16* out) {
   for (int c = 0; c < kChannels; c += kLanes) {
     const F32 bias = load(layer.bias + c), slope = load(layer.slope + c);
@@ -40,7 +40,7 @@ inline void picture_patches(const Bf16* picture, int side, Bf16* patches) {
   const auto row = [&](int x, int y) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(picture + 3 * (y * side + x)));
   };
-  for (int x = 0; x < side - 2; ++x, patches += kTileDepth) {
+  for (int x = 0; x < side - 2; ++x, patches += kAmxTileDepth) {
     const __m512i above = _mm512_inserti64x4(_mm512_castsi256_si512(row(x, 0)), row(x, 1), 1);
     const __m512i below = _mm512_castsi256_si512(row(x, 2));
     _mm512_store_si512(patches, _mm512_maskz_permutex2var_epi16((1u << 27) - 1, above, order, below));
@@ -50,15 +50,15 @@ inline void picture_patches(const Bf16* picture, int side, Bf16* patches) {
 // Convolution of a kSide x kSide map of kStride inputs a pixel, PReLU, max-pooling. Rows are computed kChunk at a time,
 // in the first-level cache. A picture (kStride 3) is taken apart into patches, which fill a step.
 template <int kSide, int kStride, int kOut, int kPool, int kChunk>
-struct TileConvPool {
+struct ConvPoolBf16 {
   static constexpr bool picture = kStride == 3;
   static constexpr int conv_side = kSide - 2;
   static constexpr int side = (conv_side - kPool + 1) / 2 + 1;
-  static constexpr int patches = picture ? kChunk * kSide * kTileDepth / 2 : 0;  // floats
-  static constexpr int chunk_floats = (kChunk * kSide + 2 * kTileSide) * kOut;
+  static constexpr int patches = picture ? kChunk * kSide * kAmxTileDepth / 2 : 0;  // floats
+  static constexpr int chunk_floats = (kChunk * kSide + 2 * kAmxTileSide) * kOut;
   static constexpr int ring = patches + (kChunk < conv_side ? 2 : 1) * chunk_floats;
 
-  static void run(const Bf16* in, const TileLayer& layer, Bf16* out, float* scratch) {
+  static void run(const Bf16* in, const LayerBf16& layer, Bf16* out, float* scratch) {
     auto* const patch = reinterpret_cast<Bf16*>(scratch);
     float* const chunks = scratch + patches;
     int ready = 0;
@@ -70,11 +70,11 @@ struct TileConvPool {
         const Bf16* const from = in + ready * kSide * kStride;
         if constexpr (picture) {
           for (int r = 0; r < rows; ++r)
-            picture_patches(from + r * kSide * kStride, kSide, patch + r * kSide * kTileDepth);
-          tile_sums<TileTaps<1, 1>, kOut>(patch, kTileDepth, 0, rows * kSide, layer, chunk);
+            picture_patches(from + r * kSide * kStride, kSide, patch + r * kSide * kAmxTileDepth);
+          amx_sums<AmxTaps<1, 1>, kOut>(patch, kAmxTileDepth, 0, rows * kSide, layer, chunk);
         } else {
-          tile_sums<TileTaps<3, 3 * kStride / kTileDepth>, kOut>(from, kStride, kSide * kStride, rows * kSide, layer,
-                                                                 chunk);
+          amx_sums<AmxTaps<3, 3 * kStride / kAmxTileDepth>, kOut>(from, kStride, kSide * kStride, rows * kSide, layer,
+                                                                  chunk);
         }
       }
       const float* window[kPool];
@@ -88,98 +88,98 @@ struct TileConvPool {
 
 // 2x2 convolution with PReLU of one kSide x kSide map; the outputs lie close together, as the dense layer reads them.
 template <int kSide, int kIn, int kOut>
-inline void tile_conv2x2(const Bf16* in, const TileLayer& layer, Bf16* out) {
+inline void conv2x2_bf16(const Bf16* in, const LayerBf16& layer, Bf16* out) {
   constexpr int kOutSide = kSide - 1;
-  tile_layer<TileTaps<2, 2 * kIn / kTileDepth>, kOut, true>(
+  amx_layer<AmxTaps<2, 2 * kIn / kAmxTileDepth>, kOut, true>(
       in, kIn, kSide * kIn, (kOutSide - 1) * kSide + kOutSide, layer, [&](int p, int c, F32 x) {
         const int row = p / kSide, column = p % kSide;
         if (row < kOutSide && column < kOutSide) store_bf16(out + (row * kOutSide + column) * kOut + c, x);
       });
 }
 
-struct RnetTiles {
+struct RnetBf16 {
   static constexpr int crop_side = kRnetSide;
-  using Conv1 = TileConvPool<kRnetSide, 3, 32, 3, 2>;
-  using Conv2 = TileConvPool<Conv1::side, 32, 48, 3, Conv1::side>;
+  using Conv1 = ConvPoolBf16<kRnetSide, 3, 32, 3, 2>;
+  using Conv2 = ConvPoolBf16<Conv1::side, 32, 48, 3, Conv1::side>;
   static constexpr int features = (Conv2::side - 1) * (Conv2::side - 1) * 64, hidden = 128;
   static constexpr int ring = Conv1::ring > Conv2::ring ? Conv1::ring : Conv2::ring;
   static constexpr int maps1 = Conv1::side * Conv1::side * 32, maps2 = Conv2::side * Conv2::side * 48, maps3 = 0;
 
-  static void convolve(const RefineTiles& weights, const Bf16* crop, Bf16* maps, float* scratch, Bf16* out) {
-    Bf16* const second = maps + round_up(maps1 + kTileSlack, 32);
+  static void convolve(const RefineWeightsBf16& weights, const Bf16* crop, Bf16* maps, float* scratch, Bf16* out) {
+    Bf16* const second = maps + round_up(maps1 + kAmxTileSlack, 32);
     Conv1::run(crop, weights.conv1, maps, scratch);
     Conv2::run(maps, weights.conv2, second, scratch);
-    tile_conv2x2<Conv2::side, 48, 64>(second, weights.conv3, out);
+    conv2x2_bf16<Conv2::side, 48, 64>(second, weights.conv3, out);
   }
 };
 
-struct OnetTiles {
+struct OnetBf16 {
   static constexpr int crop_side = kOnetSide;
-  using Conv1 = TileConvPool<kOnetSide, 3, 32, 3, 2>;
-  using Conv2 = TileConvPool<Conv1::side, 32, 64, 3, 2>;
-  using Conv3 = TileConvPool<Conv2::side, 64, 64, 2, Conv2::side>;
+  using Conv1 = ConvPoolBf16<kOnetSide, 3, 32, 3, 2>;
+  using Conv2 = ConvPoolBf16<Conv1::side, 32, 64, 3, 2>;
+  using Conv3 = ConvPoolBf16<Conv2::side, 64, 64, 2, Conv2::side>;
   static constexpr int features = (Conv3::side - 1) * (Conv3::side - 1) * 128, hidden = 256;
   static constexpr int ring12 = Conv1::ring > Conv2::ring ? Conv1::ring : Conv2::ring;
   static constexpr int ring = ring12 > Conv3::ring ? ring12 : Conv3::ring;
   static constexpr int maps1 = Conv1::side * Conv1::side * 32, maps2 = Conv2::side * Conv2::side * 64,
                        maps3 = Conv3::side * Conv3::side * 64;
 
-  static void convolve(const RefineTiles& weights, const Bf16* crop, Bf16* maps, float* scratch, Bf16* out) {
-    Bf16* const second = maps + round_up(maps1 + kTileSlack, 32);
-    Bf16* const third = second + round_up(maps2 + kTileSlack, 32);
+  static void convolve(const RefineWeightsBf16& weights, const Bf16* crop, Bf16* maps, float* scratch, Bf16* out) {
+    Bf16* const second = maps + round_up(maps1 + kAmxTileSlack, 32);
+    Bf16* const third = second + round_up(maps2 + kAmxTileSlack, 32);
     Conv1::run(crop, weights.conv1, maps, scratch);
     Conv2::run(maps, weights.conv2, second, scratch);
     Conv3::run(second, weights.conv3, third, scratch);
-    tile_conv2x2<Conv3::side, 64, 128>(third, weights.conv4, out);
+    conv2x2_bf16<Conv3::side, 64, 128>(third, weights.conv4, out);
   }
 };
 
 // Where everything lies in the scratch, in floats.
 template <class Net>
-struct TileRefinePlan {
+struct RefineBf16Plan {
   static constexpr int crop = Net::crop_side * Net::crop_side * 3;
-  static constexpr int batch = (kMaxRefineBatch + kTileSide - 1) / kTileSide * kTileSide;
+  static constexpr int batch = (kMaxRefineBatch + kAmxTileSide - 1) / kAmxTileSide * kAmxTileSide;
   static constexpr std::size_t crop_at = Net::ring;
-  static constexpr std::size_t maps_at = crop_at + round_up((crop + kTileSlack) / 2, 16);
+  static constexpr std::size_t maps_at = crop_at + round_up((crop + kAmxTileSlack) / 2, 16);
   static constexpr std::size_t features_at =
-      maps_at + round_up((Net::maps1 + Net::maps2 + Net::maps3 + 3 * (kTileSlack + 32)) / 2, 16);
+      maps_at + round_up((Net::maps1 + Net::maps2 + Net::maps3 + 3 * (kAmxTileSlack + 32)) / 2, 16);
   static constexpr std::size_t hidden_at = features_at + batch * Net::features / 2;
   static constexpr std::size_t total = hidden_at + batch * Net::hidden / 2;
 };
 
 template <class Net>
-inline void refine_bf16(const RefineTiles& weights, const float* crops, int n, float* out, float* scratch) {
-  using Plan = TileRefinePlan<Net>;
+inline void refine_bf16(const RefineWeightsBf16& weights, const float* crops, int n, float* out, float* scratch) {
+  using Plan = RefineBf16Plan<Net>;
   auto* const crop = reinterpret_cast<Bf16*>(scratch + Plan::crop_at);
   auto* const maps = reinterpret_cast<Bf16*>(scratch + Plan::maps_at);
   auto* const features = reinterpret_cast<Bf16*>(scratch + Plan::features_at);
   auto* const hidden = reinterpret_cast<Bf16*>(scratch + Plan::hidden_at);
-  configure_tiles();
-  std::memset(crop + Plan::crop, 0, kTileSlack * sizeof(Bf16));
+  configure_amx_tiles();
+  std::memset(crop + Plan::crop, 0, kAmxTileSlack * sizeof(Bf16));
   for (int i = 0; i < n; ++i, crops += Plan::crop) {
     for (int k = 0; k < Plan::crop; k += kLanes) store_bf16(crop + k, load(crops + k));
     Net::convolve(weights, crop, maps, scratch, features + i * Net::features);
   }
-  tile_layer<TileTaps<1, Net::features / kTileDepth>, Net::hidden, true>(
+  amx_layer<AmxTaps<1, Net::features / kAmxTileDepth>, Net::hidden, true>(
       features, Net::features, 0, n, weights.fc,
       [&](int i, int c, F32 x) { store_bf16(hidden + i * Net::hidden + c, x); });
-  tile_layer<TileTaps<1, Net::hidden / kTileDepth>, kHeadOutputs, false>(hidden, Net::hidden, 0, n, weights.heads,
-                                                                         [&](int i, int c, F32 x) {
-                                                                           if (i < n)
-                                                                             store(out + i * kHeadOutputs + c, x);
-                                                                         });
-  release_tiles();
+  amx_layer<AmxTaps<1, Net::hidden / kAmxTileDepth>, kHeadOutputs, false>(hidden, Net::hidden, 0, n, weights.heads,
+                                                                          [&](int i, int c, F32 x) {
+                                                                            if (i < n)
+                                                                              store(out + i * kHeadOutputs + c, x);
+                                                                          });
+  release_amx_tiles();
 }
 
-void rnet_bf16(const RefineTiles& weights, const float* crops, int n, float* out, float* scratch) {
-  refine_bf16<RnetTiles>(weights, crops, n, out, scratch);
+void rnet_bf16(const RefineWeightsBf16& weights, const float* crops, int n, float* out, float* scratch) {
+  refine_bf16<RnetBf16>(weights, crops, n, out, scratch);
 }
-void onet_bf16(const RefineTiles& weights, const float* crops, int n, float* out, float* scratch) {
-  refine_bf16<OnetTiles>(weights, crops, n, out, scratch);
+void onet_bf16(const RefineWeightsBf16& weights, const float* crops, int n, float* out, float* scratch) {
+  refine_bf16<OnetBf16>(weights, crops, n, out, scratch);
 }
 std::size_t refine_bf16_scratch() {
-  return TileRefinePlan<OnetTiles>::total > TileRefinePlan<RnetTiles>::total ? TileRefinePlan<OnetTiles>::total
-                                                                             : TileRefinePlan<RnetTiles>::total;
+  return RefineBf16Plan<OnetBf16>::total > RefineBf16Plan<RnetBf16>::total ? RefineBf16Plan<OnetBf16>::total
+                                                                           : RefineBf16Plan<RnetBf16>::total;
 }
 
 }  // namespace

@@ -11,8 +11,8 @@ namespace {
 // has kTaps inputs. Not inlined: GCC 12 runs out of registers for the addresses (conv1 of R-Net with
 // AVX2: 13.8 instead of 8.9 microseconds a crop).
 template <int kTaps, int kItemStride, int kItems, int kVectors, bool kPrelu>
-__attribute__((noinline)) void item_tile(const float* in, const float* weight, const float* bias, const float* slope,
-                                         float* out, std::ptrdiff_t out_stride) {
+__attribute__((noinline)) void item_register_tile(const float* in, const float* weight, const float* bias,
+                                                  const float* slope, float* out, std::ptrdiff_t out_stride) {
   F32 sum[kItems][kVectors];
 #pragma GCC unroll 14
   for (int m = 0; m < kItems; ++m)
@@ -52,7 +52,7 @@ inline void with_items(int items, const F& f) {
 // 13 + 11.
 template <int kTaps, int kItemStride, int kOut, bool kPrelu>
 inline void layer_items(const float* in, const Layer& layer, int items, float* out) {
-  constexpr int kVectors = tile_vectors(kOut / kLanes);
+  constexpr int kVectors = register_tile_vectors(kOut / kLanes);
   constexpr int kMost = max_items(kVectors);
   const int tiles = (items + kMost - 1) / kMost;
   const float* weight = layer.weight;
@@ -60,8 +60,8 @@ inline void layer_items(const float* in, const Layer& layer, int items, float* o
     for (int t = 0, m = 0; t < tiles; ++t) {
       const int here = items / tiles + (t < items % tiles);
       with_items<kMost>(here, [&]<int kItems>() {
-        item_tile<kTaps, kItemStride, kItems, kVectors, kPrelu>(in + m * kItemStride, weight, layer.bias + n,
-                                                                layer.slope + n, out + m * kOut + n, kOut);
+        item_register_tile<kTaps, kItemStride, kItems, kVectors, kPrelu>(in + m * kItemStride, weight, layer.bias + n,
+                                                                         layer.slope + n, out + m * kOut + n, kOut);
       });
       m += here;
     }

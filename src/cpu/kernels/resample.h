@@ -18,7 +18,7 @@ namespace {
 // ResizeArea): columns before rows, products rounded before they are added. That order decides ties of the rounding.
 template <int kChannels>
 inline void sum_as_opencv(const Resample& r, int y, float* row, float* sums) {
-  const Window rows = r.y.windows[y];
+  const Taps rows = r.y.taps[y];
   constexpr float kOne = 1;
   for (int t = 0; t < rows.count; ++t) {
     weigh_rows(r, rows.first + t, 1, &kOne, row);
@@ -27,7 +27,7 @@ inline void sum_as_opencv(const Resample& r, int y, float* row, float* sums) {
       const float* weights = r.x.weights + x;
       const float* pixel = row + static_cast<std::ptrdiff_t>(r.x.first[x] - r.source_first) * kChannels;
       F32x4 sum = {};
-      for (int k = 0; k < r.x.taps; ++k)
+      for (int k = 0; k < r.x.most_taps; ++k)
         sum += load<F32x4>(pixel + k * kChannels) * splat<F32x4>(weights[k * r.x.pitch]);
       sum *= row_weight;
       store(sums + 4 * x, t == 0 ? sum : load<F32x4>(sums + 4 * x) + sum);
@@ -59,8 +59,8 @@ inline void resample_rows(const Resample& r, const WeightedRows& rows, int y, in
 #endif
   for (int k = 0; k < n; ++k) {
     if (r.rounding == Rounding::none) {
-      const Window window = r.y.windows[y + k];
-      weigh_rows(r, window.first, window.count, r.y.weights + window.offset, rows.data);
+      const Taps taps = r.y.taps[y + k];
+      weigh_rows(r, taps.first, taps.count, r.y.weights + taps.offset, rows.data);
       weigh_pixels<kChannels>(r, rows.data, out(k));
     } else {
       float* const sums = rows.data - 4 * r.width;

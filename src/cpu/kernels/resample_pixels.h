@@ -105,7 +105,7 @@ inline void weigh_pixels(const Resample& r, const float* row, const Out& out) {
       sum[k] = F32x4{};
     }
     const float* weights = r.x.weights + x;
-    for (int t = 0; t < r.x.taps; ++t, weights += r.x.pitch) {
+    for (int t = 0; t < r.x.most_taps; ++t, weights += r.x.pitch) {
       const F32x4 w = load<F32x4>(weights);
 #pragma GCC unroll 4
       for (int k = 0; k < 4; ++k)

@@ -130,7 +130,7 @@ inline void weigh_rows_of_pixels(const float* weights, int count, int equal, con
 // What lies beyond them in the last vectors is weighted too, and not used.
 template <int kChannels>
 inline void weigh_rows_to_planes(const Resample& r, int y, float* out, std::ptrdiff_t plane) {
-  const Window rows = r.y.windows[y];
+  const Taps rows = r.y.taps[y];
   const float* weights = r.y.weights + rows.offset;
   const int pixels = r.source_end - r.source_first;
   const std::ptrdiff_t stride = r.source.stride;
@@ -141,13 +141,13 @@ inline void weigh_rows_to_planes(const Resample& r, int y, float* out, std::ptrd
   // In short rows a loop that is now two, now three rows long costs more than a row of weight zero.
   constexpr int kFew = 4;
   float padded[kFew];
-  if (pixels <= kFew * 2 * kLanes && r.y.taps <= kFew) {
-    for (int t = 0; t < r.y.taps; ++t) {
+  if (pixels <= kFew * 2 * kLanes && r.y.most_taps <= kFew) {
+    for (int t = 0; t < r.y.most_taps; ++t) {
       const float weight = count > 0 ? weights[t < last ? t : last] : 0;
       padded[t] = t < count ? weight : 0;
     }
     weights = padded;
-    count = r.y.taps;
+    count = r.y.most_taps;
   }
   const int equal = equal_weights(weights, count);
   // Bytes of a row that can be read: to its end, of which the last pixel's fourth byte may lie beyond the image, or as
@@ -223,7 +223,7 @@ inline void weigh_planes_of(const Resample& r, const WeightedRows& rows, int n, 
       I32 index = first;
       const float* weights = r.x.weights + x;
 #pragma GCC unroll 1
-      for (int t = 0; t < r.x.taps; ++t, weights += r.x.pitch, index += 1) {
+      for (int t = 0; t < r.x.most_taps; ++t, weights += r.x.pitch, index += 1) {
         const F32 weight = load(weights);
 #pragma GCC unroll 3
         for (int c = 0; c < 3; ++c) sum[c] = fma(pick(pixels[c], reinterpret_cast<Bytes>(index)), weight, sum[c]);

@@ -42,7 +42,7 @@ inline std::ptrdiff_t plane_floats(int columns) {
 
 std::size_t resample_scratch(const Resample& r) {
   const int columns = r.source_end - r.source_first;
-  const std::size_t pixels = static_cast<std::size_t>(columns + r.x.taps) * r.source.channels + kSlack;
+  const std::size_t pixels = static_cast<std::size_t>(columns + r.x.most_taps) * r.source.channels + kSlack;
   if (r.rounding != Rounding::none) return round_up(pixels + 4 * static_cast<std::size_t>(r.width), 16);
   if (!kMostVectors) return round_up(pixels, 16);
   const std::size_t planes = 3 * plane_floats(columns) + kFloatsOfRows;
@@ -54,7 +54,7 @@ inline int spanned_vectors(const Resample& r) {
   int span = 0;
   for (int x = 0; x < r.width; x += kLanes) {
     const int from = x + kLanes > r.width && r.width >= kLanes ? r.width - kLanes : x;
-    const int here = r.x.first[from + kLanes - 1] - r.x.first[from] + r.x.taps;
+    const int here = r.x.first[from + kLanes - 1] - r.x.first[from] + r.x.most_taps;
     if (here > span) span = here;
   }
   return (span + kLanes - 1) / kLanes;
@@ -77,7 +77,7 @@ inline WeightedRows prepare_rows(const Resample& r, float* scratch) {
   } else {
     if (r.rounding != Rounding::none) rows.data += 4 * r.width;
     std::memset(rows.data + static_cast<std::ptrdiff_t>(columns) * r.source.channels, 0,
-                sizeof(float) * (r.x.taps * r.source.channels + kSlack));
+                sizeof(float) * (r.x.most_taps * r.source.channels + kSlack));
   }
   return rows;
 }

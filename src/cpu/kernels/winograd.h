@@ -71,7 +71,7 @@ struct WinogradConv {
   static constexpr int tile_row = side / kTile, tiles = tile_row * tile_row;  // of a map
   static_assert(tile_row * kTile == side);
   static constexpr int edge = kTile + kKernel - 1, points = edge * edge;
-  static constexpr int vectors = tile_vectors(kOut / kLanes), channels = vectors * kLanes;
+  static constexpr int vectors = register_tile_vectors(kOut / kLanes), channels = vectors * kLanes;
   static constexpr int most = max_items(vectors);
   static constexpr int scratch = points * most * (kInStride + channels);
 
@@ -125,9 +125,9 @@ struct WinogradConv {
   static void sum_up(const float* inputs, const float* weight, const float* bias, float* sums) {
     alignas(64) static constexpr float kZero[channels] = {};
     for (int p = 0; p < points; ++p)
-      item_tile<kIn, kInStride, kItems, vectors, false>(inputs + p * most * kInStride, weight + p * kIn * channels,
-                                                        p == edge + 1 ? bias : kZero, nullptr,
-                                                        sums + p * most * channels, channels);
+      item_register_tile<kIn, kInStride, kItems, vectors, false>(
+          inputs + p * most * kInStride, weight + p * kIn * channels, p == edge + 1 ? bias : kZero, nullptr,
+          sums + p * most * channels, channels);
   }
 
   static void transform_outputs(const float* sums, int first, int count, const float* slope, float* out) {
@@ -170,10 +170,10 @@ struct WinogradPool {
 // made of them. Along both axes it would be fewer, but with three channels to sum up, transforms would be most of it.
 template <int kSide, int kOut, int kPool>
 struct WinogradRowsPool {
-  static constexpr int kTile = kConv1Tile;
+  static constexpr int kTile = kConv1WinogradTile;
   static constexpr int conv_side = kSide - 2, tile_row = conv_side / kTile, edge = kTile + 2;
   static_assert(tile_row * kTile == conv_side);
-  static constexpr int weight_vectors = tile_vectors(kOut / kLanes);
+  static constexpr int weight_vectors = register_tile_vectors(kOut / kLanes);
   using Pooling = Pool<conv_side, kOut, kPool>;
   static constexpr int side = Pooling::side;
 
