@@ -142,7 +142,7 @@ class Settings {
   explicit Settings(bool fast)
       : engine_(Options{.precision = fast ? "fast" : "fp32"}, kProfiles[0], embedded_weights()) {}
   const EngineOptions& engine() const { return engine_.options; }
-  const char* precision() const { return engine_.options.fast ? "fast" : "fp32"; }
+  const char* precision() const { return engine_.options.fp16 ? "fast" : "fp32"; }
 
  private:
   CudaEngineOptions engine_;
@@ -183,19 +183,19 @@ void print_work(const Frame& frame, int min_face_size, const Settings& settings,
 void measure_steps(const Frame& frame, int min_face_size, const Settings& settings, const CudaPlan& plan,
                    std::span<const PlannedImage> images, const Arguments& arguments) {
   const Model model(settings.engine());
-  Slot slot(model);
+  Workspace workspace(model);
   Seen seen = {.levels = static_cast<int>(plan.levels.size())};
-  slot.start(images, nullptr, false);
-  slot.finish(0, Seen::emit, &seen);
+  workspace.start(images, nullptr, false);
+  workspace.finish(0, Seen::emit, &seen);
 
   const int repeats = arguments.brief ? 1 : std::max(2, 20 / static_cast<int>(images.size()));
-  const auto steps = Slot::steps();
-  const Queue queue = slot.queue();
+  const auto steps = Workspace::steps();
+  const Queue queue = workspace.queue();
   std::vector<Graph> graphs(steps.size());
   for (std::size_t count = 1; count <= steps.size(); ++count)
     graphs[count - 1].record(queue.stream, [&] {
       for (int i = 0; i < repeats; ++i)
-        for (const Slot::Step& step : steps.first(count)) step.queue(queue, slot.work(), model);
+        for (const Workspace::Step& step : steps.first(count)) step.queue(queue, workspace.work(), model);
     });
   const Event begin(cudaEventDefault), end(cudaEventDefault);
   std::vector<std::vector<double>> microseconds(steps.size());
@@ -305,7 +305,8 @@ void run(const Arguments& arguments) {
   for_each_workload([&](const Frame& frame, int min_face_size, const CudaPlan& plan, const Copies& copies) {
     // One run takes so many images at most: that of a larger batch would be the same again.
     std::set<std::size_t> sizes;
-    for (const int batch : arguments.batches) sizes.insert(Slot::images_together(copies.images("device", batch, plan)));
+    for (const int batch : arguments.batches)
+      sizes.insert(Workspace::images_together(copies.images("device", batch, plan)));
     for (const std::size_t images : sizes)
       for (const Settings& each : settings)
         measure_steps(frame, min_face_size, each, plan, copies.images("device", static_cast<int>(images), plan),

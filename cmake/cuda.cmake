@@ -10,12 +10,12 @@ endif()
 set(cuda_sources
   cuda/resize.cu
   cuda/pnet.cu
-  cuda/pnet_fast.cu
+  cuda/pnet_fp16.cu
   cuda/suppress.cu
   cuda/refine.cu
-  cuda/refine_fast.cu
+  cuda/refine_fp16.cu
   cuda/refine_pack.cpp
-  cuda/slot.cpp
+  cuda/workspace.cpp
   cuda/stages.cpp
   cuda/engine.cpp
   cuda/interface.cpp)

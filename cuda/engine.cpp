@@ -10,8 +10,8 @@
 namespace mtcnn_fast::cuda {
 namespace {
 
-// Slots kept between calls: as many as calls were in progress at a time, two for one that has many images. One that has
-// grown beyond a gigabyte, by an image out of the common, is given up with its call.
+// Workspaces kept between calls: as many as calls were in progress at a time, two for one that has many images. One
+// that has grown beyond a gigabyte, by an image out of the common, is given up with its call.
 constexpr std::size_t kMostKept = 8, kLargestKept = std::size_t{1} << 30;
 
 void upload_packed(DeviceBuffer& buffer, const std::vector<unsigned char>& packed) {
@@ -31,7 +31,7 @@ Model::Model(const EngineOptions& options)
     : device(options.device),
       processors(attribute(cudaDevAttrMultiProcessorCount, device)),
       shared_memory(static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device))),
-      arithmetic(options.fast ? Arithmetic::fast : Arithmetic::fp32),
+      arithmetic(options.fp16 ? Arithmetic::fp16 : Arithmetic::fp32),
       settings{
           .conventions = options.conventions, .cell_logit = options.cell_logit, .logits = options.logits, .nms = {}},
       first_capacity(options.first_capacity) {
@@ -50,20 +50,20 @@ Engine::Engine(const EngineOptions& options) : device_(options.device), process_
   MTCNN_FAST_CHECK(cudaGetDeviceProperties(&properties, device_));
   std::snprintf(name_, sizeof name_, "%s", properties.name);
   model_ = std::make_unique<Model>(options);
-  with_slot([](Slot& slot) { slot.warm_up(); });
+  with_workspace([](Workspace& workspace) { workspace.warm_up(); });
 }
 
 Engine::~Engine() {
   // A forked child has the parent's addresses, but none of its device.
   if (process_ != getpid()) {
-    for (auto& slot : slots_) static_cast<void>(slot.release());
+    for (auto& workspace : workspaces_) static_cast<void>(workspace.release());
     static_cast<void>(model_.release());
     return;
   }
   int before = 0;
   cudaGetDevice(&before);
   cudaSetDevice(device_);
-  slots_.clear();
+  workspaces_.clear();
   model_.reset();
   cudaSetDevice(before);
 }
@@ -76,22 +76,22 @@ void Engine::check_process() const {
         "device='cpu'");
 }
 
-std::unique_ptr<Slot> Engine::borrow() {
+std::unique_ptr<Workspace> Engine::borrow() {
   {
     const std::lock_guard lock(mutex_);
-    if (!slots_.empty()) {
-      std::unique_ptr<Slot> slot = std::move(slots_.back());
-      slots_.pop_back();
-      return slot;
+    if (!workspaces_.empty()) {
+      std::unique_ptr<Workspace> workspace = std::move(workspaces_.back());
+      workspaces_.pop_back();
+      return workspace;
     }
   }
-  return std::make_unique<Slot>(*model_);
+  return std::make_unique<Workspace>(*model_);
 }
 
-void Engine::give_back(std::unique_ptr<Slot> slot) noexcept {
-  if (slot->bytes() > kLargestKept) return;
+void Engine::give_back(std::unique_ptr<Workspace> workspace) noexcept {
+  if (workspace->bytes() > kLargestKept) return;
   const std::lock_guard lock(mutex_);
-  if (slots_.size() < kMostKept) slots_.push_back(std::move(slot));
+  if (workspaces_.size() < kMostKept) workspaces_.push_back(std::move(workspace));
 }
 
 // Runs of several images each; while one works, the next one's images are uploaded.
@@ -107,7 +107,7 @@ void Engine::detect(std::span<const PlannedImage> images, cudaStream_t stream, b
   std::unique_ptr<Loan> running;
   int running_first = 0;
   for (std::size_t first = 0, count; first < images.size(); first += count) {
-    count = Slot::images_together(images.subspan(first));
+    count = Workspace::images_together(images.subspan(first));
     auto next = std::make_unique<Loan>(*this);
     (*next)->start(images.subspan(first, count), event, timed);
     if (running) {

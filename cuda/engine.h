@@ -7,7 +7,7 @@
 #include <mutex>
 #include <vector>
 
-#include "slot.h"
+#include "workspace.h"
 
 namespace mtcnn_fast::cuda {
 
@@ -23,46 +23,46 @@ class Engine {
   void order_streams(cudaStream_t first, cudaStream_t stream);
   const char* name() const { return name_; }
 
-  // f(slot), a slot that nobody else uses meanwhile.
+  // f(workspace), a workspace that nobody else uses meanwhile.
   template <class F>
-  void with_slot(const F& f) {
+  void with_workspace(const F& f) {
     check_process();
     DeviceGuard guard(device_);
-    Loan slot(*this);
-    f(*slot);
-    slot.done();
+    Loan workspace(*this);
+    f(*workspace);
+    workspace.done();
   }
 
  private:
-  // A slot whose call failed is waited for and given up: what it holds is not known.
+  // A workspace whose call failed is waited for and given up: what it holds is not known.
   class Loan {
    public:
-    explicit Loan(Engine& engine) : engine_(engine), slot_(engine.borrow()) {}
+    explicit Loan(Engine& engine) : engine_(engine), workspace_(engine.borrow()) {}
     ~Loan() {
-      if (done_) engine_.give_back(std::move(slot_));
+      if (done_) engine_.give_back(std::move(workspace_));
     }
     Loan(const Loan&) = delete;
     Loan& operator=(const Loan&) = delete;
-    Slot& operator*() const { return *slot_; }
-    Slot* operator->() const { return slot_.get(); }
+    Workspace& operator*() const { return *workspace_; }
+    Workspace* operator->() const { return workspace_.get(); }
     void done() { done_ = true; }
 
    private:
     Engine& engine_;
-    std::unique_ptr<Slot> slot_;
+    std::unique_ptr<Workspace> workspace_;
     bool done_ = false;
   };
 
   void check_process() const;
-  std::unique_ptr<Slot> borrow();
-  void give_back(std::unique_ptr<Slot> slot) noexcept;
+  std::unique_ptr<Workspace> borrow();
+  void give_back(std::unique_ptr<Workspace> workspace) noexcept;
 
   int device_;
   pid_t process_;
   char name_[256] = {};
   std::unique_ptr<Model> model_;
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Slot>> slots_;
+  std::vector<std::unique_ptr<Workspace>> workspaces_;
 };
 
 }  // namespace mtcnn_fast::cuda

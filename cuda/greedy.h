@@ -12,7 +12,7 @@ constexpr int kChunk = 64;
 // Shared memory for it.
 struct Greedy {
   BoxD boxes[kChunk];
-  Screen screens[kChunk];
+  QuickBox quick_boxes[kChunk];
   unsigned left[kChunk / kWarp];
   // Of each box of the chunk, which ones before it overlap it.
   alignas(8) std::uint8_t before[kChunk][kChunk / 8];
@@ -54,8 +54,8 @@ __device__ int suppress_sorted(std::uint64_t* keys, int n, const OverlapTest& te
     bool left = tile + thread < n;
     const std::uint64_t key = left ? keys[tile + thread] : 0;
     const BoxD box = left ? box_of(key) : BoxD{};
-    const Screen screen = test.screen(box);
-    const auto exceeded = [&](int k) { return test.exceeded(screen, shared.screens[k], box, shared.boxes[k]); };
+    const QuickBox quick = test.quick_box(box);
+    const auto exceeded = [&](int k) { return test.exceeded(quick, shared.quick_boxes[k], box, shared.boxes[k]); };
 
     const int kept_before = kept;
     for (int first = 0; first < kept_before; first += kChunk) {
@@ -63,7 +63,7 @@ __device__ int suppress_sorted(std::uint64_t* keys, int n, const OverlapTest& te
       __syncthreads();  // the chunk before has been read; of the last tile, written
       if (thread < here) {
         shared.boxes[thread] = box_of(keys[first + thread]);
-        shared.screens[thread] = test.screen(shared.boxes[thread]);
+        shared.quick_boxes[thread] = test.quick_box(shared.boxes[thread]);
       }
       __syncthreads();
       for (int k = 0; left && k < here; ++k) left = !exceeded(k);
@@ -77,7 +77,7 @@ __device__ int suppress_sorted(std::uint64_t* keys, int n, const OverlapTest& te
       __syncthreads();  // the chunk before has been read
       if (inside) {
         shared.boxes[at] = box;
-        shared.screens[at] = screen;
+        shared.quick_boxes[at] = quick;
         if (at % kWarp == 0) shared.left[at / kWarp] = ballot;
       }
       __syncthreads();
@@ -86,7 +86,7 @@ __device__ int suppress_sorted(std::uint64_t* keys, int n, const OverlapTest& te
         const auto is_left = [&](int i) { return shared.left[i / kWarp] >> i % kWarp & 1; };
         unsigned before = 0;
         for (int bit = 0; is_left(own) && bit < min(8, own - others); ++bit)
-          if (is_left(others + bit) && test.exceeded(shared.screens[own], shared.screens[others + bit],
+          if (is_left(others + bit) && test.exceeded(shared.quick_boxes[own], shared.quick_boxes[others + bit],
                                                      shared.boxes[own], shared.boxes[others + bit]))
             before |= 1u << bit;
         shared.before[own][k % 8] = static_cast<std::uint8_t>(before);

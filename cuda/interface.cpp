@@ -94,24 +94,27 @@ Status detect(Engine* engine, const PlannedImage* images, int count, void* strea
 }
 
 Status resize(Engine* engine, const PlannedImage* image, int height, int width, float* out, Message* message) {
-  return guarded(message, [&] { engine->with_slot([&](Slot& slot) { slot.resize(*image, height, width, out); }); });
+  return guarded(message, [&] {
+    engine->with_workspace([&](Workspace& workspace) { workspace.resize(*image, height, width, out); });
+  });
 }
 
 Status pnet(Engine* engine, const float* level, int height, int width, float* logits, float* offsets,
             Message* message) {
-  return guarded(message,
-                 [&] { engine->with_slot([&](Slot& slot) { slot.pnet(level, height, width, logits, offsets); }); });
+  return guarded(message, [&] {
+    engine->with_workspace([&](Workspace& workspace) { workspace.pnet(level, height, width, logits, offsets); });
+  });
 }
 
-Status refine(Engine* engine, Stage stage, const float* crops, std::int64_t n, float* answers, Message* message) {
+Status refine(Engine* engine, Stage stage, const float* crops, std::int64_t n, float* heads, Message* message) {
   // A pipeline may come with any number of crops; their activations take some ten kilobytes each.
   constexpr std::int64_t kTogether = 1024;
   const std::int64_t side = crop_side(stage);
   return guarded(message, [&] {
-    engine->with_slot([&](Slot& slot) {
+    engine->with_workspace([&](Workspace& workspace) {
       for (std::int64_t first = 0; first < n; first += kTogether)
-        slot.refine(stage, crops + first * side * side * 3, static_cast<int>(std::min(kTogether, n - first)),
-                    answers + first * kHeadOutputs);
+        workspace.refine(stage, crops + first * side * side * 3, static_cast<int>(std::min(kTogether, n - first)),
+                         heads + first * kHeadOutputs);
     });
   });
 }
@@ -119,7 +122,8 @@ Status refine(Engine* engine, Stage stage, const float* crops, std::int64_t n, f
 Status suppress(Engine* engine, const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind,
                 double extra, std::int32_t* kept, std::int32_t* count, Message* message) {
   return guarded(message, [&] {
-    engine->with_slot([&](Slot& slot) { slot.suppress(boxes, scores, n, threshold, kind, extra, kept, count); });
+    engine->with_workspace(
+        [&](Workspace& workspace) { workspace.suppress(boxes, scores, n, threshold, kind, extra, kept, count); });
   });
 }
 

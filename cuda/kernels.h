@@ -17,7 +17,7 @@ using NamedTensors = std::map<std::string, std::span<const float>>;
 
 enum class Arithmetic {
   fp32,  // multiply-adds in float32, in an order that depends on nothing but the network
-  fast,  // tensor cores: inputs in fp16, sums in float32
+  fp16,  // tensor cores: inputs in fp16, sums in float32
 };
 
 // The level that a task belongs to, by the number of its first one; `least`: one that the task does not come before.
@@ -49,13 +49,13 @@ void crops(const Queue& queue, const Work& work, Stage stage, Arithmetic arithme
 // One image resized to height x width, pixel values, (height, width, 3), for the stage function.
 void resize(const Queue& queue, const Image& image, const Conventions& conventions, int height, int width, float* out);
 
-// --- P-Net (pnet.cu, pnet_fast.cu) -----------------------------------------------------------------------------------
+// --- P-Net (pnet.cu, pnet_fp16.cu) -----------------------------------------------------------------------------------
 
 // Cells of a tile, by the shared memory that a block can have.
-struct Tile {
+struct PnetTile {
   int height, width;
 };
-Tile pnet_tile(Arithmetic arithmetic, std::size_t shared_memory);
+PnetTile pnet_tile(Arithmetic arithmetic, std::size_t shared_memory);
 std::vector<unsigned char> pack_pnet(const NamedTensors& tensors, Arithmetic arithmetic);
 // Appends the cells of every level whose logit reaches the threshold to Work::found, counts them, and marks them in
 // Work::cell_map.
@@ -65,7 +65,7 @@ void mirror_lone_cells(const Queue& queue, const Work& work, Arithmetic arithmet
 
 // --- Suppression (suppress.cu) ---------------------------------------------------------------------------------------
 
-// Within levels: Found::kept of all, Work::found_boxes, the counts, and the keys of what is kept.
+// Within levels: Cell::kept of all, Work::found_boxes, the counts, and the keys of what is kept.
 void suppress_levels(const Queue& queue, const Work& work);
 // Across levels: sorts what is kept of each image, and makes R-Net's windows of it. Leaves Work::cell_map zero.
 void suppress_cells(const Queue& queue, const Work& work);
@@ -78,7 +78,7 @@ void suppress_onet(const Queue& queue, const Work& work);
 void suppress_boxes(const Queue& queue, const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind,
                     double extra, std::uint64_t* keys, int* kept, int* count);
 
-// --- R-Net and O-Net (refine.cu, refine_fast.cu) ---------------------------------------------------------------------
+// --- R-Net and O-Net (refine.cu, refine_fp16.cu) ---------------------------------------------------------------------
 
 std::vector<unsigned char> pack_refine(const NamedTensors& tensors, Stage stage, Arithmetic arithmetic);
 // Bytes of one window's activations, in the order of struct Activations.
@@ -86,7 +86,7 @@ struct ActivationBytes {
   std::size_t crops, maps, maps3, features, hidden;
 };
 ActivationBytes activation_bytes(Stage stage, Arithmetic arithmetic);
-// Windows::answers of all windows, from Activations::crops.
+// Windows::heads of all windows, from Activations::crops.
 void refine(const Queue& queue, const Work& work, Stage stage, Arithmetic arithmetic, const void* weights);
 
 }  // namespace mtcnn_fast::cuda

@@ -8,7 +8,7 @@
 namespace mtcnn_fast::cuda {
 
 // A box in float32, sides with `extra`. Along an axis, what two boxes share is known to the sum of their `slack`.
-struct Screen {
+struct QuickBox {
   float x1, y1, x2, y2, area, slack;
 };
 
@@ -22,7 +22,7 @@ class OverlapTest {
         low_(threshold >= kLeast ? static_cast<float>(threshold) * (1 - kMargin) : 0),
         high_(static_cast<float>(threshold >= kLeast ? threshold : kLeast) * (1 + kMargin)) {}
 
-  __device__ Screen screen(const BoxD& box) const {
+  __device__ QuickBox quick_box(const BoxD& box) const {
     const auto area = static_cast<float>((box.x2 - box.x1 + extra_) * (box.y2 - box.y1 + extra_));
     const auto x1 = static_cast<float>(box.x1), y1 = static_cast<float>(box.y1);
     const auto x2 = static_cast<float>(box.x2), y2 = static_cast<float>(box.y2);
@@ -32,8 +32,8 @@ class OverlapTest {
     return {x1, y1, x2, y2, area, area > kLeast && area < kMost ? size * 0x1p-20f : kUnknown};
   }
 
-  // The screens are those of the boxes.
-  __device__ bool exceeded(const Screen& a, const Screen& b, const BoxD& box_a, const BoxD& box_b) const {
+  // `a` and `b` are the quick boxes of `box_a` and `box_b`.
+  __device__ bool exceeded(const QuickBox& a, const QuickBox& b, const BoxD& box_a, const BoxD& box_b) const {
     const auto extra = static_cast<float>(extra_);
     const float slack = a.slack + b.slack;
     const float width = fminf(a.x2, b.x2) - fmaxf(a.x1, b.x1) + extra;
@@ -52,7 +52,7 @@ class OverlapTest {
   static constexpr float kMargin = 0x1p-18f;
   static constexpr float kLeast = 1e-6f, kMost = 1e30f, kUnknown = 3e38f;
 
-  __device__ float whole(const Screen& a, const Screen& b, float intersection) const {
+  __device__ float whole(const QuickBox& a, const QuickBox& b, float intersection) const {
     return kind_ == Overlap::iou ? a.area + b.area - intersection : fminf(a.area, b.area);
   }
 

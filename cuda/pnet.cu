@@ -6,7 +6,7 @@
 // as broadcasts: a thread computes 4 outputs of a row of the first convolution in two rows for all its 10 maps, 4 of
 // the second for 8 maps, and 8 cells of the third for 8 maps, so that a weight serves 4 or 8 multiply-adds and a pixel
 // 8 or
-// 10. Sums run over input, row and column in that order, from the bias on, whatever the tile: a cell's answers depend
+// 10. Sums run over input, row and column in that order, from the bias on, whatever the tile: a cell's outputs depend
 // on nothing but its pixels. Four lanes share a cell's 32 maps and add up the logit; the offsets are computed only of
 // cells that pass, one in a hundred on photographs.
 //
@@ -245,7 +245,7 @@ __device__ void convolve3(S& shared, const Work& work, const PnetWeights& weight
       offsets[2] = fmaf(sums[q][o], box.z, offsets[2]);
       offsets[3] = fmaf(sums[q][o], box.w, offsets[3]);
     }
-    Found found = {logit, {}, row, column + q, 0};
+    Cell found = {logit, {}, row, column + q, 0};
 #pragma unroll
     for (int k = 0; k < 4; ++k) found.offsets[k] = sum_of_four(offsets[k]) + __ldg(&weights.box_bias[k]);
     const int place = reserve_place(work.level_counts[tile.level], all_passed);
@@ -313,7 +313,7 @@ __global__ void __launch_bounds__(kMirrorThreads) mirror_lone_cells_kernel(Work 
   for (int l = static_cast<int>(blockIdx.x); l < work.job->levels; l += static_cast<int>(gridDim.x)) {
     const Level& level = work.levels[l];
     if (work.level_counts[l].found != 1 || level.capacity < 1) continue;
-    Found& found = work.found[level.found];
+    Cell& found = work.found[level.found];
     const int row = found.row, column = level.columns - 1 - found.column;
     const Element* const from = static_cast<const Element*>(work.pyramid) + 3 * level.first_pixel;
     for (int i = thread; i < 3 * 12 * 12; i += kMirrorThreads) {
@@ -363,14 +363,14 @@ __global__ void __launch_bounds__(kMirrorThreads) mirror_lone_cells_kernel(Work 
 
 }  // namespace
 
-Tile pnet_tile(Arithmetic arithmetic, std::size_t shared_memory) {
-  if (arithmetic == Arithmetic::fast) return pnet_fast_tile();
+PnetTile pnet_tile(Arithmetic arithmetic, std::size_t shared_memory) {
+  if (arithmetic == Arithmetic::fp16) return pnet_fp16_tile();
   return {16, shared_memory >= kSharedMemory<16, 32> && !fits_two(shared_memory) ? 32 : 16};
 }
 
 void pnet(const Queue& queue, const Work& work, Arithmetic arithmetic, const void* weights) {
-  if (arithmetic == Arithmetic::fast)
-    pnet_fast(queue, work, weights);
+  if (arithmetic == Arithmetic::fp16)
+    pnet_fp16(queue, work, weights);
   else if (pnet_tile(arithmetic, queue.shared_memory).width == 32)
     launch_pnet<16, 32, 1>(queue, work, weights);
   else
@@ -378,8 +378,8 @@ void pnet(const Queue& queue, const Work& work, Arithmetic arithmetic, const voi
 }
 
 void mirror_lone_cells(const Queue& queue, const Work& work, Arithmetic arithmetic, const void* weights) {
-  if (arithmetic == Arithmetic::fast)
-    launch(queue, mirror_lone_cells_kernel<__half>, kMirrorThreads, 0, work, pnet_fast_layers(weights));
+  if (arithmetic == Arithmetic::fp16)
+    launch(queue, mirror_lone_cells_kernel<__half>, kMirrorThreads, 0, work, pnet_fp16_layers(weights));
   else
     launch(queue, mirror_lone_cells_kernel<float>, kMirrorThreads, 0, work, static_cast<const PnetWeights*>(weights));
 }
@@ -414,7 +414,7 @@ PnetWeights pack_pnet_layers(const NamedTensors& tensors) {
 
 std::vector<unsigned char> pack_pnet(const NamedTensors& tensors, Arithmetic arithmetic) {
   const PnetWeights packed = pack_pnet_layers(tensors);
-  if (arithmetic == Arithmetic::fast) return pack_pnet_fast(packed);
+  if (arithmetic == Arithmetic::fp16) return pack_pnet_fp16(packed);
   std::vector<unsigned char> bytes(sizeof packed);
   std::memcpy(bytes.data(), &packed, sizeof packed);
   return bytes;

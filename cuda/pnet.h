@@ -23,11 +23,11 @@ struct PnetWeights {
 };
 
 PnetWeights pack_pnet_layers(const NamedTensors& tensors);
-std::vector<unsigned char> pack_pnet_fast(const PnetWeights& weights);
-Tile pnet_fast_tile();
-void pnet_fast(const Queue& queue, const Work& work, const void* weights);
+std::vector<unsigned char> pack_pnet_fp16(const PnetWeights& weights);
+PnetTile pnet_fp16_tile();
+void pnet_fp16(const Queue& queue, const Work& work, const void* weights);
 // The layers as the tensor cores see them, rounded to fp16.
-const PnetWeights* pnet_fast_layers(const void* weights);
+const PnetWeights* pnet_fp16_layers(const void* weights);
 
 // A tile of cells of some level.
 struct PlacedTile {
@@ -58,7 +58,7 @@ __device__ inline int reserve_place(LevelCounts& counts, unsigned passed) {
   return first + __popc(passed & ((1u << lane) - 1));
 }
 
-__device__ inline void store_found(const Work& work, const Level& level, int place, const Found& cell) {
+__device__ inline void store_found(const Work& work, const Level& level, int place, const Cell& cell) {
   if (place >= level.capacity) return;
   work.found[level.found + place] = cell;
   work.cell_map[level.first_cell + static_cast<std::int64_t>(cell.row) * level.columns + cell.column] =

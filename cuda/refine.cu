@@ -308,8 +308,8 @@ struct Steps {
 }  // namespace
 
 void refine(const Queue& queue, const Work& work, Stage stage, Arithmetic arithmetic, const void* weights) {
-  if (arithmetic == Arithmetic::fast)
-    refine_fast(queue, work, stage, weights);
+  if (arithmetic == Arithmetic::fp16)
+    refine_fp16(queue, work, stage, weights);
   else if (stage == Stage::rnet)
     run_layers<Steps<Rnet>>(queue, work, weights);
   else

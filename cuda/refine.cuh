@@ -33,7 +33,7 @@ __device__ inline float4 load4(const float* p) { return __ldg(reinterpret_cast<c
 constexpr int kHeadThreads = 128;
 template <class Layer>
 __global__ void __launch_bounds__(kHeadThreads)
-    heads_kernel(WindowCount windows, const float* hidden, const float* weights, float* answers) {
+    heads_kernel(WindowCount windows, const float* hidden, const float* weights, float* outputs) {
   constexpr Heads kHeads = Layer::kShape;
   constexpr int kInputs = kHeads.inputs / kWarp;
   const int n = windows.get();
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kHeadThreads)
 #pragma unroll
     for (int i = 0; i < kInputs; ++i)
       inputs[i] = hidden[static_cast<std::size_t>(window) * kHeads.inputs + i * kWarp + lane];
-    float answer = 0;
+    float output = 0;
 #pragma unroll
     for (int o = 0; o < kHeads.outputs; ++o) {
       float sum = 0;
@@ -55,15 +55,15 @@ __global__ void __launch_bounds__(kHeadThreads)
         sum = fmaf(inputs[i], __ldg(weights + o * kHeads.inputs + i * kWarp + lane), sum);
 #pragma unroll
       for (int distance = kWarp / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(kAllLanes, sum, distance);
-      if (lane == o) answer = sum + __ldg(biases + o);
+      if (lane == o) output = sum + __ldg(biases + o);
     }
-    if (lane < kHeadOutputs) answers[static_cast<std::size_t>(window) * kHeadOutputs + lane] = answer;
+    if (lane < kHeadOutputs) outputs[static_cast<std::size_t>(window) * kHeadOutputs + lane] = output;
   }
 }
 
 template <class Layer>
-void heads(const Queue& queue, WindowCount windows, const float* hidden, const float* weights, float* answers) {
-  launch(queue, heads_kernel<Layer>, kHeadThreads, 0, windows, hidden, weights, answers);
+void heads(const Queue& queue, WindowCount windows, const float* hidden, const float* weights, float* outputs) {
+  launch(queue, heads_kernel<Layer>, kHeadThreads, 0, windows, hidden, weights, outputs);
 }
 
 // A network's layers in their order. Steps has them in one arithmetic: their shapes, what maps are made of, the bytes
@@ -103,7 +103,7 @@ void run_layers(const Queue& queue, const Work& work, const void* weights) {
   Steps::template product<typename Layers::Dense>(queue, windows, features, take(Steps::bytes(Layers::Dense::kShape)),
                                                   hidden);
   heads<typename Steps::Net::Output>(queue, windows, hidden, reinterpret_cast<const float*>(next),
-                                     work.windows[kStage].answers);
+                                     work.windows[kStage].heads);
 }
 
 }  // namespace mtcnn_fast::cuda

@@ -103,7 +103,7 @@ constexpr std::size_t map_values(const Conv& c) {
   return static_cast<std::size_t>(c.outputs) * pooled_side(c) * pooled_side(c);
 }
 
-// refine_fast.cu's part of refine().
-void refine_fast(const Queue& queue, const Work& work, Stage stage, const void* weights);
+// refine_fp16.cu's part of refine().
+void refine_fp16(const Queue& queue, const Work& work, Stage stage, const void* weights);
 
 }  // namespace mtcnn_fast::cuda

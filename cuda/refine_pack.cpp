@@ -2,7 +2,7 @@
 // other in the order of the network.
 #include <cstring>
 
-#include "refine_fast.h"
+#include "refine_fp16.h"
 
 namespace mtcnn_fast::cuda {
 namespace {
@@ -71,13 +71,13 @@ class RefinePacker {
   std::vector<float> values_;
 };
 
-// As refine_fast.cu reads them: of each layer B's fragments in the order of the lanes that load them, padded with
+// As refine_fp16.cu reads them: of each layer B's fragments in the order of the lanes that load them, padded with
 // zeros.
-class FastPacker {
+class Fp16Packer {
  public:
-  FastPacker(const NamedTensors& tensors, const char* network) : tensors_(tensors), network_(network) {}
+  Fp16Packer(const NamedTensors& tensors, const char* network) : tensors_(tensors), network_(network) {}
 
-  void conv(const FirstConv& c, const std::string& name, const std::string& slope) {
+  void conv(const FirstConvFp16& c, const std::string& name, const std::string& slope) {
     const auto weight = get(name + ".weight");
     for (int odd = 0; odd < 2; ++odd)
       for (int tile = 0; tile < c.outputs / kColumns; ++tile)
@@ -90,7 +90,7 @@ class FastPacker {
           });
     rest(name, slope, c.outputs);
   }
-  void conv(const FastConv& c, const std::string& name, const std::string& slope) {
+  void conv(const ConvFp16& c, const std::string& name, const std::string& slope) {
     const auto weight = get(name + ".weight");
     const int blocks = c.inputs / kDepth;
     for (int tile = 0; tile < c.outputs / kColumns; ++tile)
@@ -102,9 +102,9 @@ class FastPacker {
           });
     rest(name, slope, c.outputs);
   }
-  // See fast_product_kernel(): of 32 inputs, a lane's eight are four pairs, two for each of two products. In the files,
+  // See product_fp16_kernel(): of 32 inputs, a lane's eight are four pairs, two for each of two products. In the files,
   // inputs are (map, row, column) of side x side.
-  void product(const FastProduct& p, const std::string& name, const std::string& slope, int side) {
+  void product(const ProductFp16& p, const std::string& name, const std::string& slope, int side) {
     const auto weight = get(name + ".weight");
     const int places = side * side, maps = p.inputs / places;
     for (int tile = 0; tile < p.outputs / kColumns; ++tile)
@@ -164,43 +164,43 @@ class FastPacker {
   std::vector<unsigned char> bytes_;
 };
 
-std::vector<unsigned char> pack_fast(const NamedTensors& tensors, Stage stage) {
-  FastPacker packer(tensors, stage == Stage::rnet ? "rnet" : "onet");
+std::vector<unsigned char> pack_fp16(const NamedTensors& tensors, Stage stage) {
+  Fp16Packer packer(tensors, stage == Stage::rnet ? "rnet" : "onet");
   if (stage == Stage::rnet) {
-    packer.conv(FastRnet::Conv1::kShape, "conv1", "prelu1");
-    packer.conv(FastRnet::Conv2::kShape, "conv2", "prelu2");
-    packer.product(FastRnet::Conv3::kShape, "conv3", "prelu3", 2);
-    packer.product(FastRnet::Dense::kShape, "fc", "prelu4", 3);
+    packer.conv(RnetFp16::Conv1::kShape, "conv1", "prelu1");
+    packer.conv(RnetFp16::Conv2::kShape, "conv2", "prelu2");
+    packer.product(RnetFp16::Conv3::kShape, "conv3", "prelu3", 2);
+    packer.product(RnetFp16::Dense::kShape, "fc", "prelu4", 3);
     packer.heads({"box"});
   } else {
-    packer.conv(FastOnet::Conv1::kShape, "conv1", "prelu1");
-    packer.conv(FastOnet::Conv2::kShape, "conv2", "prelu2");
-    packer.conv(FastOnet::Conv3::kShape, "conv3", "prelu3");
-    packer.product(FastOnet::Conv4::kShape, "conv4", "prelu4", 2);
-    packer.product(FastOnet::Dense::kShape, "fc", "prelu5", 3);
+    packer.conv(OnetFp16::Conv1::kShape, "conv1", "prelu1");
+    packer.conv(OnetFp16::Conv2::kShape, "conv2", "prelu2");
+    packer.conv(OnetFp16::Conv3::kShape, "conv3", "prelu3");
+    packer.product(OnetFp16::Conv4::kShape, "conv4", "prelu4", 2);
+    packer.product(OnetFp16::Dense::kShape, "fc", "prelu5", 3);
     packer.heads({"box", "landmarks"});
   }
   return packer.take();
 }
 
-ActivationBytes activation_bytes_fast(Stage stage) {
+ActivationBytes activation_bytes_fp16(Stage stage) {
   const auto halves = [](int values) { return sizeof(__half) * static_cast<std::size_t>(values); };
-  const auto of = [&](const FirstConv& first, const FastConv& second, int maps3, const FastProduct& conv,
-                      const FastProduct& dense) {
+  const auto of = [&](const FirstConvFp16& first, const ConvFp16& second, int maps3, const ProductFp16& conv,
+                      const ProductFp16& dense) {
     return ActivationBytes{halves(3 * first.side * first.side), halves(pool_values(first) + pool_values(second)),
                            halves(maps3), halves(conv.rows * conv.outputs),
                            sizeof(float) * static_cast<std::size_t>(dense.outputs)};
   };
   return stage == Stage::rnet
-             ? of(FastRnet::Conv1::kShape, FastRnet::Conv2::kShape, 0, FastRnet::Conv3::kShape, FastRnet::Dense::kShape)
-             : of(FastOnet::Conv1::kShape, FastOnet::Conv2::kShape, pool_values(FastOnet::Conv3::kShape),
-                  FastOnet::Conv4::kShape, FastOnet::Dense::kShape);
+             ? of(RnetFp16::Conv1::kShape, RnetFp16::Conv2::kShape, 0, RnetFp16::Conv3::kShape, RnetFp16::Dense::kShape)
+             : of(OnetFp16::Conv1::kShape, OnetFp16::Conv2::kShape, pool_values(OnetFp16::Conv3::kShape),
+                  OnetFp16::Conv4::kShape, OnetFp16::Dense::kShape);
 }
 
 }  // namespace
 
 std::vector<unsigned char> pack_refine(const NamedTensors& tensors, Stage stage, Arithmetic arithmetic) {
-  if (arithmetic == Arithmetic::fast) return pack_fast(tensors, stage);
+  if (arithmetic == Arithmetic::fp16) return pack_fp16(tensors, stage);
   RefinePacker packer(tensors, stage == Stage::rnet ? "rnet" : "onet");
   if (stage == Stage::rnet) {
     packer.conv(Rnet::Conv1::kShape, "conv1", "prelu1");
@@ -220,7 +220,7 @@ std::vector<unsigned char> pack_refine(const NamedTensors& tensors, Stage stage,
 }
 
 ActivationBytes activation_bytes(Stage stage, Arithmetic arithmetic) {
-  if (arithmetic == Arithmetic::fast) return activation_bytes_fast(stage);
+  if (arithmetic == Arithmetic::fp16) return activation_bytes_fp16(stage);
   constexpr std::size_t value = sizeof(float);
   const auto bytes = [](const Conv& first, const Conv& second, std::size_t maps3, const Product& conv,
                         const Product& dense) {

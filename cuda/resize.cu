@@ -247,14 +247,14 @@ int resize_lanes(int height, int width, int target_height, int target_width) {
 
 void pyramid(const Queue& queue, const Work& work, Arithmetic arithmetic) {
   const bool rounds = work.settings.conventions.rounds_levels;
-  if (arithmetic == Arithmetic::fast)
+  if (arithmetic == Arithmetic::fp16)
     launch(queue, rounds ? pyramid_kernel<__half, true> : pyramid_kernel<__half, false>, kThreads, 0, work);
   else
     launch(queue, rounds ? pyramid_kernel<float, true> : pyramid_kernel<float, false>, kThreads, 0, work);
 }
 
 void crops(const Queue& queue, const Work& work, Stage stage, Arithmetic arithmetic) {
-  launch(queue, arithmetic == Arithmetic::fast ? crops_kernel<__half> : crops_kernel<float>, kCropThreads, 0, work,
+  launch(queue, arithmetic == Arithmetic::fp16 ? crops_kernel<__half> : crops_kernel<float>, kCropThreads, 0, work,
          stage);
 }
 

@@ -6,14 +6,14 @@
 #include <cstring>
 #include <limits>
 
-#include "slot.h"
+#include "workspace.h"
 
 namespace mtcnn_fast::cuda {
 namespace {
 
 // Floats as the networks read them: as they are, or in fp16.
 std::vector<unsigned char> elements(const float* values, std::size_t count, Arithmetic arithmetic) {
-  std::vector<unsigned char> bytes(count * (arithmetic == Arithmetic::fast ? sizeof(__half) : sizeof(float)));
+  std::vector<unsigned char> bytes(count * (arithmetic == Arithmetic::fp16 ? sizeof(__half) : sizeof(float)));
   if (arithmetic == Arithmetic::fp32) {
     std::memcpy(bytes.data(), values, bytes.size());
   } else {
@@ -34,7 +34,7 @@ void copy_out(cudaStream_t stream, void* host, const void* device, std::size_t b
 
 }  // namespace
 
-void Slot::resize(const PlannedImage& planned, int height, int width, float* out) {
+void Workspace::resize(const PlannedImage& planned, int height, int width, float* out) {
   reserve_pixels({&planned, 1});
   std::size_t used = 0;
   const Image image = stage(planned, used);
@@ -45,7 +45,7 @@ void Slot::resize(const PlannedImage& planned, int height, int width, float* out
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
 }
 
-void Slot::pnet(const float* pixels, int height, int width, float* logits, float* offsets) {
+void Workspace::pnet(const float* pixels, int height, int width, float* logits, float* offsets) {
   const PlannedLevel plan = {.scale = 1, .height = height, .width = width, .reach = 0};
   PlannedImage planned = {};
   planned.height = height, planned.width = width, planned.on_device = true;
@@ -67,8 +67,8 @@ void Slot::pnet(const float* pixels, int height, int width, float* logits, float
   cuda::pnet(queue(), work, model_.arithmetic, model_.pnet.as<void>());
   LevelCounts counts = {};
   copy_out(stream_, &counts, work_.level_counts, sizeof counts);
-  std::vector<Found> found(static_cast<std::size_t>(level.capacity));
-  copy_out(stream_, found.data(), work_.found, found.size() * sizeof(Found));
+  std::vector<Cell> found(static_cast<std::size_t>(level.capacity));
+  copy_out(stream_, found.data(), work_.found, found.size() * sizeof(Cell));
   MTCNN_FAST_CHECK(cudaMemsetAsync(cell_map_.as<void>(), 0, cell_map_.bytes(), stream_));
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
 
@@ -76,14 +76,14 @@ void Slot::pnet(const float* pixels, int height, int width, float* logits, float
   std::fill_n(logits, found.size(), std::numeric_limits<float>::quiet_NaN());
   std::fill_n(offsets, 4 * found.size(), std::numeric_limits<float>::quiet_NaN());
   found.resize(static_cast<std::size_t>(counts.found));
-  for (const Found& cell : found) {
+  for (const Cell& cell : found) {
     const std::size_t index = static_cast<std::size_t>(cell.row) * level.columns + cell.column;
     logits[index] = cell.logit;
     std::copy(cell.offsets, cell.offsets + 4, offsets + 4 * index);
   }
 }
 
-void Slot::refine(Stage stage, const float* crops, int n, float* answers) {
+void Workspace::refine(Stage stage, const float* crops, int n, float* heads) {
   capacity_.windows[stage] = std::max(capacity_.windows[stage], n);
   describe({});
   reserve();
@@ -94,12 +94,12 @@ void Slot::refine(Stage stage, const float* crops, int n, float* answers) {
   copy_in(stream_, work_.counts, &counts, sizeof counts);
   copy_in(stream_, work_.activations[stage].crops, bytes.data(), bytes.size());
   cuda::refine(queue(), work_, stage, model_.arithmetic, model_.refine_weights(stage));
-  copy_out(stream_, answers, work_.windows[stage].answers, sizeof(float) * kHeadOutputs * n);
+  copy_out(stream_, heads, work_.windows[stage].heads, sizeof(float) * kHeadOutputs * n);
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
 }
 
-void Slot::suppress(const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind, double extra,
-                    std::int32_t* kept, std::int32_t* count) {
+void Workspace::suppress(const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind, double extra,
+                         std::int32_t* kept, std::int32_t* count) {
   DeviceBuffer device_boxes, device_scores, keys, device_kept;
   device_boxes.reserve(n * sizeof(BoxD));
   device_scores.reserve(n * sizeof(float));

@@ -36,16 +36,16 @@ __device__ OverlapTest overlap_test(const Settings& settings, Stage stage, int w
 
 // --- Within levels ---------------------------------------------------------------------------------------------------
 
-__device__ bool comes_before(const Found& a, const Found& b) {
+__device__ bool comes_before(const Cell& a, const Cell& b) {
   if (a.logit != b.logit) return a.logit > b.logit;
   return a.row != b.row ? a.row < b.row : a.column < b.column;
 }
 
-// Of a cell that is undecided, what Found::kept becomes.
+// Of a cell that is undecided, what Cell::kept becomes.
 __device__ int decide(const Work& work, const Level& level, int index, const OverlapTest& test) {
-  const Found own = work.found[index];
+  const Cell own = work.found[index];
   const BoxD box = work.found_boxes[index];
-  const Screen screen = test.screen(box);
+  const QuickBox quick = test.quick_box(box);
   const std::int32_t* const map = work.cell_map + level.first_cell;
   const int last_row = min(own.row + level.reach, level.rows - 1);
   const int last_column = min(own.column + level.reach, level.columns - 1);
@@ -54,10 +54,10 @@ __device__ int decide(const Work& work, const Level& level, int index, const Ove
     for (int column = max(own.column - level.reach, 0); column <= last_column; ++column) {
       const int other = map[static_cast<std::int64_t>(row) * level.columns + column] - 1;
       if (other < 0) continue;
-      const Found& cell = work.found[other];
+      const Cell& cell = work.found[other];
       if (cell.kept < 0 || !comes_before(cell, own)) continue;
       const BoxD other_box = work.found_boxes[other];
-      if (!test.exceeded(screen, test.screen(other_box), box, other_box)) continue;
+      if (!test.exceeded(quick, test.quick_box(other_box), box, other_box)) continue;
       if (cell.kept > 0) return -1;
       waits = true;
     }
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kThreads) suppress_levels_kernel(Work work) {
     const Level& level = work.levels[l];
     const int n = min(work.level_counts[l].found, level.capacity);
     for (int i = level.found + thread; i < level.found + n; i += kThreads) {
-      Found& cell = work.found[i];
+      Cell& cell = work.found[i];
       work.found_boxes[i] = geometry.cell(cell.row, cell.column, level.scale);
       cell.logit = geometry.rank(cell.logit);
       cell.kept = 0;
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kThreads) suppress_levels_kernel(Work work) {
       waits = false;
       for (int first = 0; first < n; first += kThreads) {
         // What a thread decides does not depend on whether others have written their decisions of this round, only in
-        // which round it can. The barriers keep reads and writes of Found::kept apart. No serial order shows either.
+        // which round it can. The barriers keep reads and writes of Cell::kept apart. No serial order shows either.
         if (first > 0) __syncthreads();
         const int index = level.found + first + thread;
         const bool open = first + thread < n && work.found[index].kept == 0;
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kThreads) suppress_levels_kernel(Work work) {
       }
       place = __shfl_sync(kAllLanes, place, 0) + __popc(ballot & ((1u << lane_of_thread()) - 1));
       if (!kept) continue;
-      const Found& cell = work.found[index];
+      const Cell& cell = work.found[index];
       const std::int64_t ordinal =
           level.first_cell - image.first_cell + static_cast<std::int64_t>(cell.row) * level.columns + cell.column;
       work.keys[image.first_found + place] = key_of(cell.logit, static_cast<std::uint32_t>(ordinal));
@@ -207,7 +207,7 @@ __global__ void __launch_bounds__(kThreads) suppress_cells_kernel(Work work) {
       const Level& level = work.levels[l];
       const int found = min(work.level_counts[l].found, level.capacity);
       for (int k = static_cast<int>(threadIdx.x); k < found; k += kThreads) {
-        const Found& cell = work.found[level.found + k];
+        const Cell& cell = work.found[level.found + k];
         work.cell_map[level.first_cell + static_cast<std::int64_t>(cell.row) * level.columns + cell.column] = 0;
       }
     }
@@ -215,7 +215,7 @@ __global__ void __launch_bounds__(kThreads) suppress_cells_kernel(Work work) {
 }
 
 // An image's windows of a network, and the keys of those that are left.
-struct Answered {
+struct Ranked {
   int first, left;
   std::uint64_t* keys;
 };
@@ -223,28 +223,28 @@ struct Answered {
 // Those whose logit is above the threshold, sorted; pass(index) for each, before its rank is asked for. `last_wins`:
 // of equal ranks the last comes first.
 template <class Pass>
-__device__ Answered sort_answered(const Work& work, int image, Stage stage, bool last_wins, const Pass& pass,
-                                  Shared& shared) {
+__device__ Ranked rank_windows(const Work& work, int image, Stage stage, bool last_wins, const Pass& pass,
+                               Shared& shared) {
   const Geometry geometry(work.settings.conventions);
   const Windows& windows = work.windows[stage];
   const ImageCounts& counts = work.image_counts[image];
   const int first = counts.first[stage], n = min(counts.windows[stage], windows.capacity - first);
-  Answered answered = {first, 0, work.keys + first};
+  Ranked ranked = {first, 0, work.keys + first};
   for (int start = 0; start < n; start += kThreads) {
     const int k = start + static_cast<int>(threadIdx.x);
-    const float logit = k < n ? windows.answers[std::int64_t{kHeadOutputs} * (first + k)] : 0;
+    const float logit = k < n ? windows.heads[std::int64_t{kHeadOutputs} * (first + k)] : 0;
     const bool any = k < n && logit > work.settings.logits[stage];
     const Place place = count_before(any, shared);
     if (any) {
       pass(first + k);
       const auto index = static_cast<std::uint32_t>(k);
-      answered.keys[answered.left + place.before] = key_of(geometry.rank(logit), last_wins ? ~index : index);
+      ranked.keys[ranked.left + place.before] = key_of(geometry.rank(logit), last_wins ? ~index : index);
     }
-    answered.left += place.all;
+    ranked.left += place.all;
   }
   __syncthreads();
-  sort_ascending(answered.keys, answered.left, shared.sorted);
-  return answered;
+  sort_ascending(ranked.keys, ranked.left, shared.sorted);
+  return ranked;
 }
 
 __global__ void __launch_bounds__(kThreads) suppress_rnet_kernel(Work work) {
@@ -253,25 +253,24 @@ __global__ void __launch_bounds__(kThreads) suppress_rnet_kernel(Work work) {
   const bool last_wins = Geometry(work.settings.conventions).last_wins(Stage::rnet);
   const Windows& windows = work.windows[Stage::rnet];
   for (int i = static_cast<int>(blockIdx.x); i < work.job->images; i += static_cast<int>(gridDim.x)) {
-    const Answered answered = sort_answered(
+    const Ranked ranked = rank_windows(
         work, i, Stage::rnet, last_wins, [](int) {}, shared);
     const auto index_of = [&](std::uint64_t key) -> std::uint64_t {
-      return static_cast<std::uint64_t>(answered.first) + (last_wins ? ~place_in(key) : place_in(key));
+      return static_cast<std::uint64_t>(ranked.first) + (last_wins ? ~place_in(key) : place_in(key));
     };
     const int n = suppress_sorted<kThreads>(
-        answered.keys, answered.left, test, [&](std::uint64_t key) { return windows.boxes[index_of(key)]; },
-        shared.greedy);
+        ranked.keys, ranked.left, test, [&](std::uint64_t key) { return windows.boxes[index_of(key)]; }, shared.greedy);
     make_windows(
-        work, i, Stage::onet, 1, answered.keys, n, windows.boxes, index_of,
-        [&](std::uint64_t index) { return windows.answers + kHeadOutputs * index + 1; }, shared);
+        work, i, Stage::onet, 1, ranked.keys, n, windows.boxes, index_of,
+        [&](std::uint64_t index) { return windows.heads + kHeadOutputs * index + 1; }, shared);
   }
 }
 
 __device__ Candidate candidate_of(const Windows& windows, std::int64_t index) {
-  const float* const answers = windows.answers + kHeadOutputs * index;
-  Candidate c = {windows.boxes[index], answers[0], {}, {}};
-  for (int k = 0; k < 4; ++k) c.offsets[k] = answers[1 + k];
-  for (int k = 0; k < 10; ++k) c.landmarks[k] = answers[5 + k];
+  const float* const head = windows.heads + kHeadOutputs * index;
+  Candidate c = {windows.boxes[index], head[0], {}, {}};
+  for (int k = 0; k < 4; ++k) c.offsets[k] = head[1 + k];
+  for (int k = 0; k < 10; ++k) c.landmarks[k] = head[5 + k];
   return c;
 }
 
@@ -287,18 +286,17 @@ __global__ void __launch_bounds__(kThreads) suppress_onet_kernel(Work work) {
       Candidate c = candidate_of(windows, index);
       geometry.finish(c);
       windows.boxes[index] = c.box;
-      for (int k = 0; k < 10; ++k) windows.answers[std::int64_t{kHeadOutputs} * index + 5 + k] = c.landmarks[k];
+      for (int k = 0; k < 10; ++k) windows.heads[std::int64_t{kHeadOutputs} * index + 5 + k] = c.landmarks[k];
     };
-    const Answered answered = sort_answered(work, i, Stage::onet, last_wins, finish, shared);
+    const Ranked ranked = rank_windows(work, i, Stage::onet, last_wins, finish, shared);
     const auto index_of = [&](std::uint64_t key) {
-      return static_cast<std::int64_t>(answered.first) + (last_wins ? ~place_in(key) : place_in(key));
+      return static_cast<std::int64_t>(ranked.first) + (last_wins ? ~place_in(key) : place_in(key));
     };
     const int n = suppress_sorted<kThreads>(
-        answered.keys, answered.left, test, [&](std::uint64_t key) { return windows.boxes[index_of(key)]; },
-        shared.greedy);
+        ranked.keys, ranked.left, test, [&](std::uint64_t key) { return windows.boxes[index_of(key)]; }, shared.greedy);
     const int base = reserve(&work.counts->faces, n, shared);
     for (int k = static_cast<int>(threadIdx.x); k < min(n, work.face_capacity - base); k += kThreads)
-      work.faces[base + k] = geometry.detection(candidate_of(windows, index_of(answered.keys[k])));
+      work.faces[base + k] = geometry.detection(candidate_of(windows, index_of(ranked.keys[k])));
     if (threadIdx.x == 0) {
       work.image_counts[i].first_face = base;
       work.image_counts[i].faces = n;

@@ -55,7 +55,7 @@ struct Job {
 };
 
 // A cell of P-Net's that passed.
-struct Found {
+struct Cell {
   float logit;  // from the suppression within the level on, the rank that Geometry makes of it
   float offsets[4];
   int row, column;
@@ -81,7 +81,7 @@ struct LevelCounts {
 struct Windows {
   BoxD* boxes;
   int* images;
-  float* answers;  // [window][kHeadOutputs]
+  float* heads;  // [window][kHeadOutputs]
   int capacity;
 
   bool operator==(const Windows&) const = default;
@@ -105,7 +105,7 @@ struct Work {
   const Level* levels;
   void* pyramid;           // [pixel][3], normalised RGB; float or half
   std::int32_t* cell_map;  // per cell of every level: 1 + its index in found, or 0. All zero between calls
-  Found* found;
+  Cell* found;
   BoxD* found_boxes;    // parallel to found
   std::uint64_t* keys;  // as many as there is room in found, in either Windows, and as ops.nms takes boxes
   Counts* counts;

@@ -36,7 +36,7 @@ struct NamedTensor {
 
 struct EngineOptions {
   int device;
-  bool fast;  // tensor cores: inputs in fp16
+  bool fp16;  // tensor cores: inputs in fp16
   Conventions conventions;
   float cell_logit;               // P-Net's cells pass from this on
   PerRefineStage<double> logits;  // candidates pass above these
@@ -100,8 +100,8 @@ struct Interface {
   Status (*resize)(Engine* engine, const PlannedImage* image, int height, int width, float* out, Message* message);
   Status (*pnet)(Engine* engine, const float* level, int height, int width, float* logits, float* offsets,
                  Message* message);
-  // answers: (n, kHeadOutputs).
-  Status (*refine)(Engine* engine, Stage stage, const float* crops, std::int64_t n, float* answers, Message* message);
+  // heads: (n, kHeadOutputs).
+  Status (*refine)(Engine* engine, Stage stage, const float* crops, std::int64_t n, float* heads, Message* message);
   // kept: room for n indices.
   Status (*suppress)(Engine* engine, const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind,
                      double extra, std::int32_t* kept, std::int32_t* count, Message* message);

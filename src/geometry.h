@@ -1,4 +1,4 @@
-// What one profile does with a network's answers: windows, regression, detections. Once for every backend.
+// What one profile does with a network's outputs: windows, regression, detections. Once for every backend.
 #pragma once
 
 #include <cmath>
@@ -73,7 +73,7 @@ class Geometry {
     return conventions_.fixes_boxes ? fix(squared) : squared;
   }
 
-  // The detection that O-Net's answer stands for.
+  // The detection that O-Net's outputs stand for.
   MTCNN_FAST_HD void finish(Candidate& c) const {
     // Landmarks are relative to the window that O-Net saw, not to the one that its offsets make of it.
     if (conventions_.single_precision)

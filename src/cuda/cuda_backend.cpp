@@ -67,7 +67,7 @@ class CudaBackend final : public Backend {
     options_.weights.reset();
     device = "cuda:" + std::to_string(index);
     isa = cpu_isa();
-    precision = engine.options.fast ? "fp16" : "fp32";
+    precision = engine.options.fp16 ? "fp16" : "fp32";
     num_threads = threads;
   }
   ~CudaBackend() override { interface_.destroy(engine_); }
@@ -197,14 +197,14 @@ class CudaBackend final : public Backend {
 
   void refine(Stage stage, const float* crops, std::int64_t n, float* probabilities, float* offsets,
               float* landmarks) const {
-    std::vector<float> answers(static_cast<std::size_t>(n * kHeadOutputs));
+    std::vector<float> heads(static_cast<std::size_t>(n * kHeadOutputs));
     cuda::Message message = {};
-    check(interface_.refine(engine_, stage, crops, n, answers.data(), &message), message);
+    check(interface_.refine(engine_, stage, crops, n, heads.data(), &message), message);
     for (std::int64_t i = 0; i < n; ++i) {
-      const float* answer = answers.data() + i * kHeadOutputs;
-      probabilities[i] = probability(answer[0]);
-      std::copy(answer + 1, answer + 5, offsets + 4 * i);
-      if (landmarks) std::copy(answer + 5, answer + 15, landmarks + 10 * i);
+      const float* head = heads.data() + i * kHeadOutputs;
+      probabilities[i] = probability(head[0]);
+      std::copy(head + 1, head + 5, offsets + 4 * i);
+      if (landmarks) std::copy(head + 5, head + 15, landmarks + 10 * i);
     }
   }
 

@@ -19,7 +19,7 @@ struct CudaEngineOptions {
   CudaEngineOptions(const Options& from, const Conventions& conventions, const Tensors& all_tensors) {
     for (const auto& [name, tensor] : all_tensors)
       tensors.push_back({name.c_str(), tensor.data.data(), tensor.data.size()});
-    options.fast = from.precision == "fast";
+    options.fp16 = from.precision == "fast";
     options.conventions = conventions;
     options.cell_logit = least_float_not_below(logit_of(from.thresholds[0]));
     options.logits = {{logit_of(from.thresholds[1]), logit_of(from.thresholds[2])}};

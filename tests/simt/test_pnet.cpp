@@ -34,7 +34,7 @@ std::vector<std::size_t> shared_memories(Arithmetic arithmetic) {
   return arithmetic == Arithmetic::fp32 ? std::vector{kTuring, kConsumer} : std::vector{kTuring};
 }
 
-const char* name(Arithmetic arithmetic) { return arithmetic == Arithmetic::fp32 ? "fp32" : "fast"; }
+const char* name(Arithmetic arithmetic) { return arithmetic == Arithmetic::fp32 ? "fp32" : "fp16"; }
 
 float in_precision(float x, Arithmetic arithmetic) {
   return arithmetic == Arithmetic::fp32 ? x : __half2float(__float2half_rn(x));
@@ -58,7 +58,7 @@ class Pyramid {
       : arithmetic_(arithmetic), shared_memory_(shared_memory) {
     for (const auto& [name, tensor] : weights) named_.emplace(name, tensor.data);
     packed_ = pack_pnet(named_, arithmetic);
-    const cuda::Tile tile = pnet_tile(arithmetic, shared_memory);
+    const cuda::PnetTile tile = pnet_tile(arithmetic, shared_memory);
     std::int64_t pixels = kPadding;
     for (const Map& map : maps) {
       cuda::Level level = {};
@@ -106,7 +106,7 @@ class Pyramid {
       CHECK(counts[k].kept == 0);
       const int stored = std::min(counts[k].found, level.capacity);
       for (int i = 0; i < level.capacity + kPadding; ++i) {
-        const cuda::Found& cell = found[level.found + i];
+        const cuda::Cell& cell = found[level.found + i];
         if (i >= stored) {
           CHECK(std::memcmp(&cell, &kPoison, sizeof cell) == 0);
           continue;
@@ -124,14 +124,14 @@ class Pyramid {
   }
 
   // What is stored of a level, in order of cells.
-  std::vector<cuda::Found> sorted(std::size_t k) const {
+  std::vector<cuda::Cell> sorted(std::size_t k) const {
     const auto first = found.begin() + levels[k].found;
-    std::vector<cuda::Found> cells(first, first + std::min(counts[k].found, levels[k].capacity));
-    std::ranges::sort(cells, {}, [](const cuda::Found& cell) { return std::pair(cell.row, cell.column); });
+    std::vector<cuda::Cell> cells(first, first + std::min(counts[k].found, levels[k].capacity));
+    std::ranges::sort(cells, {}, [](const cuda::Cell& cell) { return std::pair(cell.row, cell.column); });
     return cells;
   }
-  std::vector<cuda::Found> sorted() const {
-    std::vector<cuda::Found> all;
+  std::vector<cuda::Cell> sorted() const {
+    std::vector<cuda::Cell> all;
     for (std::size_t k = 0; k < levels.size(); ++k) {
       const auto cells = sorted(k);
       all.insert(all.end(), cells.begin(), cells.end());
@@ -140,11 +140,11 @@ class Pyramid {
   }
 
   static constexpr int kPadding = 2;
-  static constexpr cuda::Found kPoison = {-77, {-77, -77, -77, -77}, -77, -77, -77};
+  static constexpr cuda::Cell kPoison = {-77, {-77, -77, -77, -77}, -77, -77, -77};
   std::vector<cuda::Level> levels;
   std::vector<cuda::LevelCounts> counts;
   std::vector<std::int32_t> cell_map;
-  std::vector<cuda::Found> found;
+  std::vector<cuda::Cell> found;
 
  private:
   cuda::Queue queue() const { return {nullptr, 3, shared_memory_}; }
@@ -182,12 +182,12 @@ class Pyramid {
   std::unique_ptr<__half[]> halves_;
 };
 
-bool same(const std::vector<cuda::Found>& a, const std::vector<cuda::Found>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(cuda::Found)) == 0;
+bool same(const std::vector<cuda::Cell>& a, const std::vector<cuda::Cell>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(cuda::Cell)) == 0;
 }
 
 void for_each_arithmetic(const std::function<void(Arithmetic)>& test) {
-  for (const Arithmetic arithmetic : {Arithmetic::fp32, Arithmetic::fast}) {
+  for (const Arithmetic arithmetic : {Arithmetic::fp32, Arithmetic::fp16}) {
     check::context = name(arithmetic);
     test(arithmetic);
   }
@@ -213,7 +213,7 @@ double check_all_cells(const Tensors& weights, const std::vector<Map>& maps, Ari
     const auto expected = reference::pnet(weights, maps[k]);
     std::vector<double> logits(expected.probability.size()), found_logits, offsets;
     std::ranges::transform(expected.probability, logits.begin(), logit);
-    for (const cuda::Found& cell : pyramid.sorted(k)) {
+    for (const cuda::Cell& cell : pyramid.sorted(k)) {
       found_logits.push_back(cell.logit);
       offsets.insert(offsets.end(), cell.offsets, cell.offsets + 4);
     }
@@ -230,7 +230,7 @@ TEST(pnet, tiles) {
   CHECK(pnet_tile(Arithmetic::fp32, kConsumer).width == 32);
   CHECK(pnet_tile(Arithmetic::fp32, kHopper).width == 16);
   for (const std::size_t shared_memory : {kTuring, kConsumer, kHopper})
-    CHECK(pnet_tile(Arithmetic::fast, shared_memory).width == 32);
+    CHECK(pnet_tile(Arithmetic::fp16, shared_memory).width == 32);
 }
 
 TEST(pnet, every_cell) {
@@ -275,20 +275,20 @@ TEST(pnet, thresholds) {
     const std::vector<Map> maps = random_maps({{60, 77}, {30, 31}}, random, arithmetic);
     Pyramid all(weights, maps, arithmetic), some(weights, maps, arithmetic);
     all.run(-kInfinity);
-    const std::vector<cuda::Found> every = all.sorted();
+    const std::vector<cuda::Cell> every = all.sorted();
     CHECK(!every.empty());
     if (every.empty()) return;
     std::vector<float> logits;
-    for (const cuda::Found& cell : every) logits.push_back(cell.logit);
+    for (const cuda::Cell& cell : every) logits.push_back(cell.logit);
     std::ranges::sort(logits);
     // A threshold that is some cell's logit lets that cell pass.
     for (const double share : {0.3, 1.0}) {
       const float threshold = logits[static_cast<std::size_t>(share * (logits.size() - 1))];
       some.run(threshold);
       some.check_consistent();
-      std::vector<cuda::Found> expected;
+      std::vector<cuda::Cell> expected;
       std::ranges::copy_if(every, std::back_inserter(expected),
-                           [&](const cuda::Found& cell) { return cell.logit >= threshold; });
+                           [&](const cuda::Cell& cell) { return cell.logit >= threshold; });
       CHECK(!expected.empty());
       CHECK(same(some.sorted(), expected));
     }
@@ -314,8 +314,8 @@ TEST(pnet, lists_that_are_too_short) {
       for (std::size_t k = 0; k < maps.size(); ++k) {
         const auto expected = all.sorted(k);
         CHECK(pyramid.counts[k].found == static_cast<int>(expected.size()));
-        for (const cuda::Found& cell : pyramid.sorted(k))
-          CHECK(std::ranges::any_of(expected, [&](const cuda::Found& one) { return same({cell}, {one}); }));
+        for (const cuda::Cell& cell : pyramid.sorted(k))
+          CHECK(std::ranges::any_of(expected, [&](const cuda::Cell& one) { return same({cell}, {one}); }));
       }
     }
   });
@@ -335,8 +335,8 @@ TEST(pnet, nan) {
     dirty.run(-kInfinity);
     dirty.check_consistent();
     std::set<std::pair<int, int>> passed;
-    for (const cuda::Found& cell : dirty.sorted()) passed.insert({cell.row, cell.column});
-    for (const cuda::Found& cell : clean.sorted()) {
+    for (const cuda::Cell& cell : dirty.sorted()) passed.insert({cell.row, cell.column});
+    for (const cuda::Cell& cell : clean.sorted()) {
       const int dy = y - 2 * cell.row, dx = x - 2 * cell.column;
       const bool sees = dy >= 0 && dy < 12 && dx >= 0 && dx < 12;
       const bool inner = dy >= 1 && dy < 11 && dx >= 1 && dx < 11;
@@ -355,7 +355,7 @@ TEST(pnet, every_order_gives_the_same_bits) {
     std::mt19937 random(7);
     const Tensors weights = reference::random_weights(random);
     const std::vector<Map> maps = random_maps({{60, 77}, {44, 50}}, random, arithmetic);
-    // A cell's answers do not depend on the tile that it lies in either.
+    // A cell's outputs do not depend on the tile that it lies in either.
     Pyramid first(weights, maps, arithmetic, kTuring);
     first.run(-kInfinity);
     const auto expected = first.sorted();
@@ -388,7 +388,7 @@ TEST(pnet, lone_cells_take_the_offsets_of_their_mirror) {
       const std::size_t every = std::size_t(all.levels[k].rows) * all.levels[k].columns;
       CHECK(cells.size() == every);
       if (cells.size() != every) continue;
-      const auto best = std::ranges::max_element(cells, {}, &cuda::Found::logit);
+      const auto best = std::ranges::max_element(cells, {}, &cuda::Cell::logit);
       mirrored.run(best->logit);
       const auto before = mirrored.found;
       mirrored.mirror();
@@ -400,10 +400,10 @@ TEST(pnet, lone_cells_take_the_offsets_of_their_mirror) {
         }
       }
       CHECK(mirrored.counts[k].found == 1);
-      const cuda::Found& lone = mirrored.found[mirrored.levels[k].found];
+      const cuda::Cell& lone = mirrored.found[mirrored.levels[k].found];
       CHECK(lone.row == best->row && lone.column == best->column && lone.logit == best->logit && lone.kept == 0);
       const int columns = mirrored.levels[k].columns;
-      const cuda::Found& mirror = cells[lone.row * columns + columns - 1 - lone.column];
+      const cuda::Cell& mirror = cells[lone.row * columns + columns - 1 - lone.column];
       for (int i = 0; i < 4; ++i)
         if (arithmetic == Arithmetic::fp32)
           CHECK(lone.offsets[i] == mirror.offsets[i]);

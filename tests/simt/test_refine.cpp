@@ -18,9 +18,9 @@ using cuda::Arithmetic;
 namespace {
 
 using Crop = std::vector<float>;  // [side][side][3]
-using Answers = std::vector<std::vector<float>>;
+using Heads = std::vector<std::vector<float>>;
 
-std::size_t answers_of(Stage stage) { return stage == Stage::rnet ? 5 : 15; }
+std::size_t outputs_of(Stage stage) { return stage == Stage::rnet ? 5 : 15; }
 
 // Noise from -1 to 1 with a slope across it, so that maps differ in more than their noise.
 Crop make_crop(std::mt19937& random, Stage stage) {
@@ -78,17 +78,17 @@ class Refiner {
     weights_ = cuda::pack_refine(named, stage, arithmetic);
   }
 
-  // The answers for the crops, `counted` of which the counter tells of.
-  Answers operator()(const std::vector<const Crop*>& crops, int counted = -1, int processors = 3) const {
+  // The heads for the crops, `counted` of which the counter tells of.
+  Heads operator()(const std::vector<const Crop*>& crops, int counted = -1, int processors = 3) const {
     const std::size_t n = crops.size();
     const cuda::ActivationBytes bytes = cuda::activation_bytes(stage_, arithmetic_);
     Memory images(n * bytes.crops), maps(n * bytes.maps), maps3(n * bytes.maps3), features(n * bytes.features),
-        hidden(n * bytes.hidden), answers(n * kHeadOutputs * sizeof(float)), weights(weights_.size());
+        hidden(n * bytes.hidden), heads(n * kHeadOutputs * sizeof(float)), weights(weights_.size());
     std::memcpy(weights.as<void>(), weights_.data(), weights_.size());
     for (std::size_t i = 0; i < n; ++i)
       for (std::size_t k = 0; k < crops[i]->size(); ++k) {
         const std::size_t to = i * crops[i]->size() + k;
-        if (arithmetic_ == Arithmetic::fast)
+        if (arithmetic_ == Arithmetic::fp16)
           images.as<__half>()[to] = __float2half((*crops[i])[k]);
         else
           images.as<float>()[to] = (*crops[i])[k];
@@ -97,7 +97,7 @@ class Refiner {
     counts.windows[stage_] = counted < 0 ? static_cast<int>(n) : counted;
     cuda::Work work{};
     work.counts = &counts;
-    work.windows[stage_] = {nullptr, nullptr, answers.as<float>(), static_cast<int>(n)};
+    work.windows[stage_] = {nullptr, nullptr, heads.as<float>(), static_cast<int>(n)};
     work.activations[stage_] = {images.as<void>(), maps.as<void>(), maps3.as<void>(), features.as<void>(),
                                 hidden.as<void>()};
     cudaStream_t stream = nullptr;
@@ -105,9 +105,9 @@ class Refiner {
     cuda::refine({stream, processors, 227 * 1024}, work, stage_, arithmetic_, weights.as<void>());
     MTCNN_FAST_CHECK(cudaStreamSynchronize(stream));
     MTCNN_FAST_CHECK(cudaStreamDestroy(stream));
-    Answers result;
+    Heads result;
     for (std::size_t i = 0; i < n; ++i)
-      result.emplace_back(answers.as<float>() + i * kHeadOutputs, answers.as<float>() + (i + 1) * kHeadOutputs);
+      result.emplace_back(heads.as<float>() + i * kHeadOutputs, heads.as<float>() + (i + 1) * kHeadOutputs);
     return result;
   }
 
@@ -127,12 +127,12 @@ struct Case {
 };
 constexpr Case kCases[] = {{Stage::rnet, Arithmetic::fp32},
                            {Stage::onet, Arithmetic::fp32},
-                           {Stage::rnet, Arithmetic::fast},
-                           {Stage::onet, Arithmetic::fast}};
+                           {Stage::rnet, Arithmetic::fp16},
+                           {Stage::onet, Arithmetic::fp16}};
 
 std::string name(const Case& c) {
   return std::string(c.stage == Stage::rnet ? "R-Net" : "O-Net") +
-         (c.arithmetic == Arithmetic::fp32 ? ", fp32" : ", fast");
+         (c.arithmetic == Arithmetic::fp32 ? ", fp32" : ", fp16");
 }
 
 // The first few of as many windows as asked for are all different; then they repeat.
@@ -149,12 +149,11 @@ std::vector<Crop> make_crops(std::mt19937& random, Stage stage) {
   return crops;
 }
 
-void check_answers(const Case& c, const std::vector<float>& answers, const std::vector<double>& wanted,
-                   double tolerance) {
-  std::vector<float> values(answers.begin(), answers.begin() + static_cast<std::ptrdiff_t>(answers_of(c.stage)));
+void check_heads(const Case& c, const std::vector<float>& heads, const std::vector<double>& wanted, double tolerance) {
+  std::vector<float> values(heads.begin(), heads.begin() + static_cast<std::ptrdiff_t>(outputs_of(c.stage)));
   values[0] = probability(values[0]);
   CHECK_NEAR(values, wanted, tolerance);
-  for (std::size_t i = answers_of(c.stage); i < kHeadOutputs; ++i) CHECK(answers[i] == 0);
+  for (std::size_t i = outputs_of(c.stage); i < kHeadOutputs; ++i) CHECK(heads[i] == 0);
 }
 
 }  // namespace
@@ -167,29 +166,28 @@ TEST(refine, agrees_with_reference) {
       const bool trained = &networks == &tensors[0];
       check::context = name(c) + (trained ? "" : ", random weights");
       const std::vector<Crop> crops = make_crops(random, c.stage);
-      const Answers answers = Refiner(networks, c.stage, c.arithmetic)(repeated(crops, kDifferent));
+      const Heads heads = Refiner(networks, c.stage, c.arithmetic)(repeated(crops, kDifferent));
       for (std::size_t i = 0; i < kDifferent; ++i)
-        check_answers(c, answers[i], expected(networks, c.stage, crops[i]),
-                      c.arithmetic == Arithmetic::fp32 ? 2e-6 : 2e-3);
+        check_heads(c, heads[i], expected(networks, c.stage, crops[i]), c.arithmetic == Arithmetic::fp32 ? 2e-6 : 2e-3);
     }
 }
 
-// However many windows there are, each one's answer is the same to the bit, and so are they in whatever order blocks
+// However many windows there are, each one's outputs are the same to the bit, and so are they in whatever order blocks
 // and threads run.
 TEST(refine, each_window_is_alone) {
   std::mt19937 random(2);
   for (const Case& c : kCases) {
     const std::vector<Crop> crops = make_crops(random, c.stage);
     const Refiner refiner(embedded_weights(), c.stage, c.arithmetic);
-    Answers alone;
+    Heads alone;
     for (const Crop& crop : crops) alone.push_back(refiner({&crop})[0]);
     for (const char* schedule : {"index", "reverse", "random:5"}) {
       setenv("SIMT_SCHEDULE", schedule, 1);
       const bool index = std::string(schedule) == "index";
       for (const std::size_t n : index ? std::vector<std::size_t>{0, 7, 33} : std::vector<std::size_t>{8}) {
         check::context = name(c) + ", " + schedule + ", " + std::to_string(n);
-        const Answers answers = refiner(repeated(crops, n), -1, n > 7 ? 5 : 1);
-        for (std::size_t i = 0; i < n; ++i) CHECK(same(answers[i], alone[i % kDifferent]));
+        const Heads heads = refiner(repeated(crops, n), -1, n > 7 ? 5 : 1);
+        for (std::size_t i = 0; i < n; ++i) CHECK(same(heads[i], alone[i % kDifferent]));
       }
     }
     unsetenv("SIMT_SCHEDULE");
@@ -202,26 +200,26 @@ TEST(refine, capacity_and_count) {
     check::context = name(c);
     const std::vector<Crop> crops = make_crops(random, c.stage);
     const Refiner refiner(embedded_weights(), c.stage, c.arithmetic);
-    const Answers all = refiner(repeated(crops, 3)), counted_more = refiner(repeated(crops, 3), 1000),
-                  counted_less = refiner(repeated(crops, 3), 2);
+    const Heads all = refiner(repeated(crops, 3)), counted_more = refiner(repeated(crops, 3), 1000),
+                counted_less = refiner(repeated(crops, 3), 2);
     for (std::size_t i = 0; i < 3; ++i) CHECK(same(counted_more[i], all[i]));
     for (std::size_t i = 0; i < 2; ++i) CHECK(same(counted_less[i], all[i]));
     for (const float value : counted_less[2]) CHECK(std::isnan(value));
   }
 }
 
-// A window of NaN has answers of NaN, and spoils none of the others.
+// A window of NaN has heads of NaN, and spoils none of the others.
 TEST(refine, nan) {
   std::mt19937 random(4);
   for (const Case& c : kCases) {
     check::context = name(c);
     std::vector<Crop> crops = make_crops(random, c.stage);
     const Refiner refiner(embedded_weights(), c.stage, c.arithmetic);
-    const Answers clean = refiner(repeated(crops, kDifferent));
+    const Heads clean = refiner(repeated(crops, kDifferent));
     crops[1].assign(crops[1].size(), std::numeric_limits<float>::quiet_NaN());
-    const Answers answers = refiner(repeated(crops, kDifferent));
-    for (std::size_t i = 0; i < answers_of(c.stage); ++i) CHECK(std::isnan(answers[1][i]));
-    CHECK(same(answers[0], clean[0]));
-    CHECK(same(answers[2], clean[2]));
+    const Heads heads = refiner(repeated(crops, kDifferent));
+    for (std::size_t i = 0; i < outputs_of(c.stage); ++i) CHECK(std::isnan(heads[1][i]));
+    CHECK(same(heads[0], clean[0]));
+    CHECK(same(heads[2], clean[2]));
   }
 }

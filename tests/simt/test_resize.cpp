@@ -32,7 +32,7 @@ struct Size {
   int height, width;
 };
 
-const char* name(Arithmetic arithmetic) { return arithmetic == Arithmetic::fp32 ? "fp32" : "fast"; }
+const char* name(Arithmetic arithmetic) { return arithmetic == Arithmetic::fp32 ? "fp32" : "fp16"; }
 
 // Random bytes in a block of their exact size, for sanitizers, and an image among them.
 class Pixels {
@@ -316,7 +316,7 @@ TEST(resize, pixels_lie_as_they_like) {
 
 TEST(resize, pyramids) {
   check_pyramid<float>(Arithmetic::fp32);
-  check_pyramid<__half>(Arithmetic::fast);
+  check_pyramid<__half>(Arithmetic::fp16);
 }
 
 TEST(resize, no_images) {
@@ -368,12 +368,12 @@ TEST(resize, crops) {
       }
       const std::vector<float> found =
           crops<float>({&first, &second}, here, here_from, conventions, stage, Arithmetic::fp32);
-      const std::vector<__half> fast =
-          crops<__half>({&first, &second}, here, here_from, conventions, stage, Arithmetic::fast);
+      const std::vector<__half> fp16 =
+          crops<__half>({&first, &second}, here, here_from, conventions, stage, Arithmetic::fp16);
       const std::size_t size = std::size_t(side) * side * 3;
       for (std::size_t i = 0; i < here.size(); ++i) {
         const std::vector<float> one(found.begin() + i * size, found.begin() + (i + 1) * size);
-        const std::vector<float> rounded(fast.begin() + i * size, fast.begin() + (i + 1) * size);
+        const std::vector<float> rounded(fp16.begin() + i * size, fp16.begin() + (i + 1) * size);
         std::vector<float> expected = crop_on_the_cpu(here_from[i] ? second : first, here[i], conventions, side);
         CHECK_NEAR(one, expected, kNormalised);
         for (std::size_t k = 0; k < size; ++k) CHECK(rounded[k] == static_cast<float>(__float2half_rn(one[k])));

@@ -102,8 +102,8 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), same_bits);
 }
 
-// Candidates and answers made of random numbers, and what the CPU and the kernels make of them. R-Net's and O-Net's
-// answers are a function of the window, so that they do not depend on where it stands in a list.
+// Candidates and heads made of random numbers, and what the CPU and the kernels make of them. R-Net's and O-Net's
+// heads are a function of the window, so that they do not depend on where it stands in a list.
 class Scene {
  public:
   struct Picture {
@@ -136,7 +136,7 @@ class Scene {
         level.first_cell = cells;
         level.reach = planned.reach;
         level.found = found;
-        std::vector<cuda::Found> list = cells_of(level, picture.share, random);
+        std::vector<cuda::Cell> list = cells_of(level, picture.share, random);
         counted_.push_back(static_cast<int>(list.size()));
         level.capacity = std::min(capacity, static_cast<int>(list.size()));
         list.resize(level.capacity);
@@ -164,15 +164,15 @@ class Scene {
           if (geometry_.has_pixels(window, image.height, image.width)) windows.push_back(window);
         }
         candidates.clear();
-        for (const BoxD& window : windows) candidates.push_back(answered(stage, window));
+        for (const BoxD& window : windows) candidates.push_back(refined(stage, window));
       };
       std::vector<Candidate> candidates;
       for (int l = image.first_level; l < image.first_level + image.levels; ++l) {
         std::vector<Candidate> level;
-        std::vector<cuda::Found> cells(found_.begin() + levels_[l].found,
-                                       found_.begin() + levels_[l].found + levels_[l].capacity);
-        std::ranges::sort(cells, {}, [](const cuda::Found& cell) { return std::pair(cell.row, cell.column); });
-        for (const cuda::Found& cell : cells) {
+        std::vector<cuda::Cell> cells(found_.begin() + levels_[l].found,
+                                      found_.begin() + levels_[l].found + levels_[l].capacity);
+        std::ranges::sort(cells, {}, [](const cuda::Cell& cell) { return std::pair(cell.row, cell.column); });
+        for (const cuda::Cell& cell : cells) {
           level.push_back({geometry_.cell(cell.row, cell.column, levels_[l].scale), cell.logit, {}, {}});
           std::copy_n(cell.offsets, 4, level.back().offsets);
         }
@@ -200,8 +200,8 @@ class Scene {
     for (const cuda::Level& level : levels_) n += level.capacity;
     room = static_cast<int>(std::min<std::int64_t>(room, n));
     const auto keys_room = static_cast<std::size_t>(std::max<std::int64_t>(room, n));
-    std::vector<cuda::Found> found(found_);
-    for (cuda::Found& cell : found) cell.kept = -77;
+    std::vector<cuda::Cell> found(found_);
+    for (cuda::Cell& cell : found) cell.kept = -77;
     std::vector<std::int32_t> cell_map(cell_count_, 0);
     for (const cuda::Level& level : levels_)
       for (int k = level.found; k < level.found + level.capacity; ++k)
@@ -223,7 +223,7 @@ class Scene {
     host_image_counts.assign(images_.size(), {});
     PerRefineStage<std::vector<BoxD>> boxes;
     PerRefineStage<std::vector<int>> window_images;
-    PerRefineStage<std::vector<float>> answers;
+    PerRefineStage<std::vector<float>> heads;
     std::vector<Detection> faces(room);
     cuda::Work work = {};
     work.settings = settings_;
@@ -234,8 +234,8 @@ class Scene {
     work.keys = keys.data();
     work.counts = &counts, work.image_counts = image_counts.data(), work.level_counts = level_counts.data();
     for (const Stage stage : {Stage::rnet, Stage::onet}) {
-      boxes[stage].resize(room), window_images[stage].resize(room), answers[stage].resize(kHeadOutputs * room);
-      work.windows[stage] = {boxes[stage].data(), window_images[stage].data(), answers[stage].data(), room};
+      boxes[stage].resize(room), window_images[stage].resize(room), heads[stage].resize(kHeadOutputs * room);
+      work.windows[stage] = {boxes[stage].data(), window_images[stage].data(), heads[stage].data(), room};
     }
     work.host_counts = &host_counts, work.host_image_counts = host_image_counts.data();
     work.host_level_counts = host_level_counts.data();
@@ -245,8 +245,8 @@ class Scene {
     const auto refine = [&](Stage stage) {
       finish();
       for (int k = 0; k < std::min(counts.windows[stage], room); ++k) {
-        const Candidate c = answered(stage, boxes[stage][k]);
-        float* const out = answers[stage].data() + kHeadOutputs * k;
+        const Candidate c = refined(stage, boxes[stage][k]);
+        float* const out = heads[stage].data() + kHeadOutputs * k;
         out[0] = c.logit;
         std::copy_n(c.offsets, 4, out + 1);
         std::copy_n(c.landmarks, 10, out + 5);
@@ -301,13 +301,13 @@ class Scene {
   static constexpr std::uint64_t kPoison = 0x7777777777777777;
 
   // In random order, as P-Net's blocks leave them. Logits tie often, and, as probabilities of float32, more often yet.
-  static std::vector<cuda::Found> cells_of(const cuda::Level& level, double share, std::mt19937& random) {
+  static std::vector<cuda::Cell> cells_of(const cuda::Level& level, double share, std::mt19937& random) {
     std::uniform_real_distribution<double> uniform;
-    std::vector<cuda::Found> list;
+    std::vector<cuda::Cell> list;
     for (int row = 0; row < level.rows; ++row)
       for (int column = 0; column < level.columns; ++column) {
         if (uniform(random) >= share) continue;
-        cuda::Found cell = {};
+        cuda::Cell cell = {};
         cell.row = row, cell.column = column;
         cell.logit =
             random() % 4 ? static_cast<float>(uniform(random) * 40 - 10) : static_cast<float>(random() % 5) - 2;
@@ -320,11 +320,11 @@ class Scene {
     return list;
   }
 
-  Candidate answered(Stage stage, const BoxD& window) const {
+  Candidate refined(Stage stage, const BoxD& window) const {
     const double values[] = {window.x1, window.y1, window.x2, window.y2};
     std::uint32_t seed = 16 + static_cast<std::uint32_t>(stage);
     for (const double value : values) seed = seed * 1664525 + static_cast<std::uint32_t>(std::hash<double>()(value));
-    std::minstd_rand random(seed % 1000);  // so few that many answers tie
+    std::minstd_rand random(seed % 1000);  // so few that many heads tie
     random.discard(4);                     // the first numbers are as small as the seed
     std::uniform_real_distribution<float> uniform;
     Candidate c = {window, 24 * uniform(random) - 6, {}, {}};
@@ -341,7 +341,7 @@ class Scene {
   std::vector<cuda::Image> images_;
   std::vector<cuda::Level> levels_;
   std::vector<int> counted_;
-  std::vector<cuda::Found> found_;
+  std::vector<cuda::Cell> found_;
   std::int64_t cell_count_;
 };
 

@@ -1,5 +1,5 @@
-// P-Net on tensor cores: inputs, weights and activations in fp16, sums, biases, slopes and answers in float32. Fused as
-// in pnet.cu, in tiles of 16 x 32 cells.
+// P-Net on tensor cores: inputs, weights and activations in fp16, sums, biases, slopes and heads' outputs in float32.
+// Fused as in pnet.cu, in tiles of 16 x 32 cells.
 //
 // Each layer is a matrix product of pixels by maps, 16 pixels at a time for each warp, whose operand of weights stays
 // in registers for the tile. Activations are stored with a pixel's 16 maps together, 48 bytes from one pixel to the
@@ -234,9 +234,9 @@ __device__ void convolve3(const Shared& shared, const Fragments& fragments, cons
         multiply_add(sums[2 * b + 1], a, weights[t][b].z, weights[t][b].w);
       }
     }
-    float head_bias[1][2], answers[1][4];
+    float head_bias[1][2], outputs[1][4];
     load_columns(head_bias, fragments.head_bias, pair);
-    start_sums(answers, head_bias);
+    start_sums(outputs, head_bias);
     const uint4 heads = fragments.heads[lane];
 #pragma unroll
     for (int k = 0; k < 2; ++k) {
@@ -250,17 +250,17 @@ __device__ void convolve3(const Shared& shared, const Fragments& fragments, cons
         for (int h = 0; h < 2; ++h)
           a[2 * b + h] =
               to_half2(prelu(sums[2 * k + b][2 * h], slope[b][0]), prelu(sums[2 * k + b][2 * h + 1], slope[b][1]));
-      multiply_add(answers[0], a, k ? heads.z : heads.x, k ? heads.w : heads.y);
+      multiply_add(outputs[0], a, k ? heads.z : heads.x, k ? heads.w : heads.y);
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int cell = m * kPixels + group + 8 * h, y = cell / kWidth, x = cell % kWidth;
-      const float first = answers[0][2 * h], second = answers[0][2 * h + 1];
+      const float first = outputs[0][2 * h], second = outputs[0][2 * h + 1];
       const bool passed = pair == kLogit && y < rows && x < columns && first >= work.settings.cell_logit;
       const unsigned all_passed = __ballot_sync(kAllLanes, passed);
       if (!all_passed) continue;
       const int offsets = lane / 4 * 4;  // the lane that has the first two
-      Found found = {first, {}, tile.row + y, tile.column + x, 0};
+      Cell found = {first, {}, tile.row + y, tile.column + x, 0};
       found.offsets[0] = __shfl_sync(kAllLanes, first, offsets);
       found.offsets[1] = __shfl_sync(kAllLanes, second, offsets);
       found.offsets[2] = __shfl_sync(kAllLanes, first, offsets + 1);
@@ -271,7 +271,7 @@ __device__ void convolve3(const Shared& shared, const Fragments& fragments, cons
   }
 }
 
-__global__ void __launch_bounds__(kThreads, kBlocks) pnet_fast_kernel(Work work, const Fragments* fragments) {
+__global__ void __launch_bounds__(kThreads, kBlocks) pnet_fp16_kernel(Work work, const Fragments* fragments) {
   MTCNN_FAST_SHARED_MEMORY(memory);
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   const int tiles = work.job->tiles;
@@ -309,15 +309,15 @@ void pack_blocks(uint4 (&out)[kWarp], const F& weight) {
 
 }  // namespace
 
-Tile pnet_fast_tile() { return {kHeight, kWidth}; }
+PnetTile pnet_fp16_tile() { return {kHeight, kWidth}; }
 
-void pnet_fast(const Queue& queue, const Work& work, const void* weights) {
-  launch(queue, pnet_fast_kernel, kThreads, sizeof(Shared), work, &static_cast<const Weights*>(weights)->fragments);
+void pnet_fp16(const Queue& queue, const Work& work, const void* weights) {
+  launch(queue, pnet_fp16_kernel, kThreads, sizeof(Shared), work, &static_cast<const Weights*>(weights)->fragments);
 }
 
-const PnetWeights* pnet_fast_layers(const void* weights) { return &static_cast<const Weights*>(weights)->layers; }
+const PnetWeights* pnet_fp16_layers(const void* weights) { return &static_cast<const Weights*>(weights)->layers; }
 
-std::vector<unsigned char> pack_pnet_fast(const PnetWeights& weights) {
+std::vector<unsigned char> pack_pnet_fp16(const PnetWeights& weights) {
   Weights packed = {};
   packed.layers = weights;
   PnetLayers& layers = packed.layers.layers;

@@ -27,18 +27,18 @@ struct Model {
   const void* refine_weights(Stage stage) const { return refine[stage].as<void>(); }
 };
 
-class Slot {
+class Workspace {
  public:
-  explicit Slot(const Model& model);
-  ~Slot();
-  Slot(const Slot&) = delete;
-  Slot& operator=(const Slot&) = delete;
+  explicit Workspace(const Model& model);
+  ~Workspace();
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
 
   // How many of the images, from the first on, one run should take: enough to fill the card, few enough that the upload
   // of the next overlaps with their work, and that memory stays small.
   static std::size_t images_together(std::span<const PlannedImage> images);
 
-  // Queues the cascade on those images, and reading them: their memory must stay until the slot is idle. Waits for
+  // Queues the cascade on those images, and reading them: their memory must stay until the workspace is idle. Waits for
   // `input` first, an event or null.
   void start(std::span<const PlannedImage> images, cudaEvent_t input, bool timed);
   // Waits for what start() queued, runs it again where a list was too short, and hands over the results.
@@ -49,7 +49,7 @@ class Slot {
   // Stage functions.
   void resize(const PlannedImage& image, int height, int width, float* out);
   void pnet(const float* level, int height, int width, float* logits, float* offsets);
-  void refine(Stage stage, const float* crops, int n, float* answers);
+  void refine(Stage stage, const float* crops, int n, float* heads);
   void suppress(const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind, double extra,
                 std::int32_t* kept, std::int32_t* count);
 
@@ -79,8 +79,7 @@ class Slot {
   };
   struct Times;
 
-  bool fast() const { return model_.arithmetic == Arithmetic::fast; }
-  std::size_t element() const { return fast() ? 2 : 4; }
+  std::size_t element() const { return model_.arithmetic == Arithmetic::fp16 ? 2 : 4; }
 
   void describe(std::span<const PlannedImage> images);
   Image stage(const PlannedImage& image, std::size_t& used);
@@ -113,7 +112,7 @@ class Slot {
 
   HostBuffer staging_, description_host_, counts_host_, faces_;
   DeviceBuffer pixels_, description_, pyramid_, cell_map_, found_, found_boxes_, keys_, counts_, boxes_, window_images_,
-      answers_, activations_;
+      heads_, activations_;
   std::unique_ptr<Times> times_;
 };
 

@@ -1,4 +1,4 @@
-#include "slot.h"
+#include "workspace.h"
 
 #include <algorithm>
 #include <cstring>
@@ -53,7 +53,7 @@ T* at(const DeviceBuffer& buffer, std::size_t offset) {
 }  // namespace
 
 // Between the cascade's parts, where a caller wants to know how long each takes.
-struct Slot::Times {
+struct Workspace::Times {
   static constexpr int kMarks = 7;
   Event marks[kMarks] = {Event(cudaEventDefault), Event(cudaEventDefault), Event(cudaEventDefault),
                          Event(cudaEventDefault), Event(cudaEventDefault), Event(cudaEventDefault),
@@ -73,7 +73,7 @@ struct Slot::Times {
   }
 };
 
-Slot::Slot(const Model& model) : model_(model), work_{}, recorded_{} {
+Workspace::Workspace(const Model& model) : model_(model), work_{}, recorded_{} {
   work_.settings = model.settings;
   const int least = model.first_capacity;
   capacity_.windows[Stage::rnet] = least ? least : 1024;
@@ -81,11 +81,11 @@ Slot::Slot(const Model& model) : model_(model), work_{}, recorded_{} {
   capacity_.faces = least ? least : 64;
 }
 
-Slot::~Slot() { drain(); }
+Workspace::~Workspace() { drain(); }
 
-void Slot::drain() noexcept { cudaStreamSynchronize(stream_); }
+void Workspace::drain() noexcept { cudaStreamSynchronize(stream_); }
 
-std::size_t Slot::images_together(std::span<const PlannedImage> images) {
+std::size_t Workspace::images_together(std::span<const PlannedImage> images) {
   std::int64_t pixels = 0;
   std::size_t count = 0;
   for (; count < std::min(images.size(), kImagesTogether); ++count) {
@@ -95,7 +95,7 @@ std::size_t Slot::images_together(std::span<const PlannedImage> images) {
   return count;
 }
 
-void Slot::start(std::span<const PlannedImage> images, cudaEvent_t input, bool timed) {
+void Workspace::start(std::span<const PlannedImage> images, cudaEvent_t input, bool timed) {
   timed_ = timed;
   if (timed && !times_) times_ = std::make_unique<Times>();
   if (input) MTCNN_FAST_CHECK(cudaStreamWaitEvent(stream_, input, 0));
@@ -105,7 +105,7 @@ void Slot::start(std::span<const PlannedImage> images, cudaEvent_t input, bool t
 }
 
 // Room for the images' bytes, in pinned memory and on the device.
-void Slot::reserve_pixels(std::span<const PlannedImage> images) {
+void Workspace::reserve_pixels(std::span<const PlannedImage> images) {
   std::size_t bytes = 0;
   for (const PlannedImage& image : images)
     if (!image.on_device) bytes += round_up(staged_stride(image) * image.height, kAlignment);
@@ -114,7 +114,7 @@ void Slot::reserve_pixels(std::span<const PlannedImage> images) {
 }
 
 // Queues the upload of an image of the host's, by way of pinned memory from `used` on, unless it lies in such already.
-Image Slot::stage(const PlannedImage& image, std::size_t& used) {
+Image Workspace::stage(const PlannedImage& image, std::size_t& used) {
   Image staged = {};
   staged.height = image.height, staged.width = image.width;
   if (image.on_device) {
@@ -154,7 +154,7 @@ Image Slot::stage(const PlannedImage& image, std::size_t& used) {
 }
 
 // Writes what there is to do, and makes room for it.
-void Slot::describe(std::span<const PlannedImage> planned) {
+void Workspace::describe(std::span<const PlannedImage> planned) {
   Capacities wanted;
   wanted.images = static_cast<int>(planned.size());
   for (const PlannedImage& image : planned) wanted.levels += image.level_count;
@@ -167,7 +167,7 @@ void Slot::describe(std::span<const PlannedImage> planned) {
     description_host_.reserve(description_bytes_);
     graph_.reset();
   }
-  const Tile tile = pnet_tile(model_.arithmetic, model_.shared_memory);
+  const PnetTile tile = pnet_tile(model_.arithmetic, model_.shared_memory);
   job() = {.images = wanted.images,
            .levels = wanted.levels,
            .strips = 0,
@@ -209,7 +209,7 @@ void Slot::describe(std::span<const PlannedImage> planned) {
 }
 
 // Gives each level its part of the list of cells that pass P-Net.
-void Slot::lay_out_found() {
+void Workspace::lay_out_found() {
   const std::int64_t least = model_.first_capacity ? model_.first_capacity : 64;
   int found = 0;
   for (int i = 0; i < job().images; ++i) {
@@ -226,13 +226,13 @@ void Slot::lay_out_found() {
 }
 
 // Gives every list its room.
-void Slot::reserve() {
+void Workspace::reserve() {
   const Capacities& c = capacity_;
   description_.reserve(description_bytes_);
   pyramid_.reserve(static_cast<std::size_t>(c.pixels) * 3 * element());
   const std::size_t map = static_cast<std::size_t>(c.cells) * sizeof(std::int32_t);
   if (cell_map_.reserve(map)) MTCNN_FAST_CHECK(cudaMemsetAsync(cell_map_.as<void>(), 0, cell_map_.bytes(), stream_));
-  found_.reserve(c.found * sizeof(Found));
+  found_.reserve(c.found * sizeof(Cell));
   found_boxes_.reserve(c.found * sizeof(BoxD));
   keys_.reserve(std::max({c.found, c.windows[Stage::rnet], c.windows[Stage::onet]}) * sizeof(std::uint64_t));
   image_counts_at_ = kAlignment;
@@ -245,7 +245,7 @@ void Slot::reserve() {
   const int windows = c.windows[Stage::rnet] + c.windows[Stage::onet];
   boxes_.reserve(windows * sizeof(BoxD));
   window_images_.reserve(windows * sizeof(int));
-  answers_.reserve(windows * kHeadOutputs * sizeof(float));
+  heads_.reserve(windows * kHeadOutputs * sizeof(float));
   constexpr void* Activations::*kMembers[] = {&Activations::crops, &Activations::maps, &Activations::maps3,
                                               &Activations::features, &Activations::hidden};
   PerRefineStage<std::size_t[std::size(kMembers)]> places;
@@ -269,7 +269,7 @@ void Slot::reserve() {
   work_.levels = at<Level>(description_, levels_at_);
   work_.pyramid = pyramid_.as<void>();
   work_.cell_map = cell_map_.as<std::int32_t>();
-  work_.found = found_.as<Found>();
+  work_.found = found_.as<Cell>();
   work_.found_boxes = found_boxes_.as<BoxD>();
   work_.keys = keys_.as<std::uint64_t>();
   work_.counts = counts_.as<Counts>();
@@ -278,7 +278,7 @@ void Slot::reserve() {
   int first = 0;
   for (const Stage stage : {Stage::rnet, Stage::onet}) {
     work_.windows[stage] = {boxes_.as<BoxD>() + first, window_images_.as<int>() + first,
-                            answers_.as<float>() + std::size_t{kHeadOutputs} * first, c.windows[stage]};
+                            heads_.as<float>() + std::size_t{kHeadOutputs} * first, c.windows[stage]};
     first += c.windows[stage];
   }
   const auto mapped = [](const HostBuffer& buffer) {
@@ -294,7 +294,7 @@ void Slot::reserve() {
   work_.face_capacity = c.faces;
 }
 
-void Slot::run() {
+void Workspace::run() {
   reserve();
   if (timed_) return queue_cascade(times_.get());
   // The kernels' parameters are in the graph.
@@ -306,7 +306,7 @@ void Slot::run() {
 }
 
 // In the order of a picture's way through it.
-std::span<const Slot::Step> Slot::steps() {
+std::span<const Workspace::Step> Workspace::steps() {
   static constexpr Step kSteps[] = {
       {"pyramid", [](const Queue& q, const Work& w, const Model& m) { pyramid(q, w, m.arithmetic); }, false},
       {"pnet",
@@ -337,7 +337,7 @@ std::span<const Slot::Step> Slot::steps() {
   return kSteps;
 }
 
-void Slot::queue_cascade(Times* times) {
+void Workspace::queue_cascade(Times* times) {
   int marks = 0;
   const auto mark = [&] {
     if (times) MTCNN_FAST_CHECK(cudaEventRecord(times->marks[marks++], stream_));
@@ -352,7 +352,7 @@ void Slot::queue_cascade(Times* times) {
 }
 
 // Whether a list was too short; then its room is enough for what was counted.
-bool Slot::overflowed() {
+bool Workspace::overflowed() {
   const Counts& counts = *counts_host_.as<Counts>();
   const LevelCounts* const level_counts = this->level_counts();
   bool any = false;
@@ -374,7 +374,7 @@ bool Slot::overflowed() {
   return any || cells;
 }
 
-void Slot::finish(int first_image, Emit emit, void* context) {
+void Workspace::finish(int first_image, Emit emit, void* context) {
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
   while (overflowed()) {
     // The images are on the device still.
@@ -397,17 +397,17 @@ void Slot::finish(int first_image, Emit emit, void* context) {
   }
 }
 
-void Slot::warm_up() {
+void Workspace::warm_up() {
   describe({});
   reserve();
   queue_cascade(nullptr);
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
 }
 
-std::size_t Slot::bytes() const {
+std::size_t Workspace::bytes() const {
   std::size_t bytes = 0;
   for (const DeviceBuffer* buffer : {&pixels_, &description_, &pyramid_, &cell_map_, &found_, &found_boxes_, &keys_,
-                                     &counts_, &boxes_, &window_images_, &answers_, &activations_})
+                                     &counts_, &boxes_, &window_images_, &heads_, &activations_})
     bytes += buffer->bytes();
   for (const HostBuffer* buffer : {&staging_, &description_host_, &counts_host_, &faces_}) bytes += buffer->bytes();
   return bytes;

@@ -13,7 +13,7 @@
 // two operands: in which order products are summed is free, as long as the weights stand in the same.
 #include "mma.h"
 #include "refine.cuh"
-#include "refine_fast.h"
+#include "refine_fp16.h"
 
 namespace mtcnn_fast::cuda {
 namespace {
@@ -65,12 +65,12 @@ __device__ void pool(const __half* shared, int windows, int first, int rows, __h
   }
 }
 
-constexpr int first_rows(const FirstConv& c) { return std::min(2 * (c.rows - 1) + c.pool, outer_side(c)); }
-constexpr int first_pitch(const FirstConv& c) { return 3 * c.side; }
-constexpr std::size_t first_outputs(const FirstConv& c) {
+constexpr int first_rows(const FirstConvFp16& c) { return std::min(2 * (c.rows - 1) + c.pool, outer_side(c)); }
+constexpr int first_pitch(const FirstConvFp16& c) { return 3 * c.side; }
+constexpr std::size_t first_outputs(const FirstConvFp16& c) {
   return static_cast<std::size_t>(first_rows(c) * outer_side(c) * (c.outputs + kPad));
 }
-constexpr std::size_t first_shared_bytes(const FirstConv& c) {
+constexpr std::size_t first_shared_bytes(const FirstConvFp16& c) {
   return sizeof(__half) *
          (first_outputs(c) + static_cast<std::size_t>((first_rows(c) + c.kernel - 1) * first_pitch(c)));
 }
@@ -78,7 +78,7 @@ constexpr std::size_t first_shared_bytes(const FirstConv& c) {
 template <class Layer>
 __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
     first_kernel(WindowCount windows, const __half* in, const unsigned char* weights, __half* out) {
-  constexpr FirstConv kConv = Layer::kShape;
+  constexpr FirstConvFp16 kConv = Layer::kShape;
   constexpr int kSide = outer_side(kConv), kHalf = kSide / 2, kPitch = first_pitch(kConv);
   constexpr int kBands = (pool_side(kConv) + kConv.rows - 1) / kConv.rows;
   constexpr int kMapTiles = kConv.outputs / kColumns, kMapPitch = kConv.outputs + kPad;
@@ -158,17 +158,17 @@ __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
   }
 }
 
-constexpr int input_pitch(const FastConv& c) { return c.inputs + kPad; }
-constexpr int output_pitch(const FastConv& c) { return c.columns * c.groups * kColumns + kPad; }
-constexpr std::size_t shared_bytes(const FastConv& c) {
+constexpr int input_pitch(const ConvFp16& c) { return c.inputs + kPad; }
+constexpr int output_pitch(const ConvFp16& c) { return c.columns * c.groups * kColumns + kPad; }
+constexpr std::size_t shared_bytes(const ConvFp16& c) {
   const int inputs = c.side * c.side * input_pitch(c), outputs = outer_side(c) * outer_side(c) * output_pitch(c);
   return sizeof(__half) * static_cast<std::size_t>(c.windows * std::max(inputs, outputs));
 }
 
 template <class Layer>
 __global__ void __launch_bounds__(threads(Layer::kShape))
-    fast_conv_kernel(WindowCount windows, const __half* in, const unsigned char* weights, __half* out) {
-  constexpr FastConv kConv = Layer::kShape;
+    conv_fp16_kernel(WindowCount windows, const __half* in, const unsigned char* weights, __half* out) {
+  constexpr ConvFp16 kConv = Layer::kShape;
   constexpr int kSide = outer_side(kConv), kWindowPixels = kSide * kSide, kInputPixels = kConv.side * kConv.side;
   constexpr int kInputPitch = input_pitch(kConv), kOutputPitch = output_pitch(kConv);
   constexpr int kItemMaps = kConv.columns * kConv.groups * kColumns, kSlices = kConv.outputs / kItemMaps;
@@ -245,8 +245,8 @@ __device__ inline void store(__half* out, float value) { *out = __float2half(val
 
 template <class Layer, class Out>
 __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
-    fast_product_kernel(WindowCount windows, const __half* in, const unsigned char* weights, Out* out) {
-  constexpr FastProduct kProduct = Layer::kShape;
+    product_fp16_kernel(WindowCount windows, const __half* in, const unsigned char* weights, Out* out) {
+  constexpr ProductFp16 kProduct = Layer::kShape;
   constexpr int kSteps = kProduct.inputs / kStep, kWarpSteps = kSteps / kProduct.warps;
   constexpr int kPart = kProduct.inputs / kProduct.parts;
   constexpr int kTileRows = kPixels * kProduct.tiles, kWidth = kTileColumns * kColumns, kTile = kTileRows * kWidth;
@@ -318,10 +318,10 @@ __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
   }
 }
 
-template <class Fast>
+template <class Fp16>
 struct Steps {
-  using Net = typename Fast::Net;
-  using Layers = Fast;
+  using Net = typename Fp16::Net;
+  using Layers = Fp16;
   using Element = __half;
 
   template <class Shape>
@@ -342,23 +342,23 @@ struct Steps {
   template <class Layer>
   static void conv(const Queue& queue, WindowCount windows, const __half* in, const unsigned char* weights,
                    __half* out) {
-    launch(queue, fast_conv_kernel<Layer>, threads(Layer::kShape), shared_bytes(Layer::kShape), windows, in, weights,
+    launch(queue, conv_fp16_kernel<Layer>, threads(Layer::kShape), shared_bytes(Layer::kShape), windows, in, weights,
            out);
   }
   template <class Layer, class Out>
   static void product(const Queue& queue, WindowCount windows, const __half* in, const unsigned char* weights,
                       Out* out) {
-    launch(queue, fast_product_kernel<Layer, Out>, Layer::kShape.warps * kWarp, 0, windows, in, weights, out);
+    launch(queue, product_fp16_kernel<Layer, Out>, Layer::kShape.warps * kWarp, 0, windows, in, weights, out);
   }
 };
 
 }  // namespace
 
-void refine_fast(const Queue& queue, const Work& work, Stage stage, const void* weights) {
+void refine_fp16(const Queue& queue, const Work& work, Stage stage, const void* weights) {
   if (stage == Stage::rnet)
-    run_layers<Steps<FastRnet>>(queue, work, weights);
+    run_layers<Steps<RnetFp16>>(queue, work, weights);
   else
-    run_layers<Steps<FastOnet>>(queue, work, weights);
+    run_layers<Steps<OnetFp16>>(queue, work, weights);
 }
 
 }  // namespace mtcnn_fast::cuda
