@@ -14,7 +14,8 @@ set(cuda_sources
   cuda/suppress.cu
   cuda/refine.cu
   cuda/refine_fp16.cu
-  cuda/refine_pack.cpp
+  cuda/pack_pnet.cpp
+  cuda/pack_refine.cpp
   cuda/workspace.cpp
   cuda/stages.cpp
   cuda/engine.cpp

@@ -31,8 +31,7 @@ std::string explain(const Error& error) {
       return "the NVIDIA driver finds no GPU (see nvidia-smi; CUDA_VISIBLE_DEVICES may hide it)";
     case cudaErrorInitializationError:
       return "CUDA cannot be initialized in this process. In a child that was forked after its parent used CUDA it "
-             "never "
-             "can: start children by spawn, such as multiprocessing.get_context(\"spawn\")";
+             "never can: start children by spawn, such as multiprocessing.get_context(\"spawn\")";
     case cudaErrorNoKernelImageForDevice:
       return "this build has no kernels for this GPU; build it with -C cmake.define.CMAKE_CUDA_ARCHITECTURES=native";
     default:

@@ -2,23 +2,19 @@
 // levels of all images.
 //
 // A block computes a tile of 16 x 16 or 16 x 32 cells. Its activations never leave shared memory, at the price of a
-// border that neighbours compute again: 14 or 10 % of the multiply-adds. Weights lie in shared memory too, and are read
-// as broadcasts: a thread computes 4 outputs of a row of the first convolution in two rows for all its 10 maps, 4 of
-// the second for 8 maps, and 8 cells of the third for 8 maps, so that a weight serves 4 or 8 multiply-adds and a pixel
-// 8 or
-// 10. Sums run over input, row and column in that order, from the bias on, whatever the tile: a cell's outputs depend
-// on nothing but its pixels. Four lanes share a cell's 32 maps and add up the logit; the offsets are computed only of
-// cells that pass, one in a hundred on photographs.
+// border that neighbours compute again: 14 or 10 % of the multiply-adds. Weights lie in shared memory too, and are
+// read as broadcasts: a thread computes 4 outputs of a row of the first convolution in two rows for all its 10 maps,
+// 4 of the second for 8 maps, and 8 cells of the third for 8 maps, so that a weight serves 4 or 8 multiply-adds and
+// a pixel 8 or 10. Sums run over input, row and column in that order, from the bias on, whatever the tile: a cell's
+// outputs depend on nothing but its pixels. Four lanes share a cell's 32 maps and add up the logit; the offsets are
+// computed only of cells that pass, one in a hundred on photographs.
 //
 // 16 x 16 cells take 64 KB, with the pixels in the memory of what the second convolution gives: what a block of Turing
 // can have, and three such blocks fit in a multiprocessor of Hopper. Where there is room for one such block in a
 // multiprocessor but not for two, one of 16 x 32 has twice the warps.
-#include "pnet.h"
+#include "pnet.cuh"
 
 #include <cuda_fp16.h>
-
-#include <algorithm>
-#include <cstring>
 
 namespace mtcnn_fast::cuda {
 namespace {
@@ -382,42 +378,6 @@ void mirror_lone_cells(const Queue& queue, const Work& work, Arithmetic arithmet
     launch(queue, mirror_lone_cells_kernel<__half>, kMirrorThreads, 0, work, pnet_fp16_layers(weights));
   else
     launch(queue, mirror_lone_cells_kernel<float>, kMirrorThreads, 0, work, static_cast<const PnetWeights*>(weights));
-}
-
-PnetWeights pack_pnet_layers(const NamedTensors& tensors) {
-  PnetWeights packed = {};
-  const auto get = [&](const char* name) { return tensors.at(std::string("pnet.") + name); };
-  const auto convolution = [&](const char* name, auto& out) {
-    const std::span<const float> weight = get(name);
-    constexpr std::size_t kTaps = std::extent_v<std::remove_reference_t<decltype(out)>>;
-    for (std::size_t o = 0; o < weight.size() / kTaps; ++o)
-      for (std::size_t t = 0; t < kTaps; ++t) out[t][o] = weight[o * kTaps + t];
-  };
-  const auto copy = [&](const char* name, float* out) { std::ranges::copy(get(name), out); };
-  PnetLayers& layers = packed.layers;
-  convolution("conv1.weight", layers.conv1);
-  copy("conv1.bias", layers.bias1);
-  copy("prelu1.weight", layers.slope1);
-  convolution("conv2.weight", layers.conv2);
-  copy("conv2.bias", layers.bias2);
-  copy("prelu2.weight", layers.slope2);
-  convolution("conv3.weight", layers.conv3);
-  copy("conv3.bias", layers.bias3);
-  copy("prelu3.weight", layers.slope3);
-  const std::span<const float> face = get("face.weight"), face_bias = get("face.bias");
-  for (int i = 0; i < kMaps3; ++i) layers.face[i] = face[kMaps3 + i] - face[i];
-  layers.face_bias[0] = face_bias[1] - face_bias[0];
-  convolution("box.weight", packed.box);
-  copy("box.bias", packed.box_bias);
-  return packed;
-}
-
-std::vector<unsigned char> pack_pnet(const NamedTensors& tensors, Arithmetic arithmetic) {
-  const PnetWeights packed = pack_pnet_layers(tensors);
-  if (arithmetic == Arithmetic::fp16) return pack_pnet_fp16(packed);
-  std::vector<unsigned char> bytes(sizeof packed);
-  std::memcpy(bytes.data(), &packed, sizeof packed);
-  return bytes;
 }
 
 }  // namespace mtcnn_fast::cuda

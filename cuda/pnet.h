@@ -1,9 +1,7 @@
-// What P-Net's two kernels, in float32 and on tensor cores, share: the layers' parameters, the search for a tile's
-// level, PReLU and pooling, and the list of cells that passed.
+// P-Net's parameters as its kernels read them. Shared by the kernels and by what packs the parameters for them.
 #pragma once
 
 #include "kernels.h"
-#include "prelu.h"
 
 namespace mtcnn_fast::cuda {
 
@@ -22,47 +20,10 @@ struct PnetWeights {
   float box[kMaps3][4], box_bias[4];
 };
 
-PnetWeights pack_pnet_layers(const NamedTensors& tensors);
-std::vector<unsigned char> pack_pnet_fp16(const PnetWeights& weights);
+// pnet_fp16.cu's part of pnet_tile() and pnet().
 PnetTile pnet_fp16_tile();
 void pnet_fp16(const Queue& queue, const Work& work, const void* weights);
 // The layers as the tensor cores see them, rounded to fp16.
 const PnetWeights* pnet_fp16_layers(const void* weights);
-
-// A tile of cells of some level.
-struct PlacedTile {
-  int level, row, column;  // of the first cell
-};
-
-// Tiles go level by level, and within one row by row. `least`: a level that the tile does not come before.
-__device__ inline PlacedTile place_tile(const Work& work, int tile, int height, int width, int least) {
-  const int first = level_of<&Level::first_tile>(work, tile, least);
-  const Level& level = work.levels[first];
-  const int across = (level.columns + width - 1) / width, local = tile - level.first_tile;
-  return {first, local / across * height, local % across * width};
-}
-
-// The greatest of a window's outputs after PReLU, from its greatest and least before: PReLU rises or falls on either
-// side of zero, so its greatest value is at one end. (Six of the trained first layer's ten slopes are negative: pooling
-// comes after PReLU.)
-__device__ inline float prelu_of_window(float greatest, float least, float slope) {
-  return fmaxf(prelu(greatest, slope), prelu(least, slope));
-}
-
-// Where this lane's cell goes in its level's list, if it is one of `passed`. For all lanes of a warp.
-__device__ inline int reserve_place(LevelCounts& counts, unsigned passed) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  int first = 0;
-  if (lane == 0) first = atomicAdd(&counts.found, __popc(passed));
-  first = __shfl_sync(kAllLanes, first, 0);
-  return first + __popc(passed & ((1u << lane) - 1));
-}
-
-__device__ inline void store_found(const Work& work, const Level& level, int place, const Cell& cell) {
-  if (place >= level.capacity) return;
-  work.found[level.found + place] = cell;
-  work.cell_map[level.first_cell + static_cast<std::int64_t>(cell.row) * level.columns + cell.column] =
-      1 + level.found + place;
-}
 
 }  // namespace mtcnn_fast::cuda

@@ -12,11 +12,9 @@
 //
 // A tile takes 63 KB: what a block of Turing can have, and three in a multiprocessor of Hopper, which has registers for
 // two.
-#include <algorithm>
-#include <cstring>
-
 #include "mma.h"
-#include "pnet.h"
+#include "pnet.cuh"
+#include "pnet_fp16.h"
 
 namespace mtcnn_fast::cuda {
 namespace {
@@ -30,23 +28,6 @@ constexpr int kBlocks = 1;
 #endif
 constexpr int kPixels = 16;     // of a product
 constexpr int kPixelMaps = 24;  // halves from one pixel to the next
-
-// B's fragments in the order in which a lane loads them, 16 bytes at a time.
-struct Fragments {
-  uint4 conv1[2][2][kWarp];  // [odd][values 0-15, 16-31]: maps 0-7, 8-15
-  uint4 conv2[9][kWarp];     // maps 0-7, 8-15
-  uint4 conv3[9][2][kWarp];  // maps 0-7, 8-15, and 16-23, 24-31
-  uint4 heads[kWarp];        // of maps 0-15, 16-31
-  float bias1[16], slope1[16], bias2[16], slope2[16], bias3[kMaps3], slope3[kMaps3];
-  float head_bias[8];
-};
-// A head's outputs: offsets, logit, nothing.
-constexpr int kLogit = 4;
-
-struct Weights {
-  Fragments fragments;
-  PnetWeights layers;
-};
 
 constexpr int kHeight = 16, kWidth = 32;  // cells
 constexpr int kPooledHeight = kHeight + 4, kPooledWidth = kWidth + 4;
@@ -104,7 +85,7 @@ __device__ inline void start_sums(float (&sums)[kMapBlocks][4], const float (&bi
 }
 
 // First convolution, PReLU and pooling of 16 pooled pixels.
-__device__ void convolve1(Shared& shared, const Fragments& fragments, const Level& level, const PlacedTile& tile) {
+__device__ void convolve1(Shared& shared, const PnetFragments& fragments, const Level& level, const PlacedTile& tile) {
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, group = lane / 4, pair = lane % 4 * 2;
   uint4 weights[2][2];
 #pragma unroll
@@ -175,7 +156,7 @@ __device__ void convolve1(Shared& shared, const Fragments& fragments, const Leve
   }
 }
 
-__device__ void convolve2(Shared& shared, const Fragments& fragments) {
+__device__ void convolve2(Shared& shared, const PnetFragments& fragments) {
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, group = lane / 4, pair = lane % 4 * 2;
   uint4 weights[9];
 #pragma unroll
@@ -208,7 +189,8 @@ __device__ void convolve2(Shared& shared, const Fragments& fragments) {
 }
 
 // Third convolution and heads.
-__device__ void convolve3(const Shared& shared, const Fragments& fragments, const Work& work, const PlacedTile& tile) {
+__device__ void convolve3(const Shared& shared, const PnetFragments& fragments, const Work& work,
+                          const PlacedTile& tile) {
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, group = lane / 4, pair = lane % 4 * 2;
   uint4 weights[9][2];
 #pragma unroll
@@ -256,7 +238,7 @@ __device__ void convolve3(const Shared& shared, const Fragments& fragments, cons
     for (int h = 0; h < 2; ++h) {
       const int cell = m * kPixels + group + 8 * h, y = cell / kWidth, x = cell % kWidth;
       const float first = outputs[0][2 * h], second = outputs[0][2 * h + 1];
-      const bool passed = pair == kLogit && y < rows && x < columns && first >= work.settings.cell_logit;
+      const bool passed = pair == kLogitColumn && y < rows && x < columns && first >= work.settings.cell_logit;
       const unsigned all_passed = __ballot_sync(kAllLanes, passed);
       if (!all_passed) continue;
       const int offsets = lane / 4 * 4;  // the lane that has the first two
@@ -271,7 +253,7 @@ __device__ void convolve3(const Shared& shared, const Fragments& fragments, cons
   }
 }
 
-__global__ void __launch_bounds__(kThreads, kBlocks) pnet_fp16_kernel(Work work, const Fragments* fragments) {
+__global__ void __launch_bounds__(kThreads, kBlocks) pnet_fp16_kernel(Work work, const PnetFragments* fragments) {
   MTCNN_FAST_SHARED_MEMORY(memory);
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   const int tiles = work.job->tiles;
@@ -290,76 +272,17 @@ __global__ void __launch_bounds__(kThreads, kBlocks) pnet_fp16_kernel(Work work,
   }
 }
 
-float round_to_half(float x) { return __half2float(__float2half_rn(x)); }
-
-unsigned pack_pair(float low, float high) {
-  return static_cast<unsigned>(__half_as_ushort(__float2half_rn(low))) |
-         static_cast<unsigned>(__half_as_ushort(__float2half_rn(high))) << 16;
-}
-
-// B's fragments of 16 rows and of 8 columns, then of the next 8, for each lane. weight(row, column).
-template <class F>
-void pack_blocks(uint4 (&out)[kWarp], const F& weight) {
-  for (int lane = 0; lane < kWarp; ++lane) {
-    const int column = lane / 4, row = lane % 4 * 2;
-    const auto pair = [&](int r, int c) { return pack_pair(weight(r, c), weight(r + 1, c)); };
-    out[lane] = {pair(row, column), pair(row + 8, column), pair(row, column + 8), pair(row + 8, column + 8)};
-  }
-}
-
 }  // namespace
 
 PnetTile pnet_fp16_tile() { return {kHeight, kWidth}; }
 
 void pnet_fp16(const Queue& queue, const Work& work, const void* weights) {
-  launch(queue, pnet_fp16_kernel, kThreads, sizeof(Shared), work, &static_cast<const Weights*>(weights)->fragments);
+  launch(queue, pnet_fp16_kernel, kThreads, sizeof(Shared), work,
+         &static_cast<const PnetWeightsFp16*>(weights)->fragments);
 }
 
-const PnetWeights* pnet_fp16_layers(const void* weights) { return &static_cast<const Weights*>(weights)->layers; }
-
-std::vector<unsigned char> pack_pnet_fp16(const PnetWeights& weights) {
-  Weights packed = {};
-  packed.layers = weights;
-  PnetLayers& layers = packed.layers.layers;
-  const auto round_all = [](auto& rows) {
-    for (auto& row : rows)
-      for (float& x : row) x = round_to_half(x);
-  };
-  round_all(layers.conv1);
-  round_all(layers.conv2);
-  round_all(layers.conv3);
-  round_all(packed.layers.box);
-  for (float& x : layers.face) x = round_to_half(x);
-
-  Fragments& f = packed.fragments;
-  for (int odd = 0; odd < 2; ++odd)
-    for (int k = 0; k < 2; ++k)
-      pack_blocks(f.conv1[odd][k], [&](int row, int map) {
-        const int value = 16 * k + row, ky = value / 10, in_row = value % 10 - odd;
-        if (map >= kMaps1 || ky > 2 || in_row < 0 || in_row > 8) return 0.0F;
-        return layers.conv1[in_row % 3 * 9 + ky * 3 + in_row / 3][map];
-      });
-  for (int t = 0; t < 9; ++t) {
-    pack_blocks(f.conv2[t], [&](int in, int map) { return in < kMaps1 ? layers.conv2[in * 9 + t][map] : 0.0F; });
-    for (int b = 0; b < 2; ++b)
-      pack_blocks(f.conv3[t][b], [&](int in, int map) { return layers.conv3[in * 9 + t][16 * b + map]; });
-  }
-  // The two blocks are of inputs here, not of outputs.
-  pack_blocks(f.heads, [&](int row, int column) {
-    const int in = row + column / 8 * 16, head = column % 8;
-    return head < 4 ? packed.layers.box[in][head] : head == kLogit ? layers.face[in] : 0.0F;
-  });
-  std::ranges::copy_n(layers.bias1, kMaps1, f.bias1);
-  std::ranges::copy_n(layers.slope1, kMaps1, f.slope1);
-  std::ranges::copy(layers.bias2, f.bias2);
-  std::ranges::copy(layers.slope2, f.slope2);
-  std::ranges::copy(layers.bias3, f.bias3);
-  std::ranges::copy(layers.slope3, f.slope3);
-  std::ranges::copy(weights.box_bias, f.head_bias);
-  f.head_bias[kLogit] = layers.face_bias[0];
-  std::vector<unsigned char> bytes(sizeof packed);
-  std::memcpy(bytes.data(), &packed, sizeof packed);
-  return bytes;
+const PnetWeights* pnet_fp16_layers(const void* weights) {
+  return &static_cast<const PnetWeightsFp16*>(weights)->layers;
 }
 
 }  // namespace mtcnn_fast::cuda

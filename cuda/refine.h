@@ -60,6 +60,7 @@ constexpr std::size_t parameters(const Product& p) { return static_cast<std::siz
 // R-Net's seven windows of 9 rows are 63 threads of 9 pixels, O-Net's 21 rows in threads of 7 pixels also 63: of two
 // warps' lanes, all but one work.
 struct Rnet {
+  using Net = Rnet;
   static constexpr Stage kStage = Stage::rnet;
   struct Conv1 {
     static constexpr Conv kShape = {crop_side(kStage), 3, 28, 3, 3, 2, 11, 4, 4, 1, 1, true};
@@ -78,6 +79,7 @@ struct Rnet {
   };
 };
 struct Onet {
+  using Net = Onet;
   static constexpr Stage kStage = Stage::onet;
   struct Conv1 {
     static constexpr Conv kShape = {crop_side(kStage), 3, 32, 3, 3, 1, 8, 4, 8, 1, 1, true};

@@ -44,7 +44,7 @@ __device__ inline unsigned greater2(unsigned a, unsigned b) {
 template <class Layer, int kThreads, int kMaps, int kPitch, int kWindow>
 __device__ void pool(const __half* shared, int windows, int first, int rows, __half* out) {
   constexpr auto kConv = Layer::kShape;
-  constexpr int kSide = outer_side(kConv), kPooled = pool_side(kConv), kVectors = kMaps / 8;
+  constexpr int kSide = conv_side(kConv), kPooled = pooled_side(kConv), kVectors = kMaps / 8;
   const int of_window = rows * kPooled * kVectors;
   for (int i = static_cast<int>(threadIdx.x); i < windows * of_window; i += kThreads) {
     const int window = i / of_window, vector = i % kVectors;
@@ -60,15 +60,15 @@ __device__ void pool(const __half* shared, int windows, int first, int rows, __h
         best.z = greater2(best.z, value.z);
         best.w = greater2(best.w, value.w);
       }
-    const std::size_t to = static_cast<std::size_t>(window) * pool_values(kConv);
+    const std::size_t to = static_cast<std::size_t>(window) * map_values(kConv);
     *reinterpret_cast<uint4*>(out + to + ((first + y) * kPooled + x) * kConv.outputs + 8 * vector) = best;
   }
 }
 
-constexpr int first_rows(const FirstConvFp16& c) { return std::min(2 * (c.rows - 1) + c.pool, outer_side(c)); }
+constexpr int first_rows(const FirstConvFp16& c) { return std::min(2 * (c.rows - 1) + c.pool, conv_side(c)); }
 constexpr int first_pitch(const FirstConvFp16& c) { return 3 * c.side; }
 constexpr std::size_t first_outputs(const FirstConvFp16& c) {
-  return static_cast<std::size_t>(first_rows(c) * outer_side(c) * (c.outputs + kPad));
+  return static_cast<std::size_t>(first_rows(c) * conv_side(c) * (c.outputs + kPad));
 }
 constexpr std::size_t first_shared_bytes(const FirstConvFp16& c) {
   return sizeof(__half) *
@@ -79,8 +79,8 @@ template <class Layer>
 __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
     first_kernel(WindowCount windows, const __half* in, const unsigned char* weights, __half* out) {
   constexpr FirstConvFp16 kConv = Layer::kShape;
-  constexpr int kSide = outer_side(kConv), kHalf = kSide / 2, kPitch = first_pitch(kConv);
-  constexpr int kBands = (pool_side(kConv) + kConv.rows - 1) / kConv.rows;
+  constexpr int kSide = conv_side(kConv), kHalf = kSide / 2, kPitch = first_pitch(kConv);
+  constexpr int kBands = (pooled_side(kConv) + kConv.rows - 1) / kConv.rows;
   constexpr int kMapTiles = kConv.outputs / kColumns, kMapPitch = kConv.outputs + kPad;
   constexpr int kTiles = (first_rows(kConv) * kHalf + kPixels - 1) / kPixels;  // in even columns; as many in odd ones
   constexpr int kThreads = kConv.warps * kWarp, kRowVectors = kPitch / 8;
@@ -153,15 +153,15 @@ __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
       }
     }
     __syncthreads();
-    pool<Layer, kThreads, kConv.outputs, kMapPitch, 0>(outputs, 1, first, min(kConv.rows, pool_side(kConv) - first),
-                                                       out + static_cast<std::size_t>(window) * pool_values(kConv));
+    pool<Layer, kThreads, kConv.outputs, kMapPitch, 0>(outputs, 1, first, min(kConv.rows, pooled_side(kConv) - first),
+                                                       out + static_cast<std::size_t>(window) * map_values(kConv));
   }
 }
 
 constexpr int input_pitch(const ConvFp16& c) { return c.inputs + kPad; }
 constexpr int output_pitch(const ConvFp16& c) { return c.columns * c.groups * kColumns + kPad; }
 constexpr std::size_t shared_bytes(const ConvFp16& c) {
-  const int inputs = c.side * c.side * input_pitch(c), outputs = outer_side(c) * outer_side(c) * output_pitch(c);
+  const int inputs = c.side * c.side * input_pitch(c), outputs = conv_side(c) * conv_side(c) * output_pitch(c);
   return sizeof(__half) * static_cast<std::size_t>(c.windows * std::max(inputs, outputs));
 }
 
@@ -169,7 +169,7 @@ template <class Layer>
 __global__ void __launch_bounds__(threads(Layer::kShape))
     conv_fp16_kernel(WindowCount windows, const __half* in, const unsigned char* weights, __half* out) {
   constexpr ConvFp16 kConv = Layer::kShape;
-  constexpr int kSide = outer_side(kConv), kWindowPixels = kSide * kSide, kInputPixels = kConv.side * kConv.side;
+  constexpr int kSide = conv_side(kConv), kWindowPixels = kSide * kSide, kInputPixels = kConv.side * kConv.side;
   constexpr int kInputPitch = input_pitch(kConv), kOutputPitch = output_pitch(kConv);
   constexpr int kItemMaps = kConv.columns * kConv.groups * kColumns, kSlices = kConv.outputs / kItemMaps;
   constexpr int kBlocks = kConv.inputs / kDepth, kVectors = kConv.inputs / 8;
@@ -236,7 +236,7 @@ __global__ void __launch_bounds__(threads(Layer::kShape))
     }
     __syncthreads();
     pool<Layer, threads(kConv), kItemMaps, kOutputPitch, kWindowPixels * kOutputPitch>(
-        shared, present, 0, pool_side(kConv), out + static_cast<std::size_t>(first) * pool_values(kConv) + first_map);
+        shared, present, 0, pooled_side(kConv), out + static_cast<std::size_t>(first) * map_values(kConv) + first_map);
   }
 }
 
@@ -330,7 +330,7 @@ struct Steps {
   }
   template <class Shape>
   static constexpr std::size_t values(const Shape& shape) {
-    return pool_values(shape);
+    return map_values(shape);
   }
 
   template <class Layer>

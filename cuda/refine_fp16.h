@@ -29,20 +29,20 @@ struct ConvFp16 {
   int windows, tiles, columns, groups;
 };
 template <class Shape>
-constexpr int outer_side(const Shape& c) {
+constexpr int conv_side(const Shape& c) {
   return c.side - c.kernel + 1;
 }
 template <class Shape>
-constexpr int pool_side(const Shape& c) {
-  return (outer_side(c) - c.pool + 1) / 2 + 1;
+constexpr int pooled_side(const Shape& c) {
+  return (conv_side(c) - c.pool + 1) / 2 + 1;
 }
 template <class Shape>
-constexpr int pool_values(const Shape& c) {
-  return pool_side(c) * pool_side(c) * c.outputs;
+constexpr std::size_t map_values(const Shape& c) {
+  return static_cast<std::size_t>(c.outputs) * pooled_side(c) * pooled_side(c);
 }
 constexpr int depth(const ConvFp16& c) { return c.kernel * c.kernel * c.inputs / kDepth; }
 constexpr int pixel_warps(const ConvFp16& c) {
-  const int pixels = c.windows * outer_side(c) * outer_side(c);
+  const int pixels = c.windows * conv_side(c) * conv_side(c);
   return (pixels + kPixels * c.tiles - 1) / (kPixels * c.tiles);
 }
 constexpr int threads(const ConvFp16& c) { return pixel_warps(c) * c.groups * kWarp; }

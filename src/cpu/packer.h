@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cpu/packed_networks.h"
+#include "networks.h"
 
 namespace mtcnn_fast {
 
@@ -42,14 +43,9 @@ class Packer {
 
   const Tensor& get(const std::string& name) const { return tensors_.at(network_ + "." + name); }
 
-  // Weights and bias of logit(face) - logit(not a face): the softmax of two is a sigmoid of their difference.
+  // Weights of the face's logit, then its bias.
   std::pair<std::vector<float>, float> face() const {
-    const Tensor& weight = get("face.weight");
-    const Tensor& bias = get("face.bias");
-    const std::size_t inputs = weight.data.size() / 2;
-    std::vector<float> difference(inputs);
-    for (std::size_t i = 0; i < inputs; ++i) difference[i] = weight.data[inputs + i] - weight.data[i];
-    return {difference, bias.data[1] - bias.data[0]};
+    return {logit_row(get("face.weight").data), logit_row(get("face.bias").data).front()};
   }
 
   const float* copy(const Tensor& tensor, std::size_t floats) {

@@ -1,0 +1,25 @@
+// P-Net's parameters as pnet_fp16.cu reads them. Shared by the kernel and by what packs the parameters for it.
+#pragma once
+
+#include "pnet.h"
+
+namespace mtcnn_fast::cuda {
+
+// B's fragments in the order in which a lane loads them, 16 bytes at a time.
+struct PnetFragments {
+  uint4 conv1[2][2][kWarp];  // [odd][values 0-15, 16-31]: maps 0-7, 8-15
+  uint4 conv2[9][kWarp];     // maps 0-7, 8-15
+  uint4 conv3[9][2][kWarp];  // maps 0-7, 8-15, and 16-23, 24-31
+  uint4 heads[kWarp];        // of maps 0-15, 16-31
+  float bias1[16], slope1[16], bias2[16], slope2[16], bias3[kMaps3], slope3[kMaps3];
+  float head_bias[8];
+};
+// Columns of the heads: offsets, logit, nothing.
+constexpr int kLogitColumn = 4;
+
+struct PnetWeightsFp16 {
+  PnetFragments fragments;
+  PnetWeights layers;
+};
+
+}  // namespace mtcnn_fast::cuda
