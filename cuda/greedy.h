@@ -1,6 +1,5 @@
-// Greedy non-maximum suppression of a sorted list by one block, in chunks of 64 boxes: what the boxes of a chunk that
-// are left drop among themselves is settled by each warp at once, with a bit for each box; what they drop of the boxes
-// behind them, each thread tests for its own.
+// Greedy non-maximum suppression of a sorted list by one block, in chunks of 64 boxes. Every warp first decides which
+// boxes of the chunk survive, with one bit per box. Each thread then tests its own later box against those survivors.
 #pragma once
 
 #include "overlap.h"

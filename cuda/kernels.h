@@ -20,7 +20,7 @@ enum class Arithmetic {
   fp16,  // tensor cores: inputs in fp16, sums in float32
 };
 
-// The level that a task belongs to, by the number of its first one; `least`: one that the task does not come before.
+// The level of a task: the last whose first task (`kFirst`) is not after it. The search starts at level `least`.
 template <int Level::*kFirst>
 __device__ inline int level_of(const Work& work, int task, int least) {
   int first = least, end = work.job->levels;

@@ -35,8 +35,8 @@ constexpr int segments(const Conv& c) { return (conv_side(c) + c.pixels - 1) / c
 constexpr int segment_warps(const Conv& c) { return (c.windows * conv_rows(c) * segments(c) + kWarp - 1) / kWarp; }
 constexpr int threads(const Conv& c) { return segment_warps(c) * c.groups * kWarp; }
 
-// Several rows of outputs (of a 2 x 2 convolution, one a pixel; of a dense layer, one a window) as a matrix product. A
-// row's inputs are `parts` pieces, contiguous each and `jump` values from one to the next.
+// Several rows of outputs (of a 2 x 2 convolution, one per pixel; of a dense layer, one per window) as a matrix
+// product. A row's inputs are `parts` pieces, contiguous each and `jump` values from one to the next.
 struct Product {
   int inputs, outputs;
   int rows;  // of a window

@@ -1,4 +1,4 @@
-// The one interface that every backend implements: the whole cascade, and its stages one at a time.
+// The interface that every backend implements: the whole cascade, and its stages one at a time.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +24,9 @@ class Backend : public std::enable_shared_from_this<Backend> {
   // large.
   virtual void check_image(const ImageView& image) const = 0;
 
-  // Fills one vector of faces an image, highest score first, uncut and complete; the images have passed check_image().
-  // `inspections`, where not empty, has one entry an image and is filled in; times are of all images that were worked
-  // on together. `stream` as in Selection.
+  // Fills one vector of faces per image, highest score first: all faces, not clipped. The images have passed
+  // check_image(). `inspections` is empty or has one entry per image, which is filled in; its times are those of all
+  // images that were worked on together. `stream` as in Selection.
   virtual void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
                       std::span<Inspection> inspections, void* stream) const = 0;
 

@@ -1,4 +1,4 @@
-// What known implementations of the cascade do differently. All of them carry the same weights; only this differs.
+// The ways in which known implementations of the cascade differ. All of them carry the same weights.
 #pragma once
 
 #include <string_view>

@@ -9,7 +9,7 @@
 
 namespace mtcnn_fast {
 
-// Keeps its memory from one call to the next: about 50 bytes a box of the largest call.
+// Keeps its memory from one call to the next: about 50 bytes per box of the largest call.
 class Nms {
  public:
   // Indices of what is kept, highest score first, ties in the order given; valid until the next call. Dropped is what

@@ -74,7 +74,7 @@ struct Crop {
 };
 
 // All that one call needs. What it holds is what the largest of its images so far needed: a 1920x1080 photograph with a
-// thousand crops at min_face_size 20 leaves 1 MB and another 1.2 MB a thread.
+// thousand crops at min_face_size 20 leaves 1 MB and another 1.2 MB per thread.
 struct Workspace {
   explicit Workspace(int threads) : threads(static_cast<std::size_t>(threads)) {}
 
@@ -99,7 +99,7 @@ struct Workspace {
   }
 };
 
-// Keeps as many workspaces as calls were in progress at a time, up to 16, and of each up to 32 MB and 4 MB a thread:
+// Keeps as many workspaces as calls were in progress at a time, up to 16, and of each up to 32 MB and 4 MB per thread:
 // one that has grown beyond, by an image or thresholds out of the common, is freed when its call ends. No lock, but one
 // slot a workspace: a thread never waits here, nor does a child that was forked while another thread was here.
 class Workspaces {

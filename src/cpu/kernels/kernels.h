@@ -1,4 +1,4 @@
-// What a CPU kernel unit offers: one table of functions an instruction set. Plain data only: the units that are
+// The interface of the CPU kernels: one table of functions per instruction set. Plain data only: the units that are
 // compiled per instruction set include this file and nothing of the standard library's templates.
 #pragma once
 
@@ -113,7 +113,7 @@ struct Cell {
   float logit;
   float offsets[4];
 };
-// It may throw, and then the kernel has emitted all that it will.
+// May throw. The exception leaves the kernel, which emits nothing more.
 using EmitCells = void (*)(void* context, const Cell* cells, int count);
 
 // A band of rows of one pyramid level through P-Net.

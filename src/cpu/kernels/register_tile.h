@@ -9,7 +9,7 @@ namespace {
 
 // out[item] = PReLU(bias + sum over the taps of in[item]) for kItems items that lie kItemStride floats apart. An item
 // has kTaps inputs. Not inlined: GCC 12 runs out of registers for the addresses (conv1 of R-Net with
-// AVX2: 13.8 instead of 8.9 microseconds a crop).
+// AVX2: 13.8 instead of 8.9 microseconds per crop).
 template <int kTaps, int kItemStride, int kItems, int kVectors, bool kPrelu>
 __attribute__((noinline)) void item_register_tile(const float* in, const float* weight, const float* bias,
                                                   const float* slope, float* out, std::ptrdiff_t out_stride) {

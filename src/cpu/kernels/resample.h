@@ -14,7 +14,7 @@
 namespace mtcnn_fast {
 namespace {
 
-// Output row y as sums of four floats a pixel, with OpenCV's float32 operations in OpenCV's order (resize.cpp,
+// Output row y as sums of four floats per pixel, with OpenCV's float32 operations in OpenCV's order (resize.cpp,
 // ResizeArea): columns before rows, products rounded before they are added. That order decides ties of the rounding.
 template <int kChannels>
 inline void sum_as_opencv(const Resample& r, int y, float* row, float* sums) {
@@ -85,7 +85,7 @@ struct PlanarRow {
   void pixel(int x, F32x4 p) const { first[x] = p[0], second[x] = p[1], third[x] = p[2]; }
 };
 
-// Writes a row of three floats a pixel, RGB.
+// Writes a row of three floats per pixel, RGB.
 struct InterleavedRow {
   float* out;
   bool bgr;

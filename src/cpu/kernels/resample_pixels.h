@@ -9,8 +9,8 @@
 namespace mtcnn_fast {
 namespace {
 
-// Pixel areas weight all source rows but the first and the last alike. How many there are of these, if it is worth
-// while.
+// Returns how many inner rows share one weight; 0 if using that would not pay. (A pixel area weights all source rows
+// but the first and the last alike.)
 inline int equal_weights(const float* weights, int count) {
   if (count < 5) return 0;
   for (int t = 2; t < count - 1; ++t)

@@ -69,7 +69,7 @@ inline F32 fma(F32 a, F32 b, F32 c) {
 }
 
 // The value, in a register from here on. GCC would rather read it from memory again for each multiply-add, and then
-// loads are the limit (conv1 of O-Net with AVX-512: 21.3 instead of 16.8 microseconds a crop).
+// loads are the limit (conv1 of O-Net with AVX-512: 21.3 instead of 16.8 microseconds per crop).
 inline F32 in_register(F32 v) {
 #if defined(__ARM_NEON)
   asm("" : "+w"(v));
