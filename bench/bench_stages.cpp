@@ -215,8 +215,9 @@ void bench_candidates(benchmark::State& state) {
     candidates.clear();
     for (const Passed& cell : cells)
       candidates.push_back({geometry.cell(cell.row, cell.column, 0.6), cell.logit, {}, {}});
-    geometry.suppress(candidates, 0.5, Geometry::Stage::pnet, work);
-    for (const Candidate& candidate : candidates) benchmark::DoNotOptimize(geometry.next_window(candidate, 0));
+    suppress(geometry, candidates, 0.5, Stage::pnet, work);
+    for (const Candidate& candidate : candidates)
+      benchmark::DoNotOptimize(geometry.next_window(candidate.box, candidate.offsets, 0));
   }
   state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations()) * static_cast<std::int64_t>(cells.size()));
 }
