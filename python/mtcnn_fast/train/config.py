@@ -108,7 +108,7 @@ class _Table(BaseModel):
 
 
 class SourceTable(_Table):
-    """The table of an `AnnotatedSet`, whose fields its keys are."""
+    """The TOML table of an `AnnotatedSet`. Its keys are fields of that class."""
 
     annotations: _File
     format: Literal[FORMATS] | None = None  # type: ignore[valid-type]  # the list stands once, in datasets
@@ -119,6 +119,7 @@ class SourceTable(_Table):
     expand: tuple[_Number, _Number, _Number, _Number] = (0, 0, 0, 0)
 
     def annotated_set(self) -> AnnotatedSet:
+        """The set that the table describes, named by the path of its annotations."""
         return AnnotatedSet(**dict(self), name=str(self.annotations))
 
 
@@ -173,6 +174,7 @@ class Training(_Table):
     """The cascade that finds samples, for R-Net and O-Net alone."""
 
     def learning_rates(self) -> LearningRates:
+        """The learning rates of the run, in steps."""
         return LearningRates(
             greatest=self.learning_rate,
             steps=self.epochs * self.batches,

@@ -141,7 +141,9 @@ class SampleStore:
         """Opens the shards of a folder, and adds their kinds to `kinds`. Returns the size of the crops."""
         document = _read_document(folder)
         if not document["complete"]:
-            raise ValueError(f"{folder} is not complete: the run that made it was cut off; the same run again ends it")
+            raise ValueError(
+                f"{folder} is not complete: its run was interrupted; start the same run again to complete it"
+            )
         first = len(kinds)
         try:
             size = int(document["settings"]["size"])
