@@ -1,4 +1,4 @@
-"""README and the pages of docs/: their links lead somewhere, and their code runs.
+"""README and the pages of docs/: their links lead somewhere, their files exist, and their code runs.
 
 A Python or shell block is run, in the order of its page, in a folder that has the checkout's files and a few pictures.
 Blocks of C++, JSON, TOML and XML are parsed.
@@ -39,6 +39,7 @@ PAGES = [
     *RUN,
     *(page for folder in ("bench", "examples", "tests") for page in sorted((ROOT / folder).rglob("*.md"))),
 ]
+FOLDERS = "bench|cmake|cuda|docs|examples|include|python|src|tests|tools"
 RUNNABLE = ("bash", "python")
 CHECKED = ("cpp", "json", "toml", "xml")
 MARK = re.compile(r"<!--\s*(not run|needs):\s*(.+?)\s*-->", re.DOTALL)
@@ -121,6 +122,13 @@ def test_links_within_the_project(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             wrong.append(link)
     assert not wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_in_the_project(page: Path) -> None:
+    code = [child.content for token in tokens(page) for child in token.children or () if child.type == "code_inline"]
+    paths = [text for text in code if re.fullmatch(rf"({FOLDERS})/[\w./-]*", text)]
+    assert not [path for path in paths if not (ROOT / path).exists()]
 
 
 def test_outside_links(request: pytest.FixtureRequest) -> None:
