@@ -19,8 +19,8 @@ template <class T>
 struct PerRefineStage {
   T of[2];
 
-  MTCNN_FAST_HD T& operator[](Stage stage) { return of[stage == Stage::onet]; }
-  MTCNN_FAST_HD const T& operator[](Stage stage) const { return of[stage == Stage::onet]; }
+  MTCNN_FAST_HD T& operator[](Stage stage) { return of[static_cast<int>(stage) - 1]; }
+  MTCNN_FAST_HD const T& operator[](Stage stage) const { return of[static_cast<int>(stage) - 1]; }
   bool operator==(const PerRefineStage&) const = default;
 };
 

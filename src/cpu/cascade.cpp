@@ -358,7 +358,7 @@ void Cascade::refine_crops(Stage stage, std::span<Crop> crops, ThreadWork& work)
   float* const scratch = kept_pixels + floats * kMaxRefineBatch;
   float* const row = scratch + refine_scratch(model_);
   float heads[kMaxRefineBatch * kHeadOutputs];
-  const auto answer = [](const float* head, Candidate& candidate) {
+  const auto take_head = [](const float* head, Candidate& candidate) {
     candidate.logit = head[0];
     std::copy(head + 1, head + 5, candidate.offsets);
     std::copy(head + 5, head + 15, candidate.landmarks);
@@ -368,7 +368,7 @@ void Cascade::refine_crops(Stage stage, std::span<Crop> crops, ThreadWork& work)
   const auto confirm = [&](const float* from) {
     run_network(model_, stage, false, from, kept_count, heads, scratch);
     for (int i = 0; i < kept_count; ++i) {
-      answer(heads + i * kHeadOutputs, *kept[i]->candidate);
+      take_head(heads + i * kHeadOutputs, *kept[i]->candidate);
       kept[i]->confirmed = true;
     }
     kept_count = 0;
@@ -387,7 +387,7 @@ void Cascade::refine_crops(Stage stage, std::span<Crop> crops, ThreadWork& work)
       continue;
     }
     run_network(model_, stage, true, pixels, n, heads, scratch);
-    for (int i = 0; i < n; ++i) answer(heads + i * kHeadOutputs, *crops[i].candidate);
+    for (int i = 0; i < n; ++i) take_head(heads + i * kHeadOutputs, *crops[i].candidate);
     if (precision.arithmetic == Arithmetic::bf16) continue;
     for (int i = 0; i < n; ++i) {
       Candidate& candidate = *crops[i].candidate;

@@ -101,7 +101,7 @@ struct Workspace {
 
 // Keeps as many workspaces as calls were in progress at a time, up to 16, and of each up to 32 MB and 4 MB per thread:
 // one that has grown beyond, by an image or thresholds out of the common, is freed when its call ends. No lock, but one
-// slot a workspace: a thread never waits here, nor does a child that was forked while another thread was here.
+// slot per workspace: a thread never waits here, nor does a child that was forked while another thread was here.
 class Workspaces {
  public:
   explicit Workspaces(int threads) : threads_(threads) {}
