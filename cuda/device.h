@@ -1,6 +1,6 @@
-// What every kernel file includes. The same sources compile with nvcc and, for machines without a GPU, with the host's
-// compiler against tests/simt/include, where cuda_runtime.h is an emulator: so no <<< >>>, and dynamic shared memory by
-// the macro below.
+// The base that every kernel file includes. The same sources compile with nvcc and, for machines without a GPU, with
+// the host's compiler against tests/simt/include, where cuda_runtime.h is an emulator: so no <<< >>>, and dynamic
+// shared memory by the macro below.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -1,4 +1,4 @@
-// A detector on one device: its networks there, and what its calls work in.
+// A detector on one device: its networks there, and the workspaces of its calls.
 #pragma once
 
 #include <sys/types.h>

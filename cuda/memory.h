@@ -1,4 +1,4 @@
-// What the CUDA runtime lends, given back by destructors.
+// The CUDA runtime's memory, streams, events and graphs, given back by destructors.
 #pragma once
 
 #include <utility>

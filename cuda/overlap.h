@@ -1,5 +1,6 @@
-// Whether boxes overlap by more than a threshold: the decision of overlap() in float64, which a graphics card may do 64
-// times more slowly than float32, and so in float32 wherever the two cannot differ.
+// The test whether boxes overlap by more than a threshold. It decides as overlap() does in float64. A graphics card
+// may compute in float64 64 times more slowly than in float32, so the test uses float32 wherever the two cannot
+// differ.
 #pragma once
 
 #include "../src/boxes.h"

@@ -1,4 +1,4 @@
-// What packing a network's parameters for its kernels needs, whatever the layout: its tensors by name, and the bytes.
+// The base of every packer of a network's parameters: the tensors by name, and the packed bytes.
 #pragma once
 
 #include <cstring>

@@ -1,5 +1,5 @@
-// What P-Net's two kernels, in float32 and on tensor cores, share: the search for a tile's level, PReLU and pooling,
-// and the list of cells that passed.
+// The device code that P-Net's two kernels, in float32 and on tensor cores, share: the search for a tile's level,
+// PReLU and pooling, and the list of cells that passed.
 #pragma once
 
 #include "pnet.h"

@@ -1,4 +1,4 @@
-// P-Net's parameters as its kernels read them. Shared by the kernels and by what packs the parameters for them.
+// P-Net's parameters as its kernels read them. Shared by the kernels and pack_pnet.cpp.
 #pragma once
 
 #include "kernels.h"

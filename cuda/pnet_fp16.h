@@ -1,4 +1,4 @@
-// P-Net's parameters as pnet_fp16.cu reads them. Shared by the kernel and by what packs the parameters for it.
+// P-Net's parameters as pnet_fp16.cu reads them. Shared by the kernel and pack_pnet.cpp.
 #pragma once
 
 #include "pnet.h"

@@ -1,4 +1,4 @@
-// What the kernels of R-Net and O-Net share in both arithmetics.
+// The device code that R-Net's and O-Net's kernels share in both arithmetics.
 #pragma once
 
 #include "prelu.h"

@@ -1,5 +1,5 @@
-// R-Net's and O-Net's layers: their sizes, how each is cut into a block's work, and where its parameters stand. Shared
-// by the kernels and by what packs the parameters for them.
+// R-Net's and O-Net's layers: their sizes, how each is cut into a block's work, and where its parameters stand.
+// Shared by the kernels and pack_refine.cpp.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// The layers as refine_fp16.cu cuts them into products of 16 x 8 outputs over 16 inputs. Shared with what packs their
-// parameters.
+// The layers as refine_fp16.cu cuts them into products of 16 x 8 outputs over 16 inputs. Shared by the kernels and
+// pack_refine.cpp.
 #pragma once
 
 #include <cuda_fp16.h>

@@ -1,5 +1,5 @@
-// What one call's kernels read and write. Counts stay on the device: every kernel has the same grid whatever there is
-// to do, and reads from these structs how much that is.
+// The structs that one call's kernels read and write. Counts stay on the device: every kernel has the same grid
+// however much work there is, and reads the amount from these structs.
 #pragma once
 
 #include <cstdint>

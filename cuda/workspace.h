@@ -1,6 +1,6 @@
-// What one call works in on the device, borrowed from its engine: a stream, memory, and the cascade as a graph. Counts
-// stay on the device, and the kernels find in a description what there is to do: so one graph serves images of every
-// size and number, and is recorded anew only when memory has grown.
+// The workspace of one call on the device, borrowed from its engine: a stream, memory, and the cascade as a graph.
+// Counts stay on the device, and the kernels read the work from a description. So one graph serves images of every
+// size and number; it is recorded again only when memory has grown.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// How one output of a resize is weighted along one axis, once for every backend. The CPU makes tables of it, the CUDA
-// kernels compute it where they use it.
+// The source pixels of one output of a resize and their weights, along one axis, once for every backend. The CPU
+// keeps them in tables; the CUDA kernels compute them where they use them.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What one profile does with a network's outputs: windows, regression, detections. Once for every backend.
+// From a network's outputs to windows and detections, by the rules of one profile, once for every backend.
 #pragma once
 
 #include <cmath>

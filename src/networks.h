@@ -1,4 +1,5 @@
-// The three networks' parameters: their names and shapes, and what every backend makes of them.
+// The three networks' parameters: their names, their shapes, and the one row that every backend makes of a face
+// layer's two.
 #pragma once
 
 #include <cstddef>

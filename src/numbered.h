@@ -1,4 +1,4 @@
-// Errors about one of several images or faces.
+// Errors that name one of several images or faces by its number.
 #pragma once
 
 #include <stdexcept>

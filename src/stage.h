@@ -1,5 +1,5 @@
-// Which of the three networks, once for every backend. Plain data only: the units that are compiled per instruction set
-// include this file.
+// The three networks, by name and by size, once for every backend. Plain data only: the units that are compiled per
+// instruction set include this file.
 #pragma once
 
 #include "host_device.h"

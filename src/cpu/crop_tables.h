@@ -1,4 +1,4 @@
-// How a window of an image becomes R-Net's or O-Net's input. The window tables of small squares, which most crops are,
+// The resizing of an image's windows to R-Net's or O-Net's input. Most crops are small squares. Their window tables
 // are made once: making one takes about as long as weighting a crop's rows by it.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Which of the compiled kernels this processor can run.
+// The compiled kernels that this processor can run.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// What packing a network needs, whatever the layout: its tensors by name, and memory for what is packed.
+// The base of every packer of a network: the tensors by name, and memory for the packed values.
 #pragma once
 
 #include <algorithm>

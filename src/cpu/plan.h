@@ -1,4 +1,4 @@
-// How an image is resized: its pyramid levels, and the crops for R-Net and O-Net.
+// The resizing of an image: its pyramid levels, and the crops for R-Net and O-Net.
 #pragma once
 
 #include "backend.h"

@@ -1,6 +1,6 @@
-// What each network computes in. In float32, a screen may come first: where the processor multiplies tiles of bf16,
-// these decide what is clearly no face, and only what remains is computed in float32. The result is the same to the
-// bit, as long as no bf16 logit is further below its float32 logit than a margin.
+// The arithmetic of each network. In float32, a screen may come first: a pass in bf16, on a processor that
+// multiplies tiles of bf16, drops windows that are clearly no face. Only the others are computed in float32. The
+// result is the same to the bit, as long as no bf16 logit is further below its float32 logit than a margin.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// What a detector tells the CUDA backend of itself.
+// A detector's options in the form that the CUDA backend takes.
 #pragma once
 
 #include <algorithm>

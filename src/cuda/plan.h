@@ -1,4 +1,4 @@
-// What the CUDA backend is told of an image's pyramid, kept from one image of a size to the next.
+// The plan of an image's pyramid for the CUDA backend, kept for the next image of that size.
 #pragma once
 
 #include <list>
