@@ -1,4 +1,4 @@
-"""MTCNN face detection: fast, exact, and of few dependencies.
+"""MTCNN face detection: fast, exact, with few dependencies.
 
 >>> import mtcnn_fast
 >>> detector = mtcnn_fast.MTCNN()
@@ -39,10 +39,10 @@ _installed = Path(_core.__file__).parent
 
 
 def get_include() -> str:
-    """The folder to compile with: it holds mtcnn_fast/detector.h."""
+    """The include folder for a C++ compiler: it holds mtcnn_fast/detector.h."""
     return str(_installed / "include")
 
 
 def get_cmake_dir() -> str:
-    """The folder for CMake: -Dmtcnn_fast_DIR=..., then find_package(mtcnn_fast CONFIG)."""
+    """The package folder for CMake: pass it as -Dmtcnn_fast_DIR=..., then find_package(mtcnn_fast CONFIG)."""
     return str(_installed / "lib" / "cmake" / "mtcnn_fast")

@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 __version__: str
 
-# Pixels with any strides, and "rgb", "bgr", "rgba", "bgra" or "gray".
+# Pixels with any strides, and their format: "rgb", "bgr", "rgba", "bgra" or "gray".
 HostImage = tuple[NDArray[np.uint8], str]
-# Address, (height, width), strides of rows, pixels and channels in bytes, format, what keeps the memory.
+# Address, (height, width), strides of rows, pixels and channels in bytes, format, object that keeps the memory alive.
 DeviceImage = tuple[int, tuple[int, int], tuple[int, int, int], str, object]
 _Image = HostImage | DeviceImage
 _Floats = NDArray[np.float32]

@@ -1,6 +1,6 @@
-"""What an error message says of something that is no image, and the Python that makes one of it.
+"""Advice in error messages about values that are no images: the Python expression that makes an image of them.
 
-Every expression here is evaluated by tests/test_advice.py, which looks for a face in what it gives.
+tests/test_advice.py evaluates every expression here, and looks for a face in the result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _CHANNELS = (1, 3, 4)
 
-# Cameras and scanners that give more than 8 bits give 10, 12, 14 or 16: greatest value, and what 255 times is that.
+# Cameras and scanners with more than 8 bits have 10, 12, 14 or 16: greatest value, and divisor that makes it 255.
 _DEPTHS = ((1023, 4), (4095, 16), (16383, 64), (65535, 257))
 
 
@@ -27,19 +27,19 @@ class ArrayTraits:
     """An array that is no image."""
 
     what: str
-    """In words, of one image."""
+    """Its description for a message; in a batch that of one image."""
     shape: tuple[int, ...]
     dtype: str
     values: NDArray[Any] | None = None
-    """To look at their range; None where they are on a GPU, or of a type that NumPy lacks."""
+    """The values, which give the range; None if they are on a GPU, or of a type that NumPy lacks."""
     torch: bool = False
     """Whether its methods are PyTorch's."""
     batch: bool = False
-    """Whether it holds several images, and may."""
+    """Whether it holds several images, where several are allowed."""
 
 
 def is_torch(image: object) -> bool:
-    # By a method, so that subclasses of tensors in other packages count.
+    # Tested by a method, so that other packages' subclasses of tensors count.
     return hasattr(image, "permute")
 
 
@@ -58,7 +58,7 @@ def refusal(traits: ArrayTraits, name: str, wanted: str) -> TypeError | ValueErr
 
 
 def refusal_of_object(image: object, name: str, wanted: str) -> TypeError:
-    """The error for what is no array."""
+    """The error for a value that is no array."""
     if image is None:
         return TypeError(f"{name} is None, which is what cv2.imread gives for a file that it cannot read; {wanted}")
     if isinstance(image, list | tuple):
@@ -71,14 +71,14 @@ def refusal_of_object(image: object, name: str, wanted: str) -> TypeError:
 
 
 def can_be_an_array(values: object) -> bool:
-    """Whether it is no array, but says how it becomes NumPy's."""
+    """Whether NumPy can make an array of a value that is none, by an interface of the value."""
     if isinstance(values, memoryview):
-        return values.ndim > 1  # one of a single axis is a file's content
+        return values.ndim > 1  # a memoryview with one axis is a file's content
     return hasattr(values, "__array__") or hasattr(values, "__array_interface__")
 
 
 def file_hint(source: object) -> str:
-    """What reads an image, if this is a file or a file's path or content."""
+    """The call that reads an image, if this is a file, a file's path or its content; else nothing."""
     if isinstance(source, str | os.PathLike):
         return "; a file is read by mtcnn_fast.read(path)"
     if isinstance(source, bytes | bytearray | memoryview):
@@ -87,11 +87,11 @@ def file_hint(source: object) -> str:
 
 
 def pil_hint(image: Any) -> str:
-    """What makes an image of a PIL image whose mode `detect` does not take."""
+    """The expression that makes an image of a PIL image whose mode `detect` does not take."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         try:
             values = np.asarray(image)
-        except Exception:  # a file that is cut off has no range, and its mode is wrong all the same
+        except Exception:  # an incomplete file has no range of values, and its mode is wrong all the same
             values = None
         dtype = "float32" if image.mode == "F" else "int32"
         return _value_hint(dtype, values, "numpy.asarray(image)", torch=False, plain='image.convert("L")')
@@ -108,7 +108,7 @@ def _list_hint(image: list[Any] | tuple[Any, ...], name: str) -> str:
         inner = inner[0]
     if isinstance(inner, int | float) and isinstance(image[0], list | tuple):
         return "; lists of pixels become an array by numpy.asarray(image)"
-    # Of one image in a list of several it would be no advice.
+    # For one of the images in a list this would be no advice.
     return "; detect_batch takes several images" if name == "image" else ""
 
 
@@ -126,7 +126,7 @@ def _array_hint(traits: ArrayTraits) -> str:
 
 
 def _value_hint(dtype: str, values: NDArray[Any] | None, expression: str, torch: bool, plain: str | None = None) -> str:
-    """What makes uint8 pixels of the expression's values; `plain`: if they are from 0 to 255 already."""
+    """The expression that makes uint8 pixels of an expression's values. plain: the one for values from 0 to 255."""
     cast = ".to(torch.uint8)" if torch else ".astype(numpy.uint8)"
     if dtype == "bool":
         return f"; {expression}{cast} * 255 makes pixels of it"
@@ -140,7 +140,7 @@ def _value_hint(dtype: str, values: NDArray[Any] | None, expression: str, torch:
     by_depth = {most: f"({whole} // {divisor}){cast}" for most, divisor in _DEPTHS}
     if values is None or values.size == 0:
         other = f"0 to 1 by {by_unit}" if is_float else f"0 to 65535 by {by_depth[65535]}"
-        return f"; values from 0 to 255 become pixels by {plain}, from {other}"
+        return f"; values from 0 to 255 become pixels by {plain}, values from {other}"
     low, high = float(values.min()), float(values.max())
     values_hint = f"; its values are from {low:g} to {high:g}"
     if low >= 0 and high <= (1 if is_float else 255):

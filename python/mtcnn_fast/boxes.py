@@ -1,4 +1,4 @@
-"""Geometry of boxes: x1, y1, x2, y2 in pixels, half-open. Computed in float64."""
+"""Geometry of boxes: x1, y1, x2, y2 in pixels, half-open, computed in float64."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     Boxes = NDArray[np.floating[Any]]
 
 
-# Of pairs compared at a time: some 100 MB of temporaries.
+# Pairs compared at a time, for some 100 MB of temporary arrays.
 _PAIRS = 1 << 20
 
 
 def blocks(count: int, others: int) -> Iterator[slice]:
-    """Slices of `count` boxes, few enough to be compared with so many others at one time."""
+    """Slices of `count` boxes, each small enough to be compared with `others` boxes at a time."""
     rows = max(1, _PAIRS // max(1, others))
     return (slice(start, start + rows) for start in range(0, count, rows))
 
 
 def areas(boxes: Boxes) -> NDArray[np.float64]:
-    """(N,), of boxes (N, 4)."""
+    """Areas (N,) of boxes (N, 4)."""
     corners = boxes.astype(np.float64)
     product: NDArray[np.float64] = (corners[:, 2:] - corners[:, :2]).prod(1)
     return product
@@ -39,7 +39,7 @@ def intersections(boxes: Boxes, others: Boxes) -> NDArray[np.float64]:
 
 
 def overlaps(boxes: Boxes, others: Boxes) -> NDArray[np.float64]:
-    """Intersection over union (N, M) of boxes (N, 4) with boxes (M, 4); 0 for two without an area."""
+    """Intersection over union (N, M) of boxes (N, 4) with boxes (M, 4); 0 if neither box has an area."""
     shared = intersections(boxes, others)
     union = areas(boxes)[:, None] + areas(others)[None] - shared
     iou: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

@@ -1,4 +1,4 @@
-"""Checks of the types of arguments that are not images, and words for errors. Ranges are the C++ core's to check."""
+"""Checks of the types of arguments that are not images, and texts for error messages. The C++ core checks ranges."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INT_MAX = 2**31 - 1
 
 
 def described(value: object) -> str:
-    """A short account of a value for an error message."""
+    """A short description of a value for an error message."""
     if isinstance(value, np.ndarray):
         return f"a {value.dtype} array of shape {value.shape}"
     text = repr(value)
@@ -24,7 +24,7 @@ def described(value: object) -> str:
 
 
 def shown(name: object) -> str:
-    """A name as a line can have it: what controls a terminal or ends a line is escaped."""
+    """A name that is safe to print in one line: characters that control a terminal or end a line are escaped."""
     return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in str(name))
 
 
@@ -35,9 +35,9 @@ def article(kind: type) -> str:
 
 @contextmanager
 def named(name: str, otherwise: type[Exception]) -> Iterator[None]:
-    """Puts a name in front of what another package raises.
+    """Puts a name in front of the errors that another package raises in the block.
 
-    The error keeps its kind if it is a MemoryError, OSError, RuntimeError, TypeError or ValueError; else it becomes an
+    MemoryError, OSError, RuntimeError, TypeError and ValueError keep their kind. Any other error becomes an
     `otherwise`.
     """
     try:
@@ -45,7 +45,7 @@ def named(name: str, otherwise: type[Exception]) -> Iterator[None]:
     except Exception as error:
         kinds = (MemoryError, OSError, RuntimeError, TypeError, ValueError)
         kind = next((kind for kind in kinds if isinstance(error, kind)), otherwise)
-        # What a KeyError says is the key.
+        # The text of a KeyError is only the key.
         said = repr(error) if isinstance(error, LookupError) or not str(error) else str(error)
         raise kind(f"{name}: {said}") from error
 
@@ -61,10 +61,10 @@ def number(name: str, value: object) -> float:
 
 def integer(name: str, value: object) -> int:
     try:
-        # NumPy's arrays of one integer, and Python's booleans, count as integers elsewhere: here they are mistakes.
+        # Elsewhere NumPy's arrays of one integer and Python's booleans count as integers. Here they are mistakes.
         if isinstance(value, bool | np.bool_ | np.ndarray):
             raise TypeError
-        index = operator.index(value)  # type: ignore[arg-type]  # what has no __index__ is what is looked for
+        index = operator.index(value)  # type: ignore[arg-type]  # TypeError without __index__ is the check
     except TypeError:
         raise TypeError(f"{name} is {described(value)}; wanted an integer") from None
     if abs(index) > _INT_MAX:
@@ -103,14 +103,17 @@ def text(name: str, value: object) -> str:
 
 
 def is_masked(array: object) -> bool:
-    # A plain array is told apart first: NumPy imports numpy.ma, in 7 ms, when it is first named.
+    # A plain array is excluded first, because the first use of numpy.ma imports it, in 7 ms.
     return type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray)
 
 
 def floats(
     name: str, value: object, shape: tuple[int | None, ...], integers: bool = False
 ) -> np.ndarray[Any, np.dtype[Any]]:
-    """`value` if it is a floating-point (or integer) array of that shape, in which None stands for any length."""
+    """Returns `value` if it is a floating-point (or integer) array of that shape. None in it stands for any length.
+
+    Raises TypeError for another type, ValueError for another shape.
+    """
     if not isinstance(value, np.ndarray) or value.dtype.kind not in ("fiu" if integers else "f"):
         raise TypeError(f"{name} is {described(value)}; wanted a floating-point NumPy array")
     if is_masked(value):

@@ -1,4 +1,4 @@
-"""What commands print: standard streams may be closed, full, or read by somebody who has left."""
+"""Printing to the standard streams, which may be closed, full, or pipes whose reader has left."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from mtcnn_fast.writing import reason
 
 
 class Console:
-    """Lines to stdout and stderr. A stream that refuses a line is given no more; the first refusal is told once.
+    """Prints lines to stdout and stderr.
 
-    A closed stream (`>&-`) takes nothing and refuses nothing.
+    After a stream has refused a line, nothing more is printed to it; stderr reports stdout's refusal once. Lines to a
+    closed stream (`>&-`) are dropped, and that is no refusal.
     """
 
     def __init__(self) -> None:
         self._refused: OSError | None = None
 
     def begin(self) -> None:
-        """To be called before a command opens anything.
+        """Prepares the streams. To be called before a command opens any file.
 
-        A closed standard stream leaves its number to the next file that is opened, and what C libraries print on
-        stderr would go there: the null device takes the number. Names that are not text are shown escaped.
+        The next opened file would get the number of a closed standard stream, and the messages of C libraries would
+        go into it. So the null device takes the number. Characters that a stream cannot encode are printed escaped.
         """
         self._refused = None
         for stream in (sys.stdin, sys.stdout, sys.stderr):
@@ -34,12 +35,12 @@ class Console:
 
     @property
     def refused(self) -> bool:
-        """Whether stdout has refused a line, so that something of the output is lost."""
+        """Whether stdout has refused a line, so that some of the output is lost."""
         return self._refused is not None
 
     @property
     def reader_has_left(self) -> bool:
-        """Whether stdout was a pipe that nobody reads any more (`| head`)."""
+        """Whether stdout was a pipe whose reader has left (`| head`)."""
         return isinstance(self._refused, BrokenPipeError)
 
     def say(self, line: str) -> None:
@@ -59,7 +60,7 @@ class Console:
                 self.complain(f"stdout: {reason(error)}")
 
     def end(self) -> None:
-        """To be called when the command has ended: what others have printed on stdout is written out."""
+        """Flushes what other code has printed on stdout. To be called when the command has ended."""
         self.write("")
 
     def complain(self, line: str) -> None:
@@ -69,12 +70,12 @@ class Console:
         try:
             _put(sys.stderr, f"{line}\n")
         except OSError:
-            # There is nowhere left to say so.
+            # No stream is left to report it on.
             _silence(sys.stderr)
 
 
 console = Console()
-"""Of this process."""
+"""The console of this process."""
 
 
 def _claim_free_number() -> None:
@@ -89,7 +90,7 @@ def _put(stream: TextIO, text: str) -> None:
 
 
 def _silence(stream: TextIO) -> None:
-    """What is still buffered must not raise again when the interpreter ends."""
+    """Connects the stream to the null device, so that its buffered text does not raise again at the process's end."""
     try:
         number = stream.fileno()
     except (OSError, ValueError):

@@ -30,7 +30,7 @@ class Face:
     def to_dict(self, digits: int | None = None) -> dict[str, Any]:
         """{"box": [x1, y1, x2, y2], "score": s, "landmarks": {"left_eye": [x, y], ...}}, in Python's floats.
 
-        digits: decimals to round coordinates to, at least 0; the score keeps two more. None: all that there are.
+        digits: decimals of the rounded coordinates, at least 0; the score keeps two more. None: no rounding.
         """
         _check_digits(digits)
 
@@ -56,9 +56,11 @@ class Face:
 class Detections:
     """The faces found in one image, by score, highest first. Immutable: its arrays are read-only copies.
 
-    `len`, iteration and an integer index give `Face`s; a slice, a boolean mask (N,) or an array of indices gives the
-    `Detections` chosen. Raises ValueError for arrays of other shapes than these. What writes to an array, or
-    wants to be able to as PyTorch does, takes a copy: `faces.boxes.copy()`, `torch.tensor(faces.boxes)`.
+    `len` gives the number of faces. Iteration and an integer index give `Face`s. A slice, a boolean mask (N,) or an
+    array of indices gives the `Detections` chosen. To write to an array, copy it first: `faces.boxes.copy()`. PyTorch
+    wants writable arrays, so copy there too: `torch.tensor(faces.boxes)`.
+
+    Raises ValueError for arrays of other shapes than those of the properties.
     """
 
     __slots__ = ("_boxes", "_landmarks", "_scores")
@@ -92,7 +94,7 @@ class Detections:
         return self._boxes, self._scores, self._landmarks
 
     def to_dicts(self, digits: int | None = None) -> list[dict[str, Any]]:
-        """One dict a face, as `Face.to_dict` gives it: ready for JSON."""
+        """One dict per face, as `Face.to_dict` gives it: ready for JSON."""
         _check_digits(digits)
         return [face.to_dict(digits) for face in self]
 
@@ -114,7 +116,7 @@ class Detections:
                 raise TypeError(
                     f"faces are chosen by an integer, a slice, a mask or an array of indices, not by {index!r}"
                 )
-            # An empty list is a float array to NumPy, and no index.
+            # NumPy makes a float array of an empty list, which is no index.
             index = np.empty(0, np.intp) if isinstance(index, list) and not index else np.asarray(index)
             if index.ndim != 1:
                 raise IndexError(f"a mask or an array of indices has one axis; this one has {index.ndim}")
@@ -132,7 +134,7 @@ class Detections:
         return f"<Detections: {len(self)} {'face' if len(self) == 1 else 'faces'}{best}>"
 
     def __reduce__(self) -> tuple[type[Detections], tuple[Any, ...]]:
-        # A pickled array forgets that it is read-only: they go through the constructor again.
+        # Unpickled arrays are writable. The constructor makes them read-only again.
         return Detections, self.astuple()
 
 

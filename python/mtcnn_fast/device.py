@@ -1,4 +1,4 @@
-"""Images in a GPU's memory as the C++ core takes them, and detections left there."""
+"""Images in a GPU's memory as the C++ core takes them, and detections that stay in a GPU's memory."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WANTED = "wanted a uint8 array (height, width, 3), (height, width, 4) or (heigh
 class DeviceDetections:
     """The faces found in one image, by score, highest first, in the memory of the detector's GPU. Immutable.
 
-    `boxes`, `scores` and `landmarks` are dense float32 arrays that any package takes that knows DLPack or
-    `__cuda_array_interface__`, without a copy: `torch.from_dlpack(faces.boxes)`, `cupy.asarray(faces.boxes)`. The
-    values are there: no stream need be waited for. The memory, one piece for all images of a call, is given back with
-    the last array in it, which may outlive the detector.
+    `boxes`, `scores` and `landmarks` are dense float32 arrays. Any package that knows DLPack or
+    `__cuda_array_interface__` takes them without a copy: `torch.from_dlpack(faces.boxes)`, `cupy.asarray(faces.boxes)`.
+    The values are complete: no stream need be waited for. All images of a call share one piece of memory. It is freed
+    with the last array in it, which may outlive the detector.
     """
 
     __slots__ = ("_boxes", "_landmarks", "_scores")
@@ -58,10 +58,10 @@ class DeviceDetections:
 
 
 def device_pixels(core: _core.Detector, image: Any, channel_order: str, name: str, stream: int) -> DeviceImage:
-    """An exported image as the core takes it. What is queued on `stream` from now on finds its pixels written.
+    """An exported image as the core takes it. Work that is queued on `stream` after this call finds its pixels written.
 
-    Raises TypeError or ValueError, under `name`, for what is not an image in the memory of the detector's device, and
-    what the array itself raises, with `name` in front.
+    Raises TypeError or ValueError that begins with `name` for anything but an image in the memory of the detector's
+    device. Errors of the array itself are raised with `name` in front.
     """
     _check_on_gpu(core, image, name)
     exported = read_on_gpu(core, image, name, stream)
@@ -70,7 +70,7 @@ def device_pixels(core: _core.Detector, image: Any, channel_order: str, name: st
 
 
 def batch_device_pixels(core: _core.Detector, images: Any, channel_order: str, stream: int) -> list[DeviceImage]:
-    """Each image in an exported array (N, H, W, channels); errors as of `device_pixels`."""
+    """Each image in an exported array (N, H, W, channels). Raises errors as `device_pixels` does."""
     _check_on_gpu(core, images, "images")
     exported = read_on_gpu(core, images, "images", stream)
     check_batch_shape(exported.shape, exported.dtype)

@@ -20,15 +20,15 @@ _LANDMARK = (255, 0, 255, 255)
 _OUTLINE = (0, 0, 0, 255)
 _GRAY = (255,)
 
-# OpenCV overflows on coordinates beyond 16 bits and a margin of its own.
+# OpenCV overflows on coordinates beyond 16 bits less a margin.
 _FAR = 30_000
 
 
 def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
     """A copy of the image, uint8 of the same shape and channel order, with boxes, scores and landmarks drawn on it.
 
-    image: what `MTCNN.detect` takes of the host's memory; a PIL image gives an array. Raises ImportError without
-    OpenCV, and as `detect` does.
+    image: an image in the host's memory, as `MTCNN.detect` takes it; a PIL image gives an array. Raises ImportError
+    without OpenCV, TypeError for `faces` that are not Detections, and for the image as `detect` does.
     """
     if not isinstance(faces, Detections):
         raise TypeError(f"faces is {described(faces)}; wanted Detections")
@@ -46,7 +46,7 @@ def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
             cv2.circle(canvas, (x, y), line, landmark_color, cv2.FILLED)
         # Above the box, or just inside where the image ends.
         origin = (x1, y1 - 2 * line if y1 > 30 * font_scale else y1 + round(30 * font_scale))
-        # Twice, so that it can be read on any ground.
+        # The text is drawn twice, with an outline, so that it is legible on any background.
         for color, thickness in ((_OUTLINE[: len(box_color)], line + 2), (box_color, line)):
             font = (cv2.FONT_HERSHEY_SIMPLEX, font_scale, color, thickness, cv2.LINE_AA)
             cv2.putText(canvas, f"{score:.2f}", origin, *font)

@@ -1,4 +1,4 @@
-"""Files of pictures with their faces drawn: where each goes, and writing it."""
+"""Files of drawings, which are copies of pictures with their faces drawn: choosing their names and writing them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from mtcnn_fast.detections import Detections
     from mtcnn_fast.reading import Picture
 
-# Formats that keep colours and one picture as they are; a drawing of any other picture is a PNG.
+# Suffixes of formats that hold one picture in full colour. A drawing of any other picture is a PNG.
 _KEPT = frozenset((".avif", ".bmp", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 _QUALITY = 95
 
 
 class Drawings:
-    """Writes a drawing of each picture: no two at one place, and none over a picture that is read.
+    """Writes a drawing of each picture. No two get the same name, and none replaces a picture that is read.
 
-    folder: is made, and tried. arguments: the files and folders that pictures are read from. Raises ImportError
-    without OpenCV, OSError for a folder that cannot be written into.
+    folder: the folder of the drawings; it is made, and writing into it is tried. arguments: the files and folders that
+    pictures are read from. Raises ImportError without OpenCV, OSError for a folder that cannot be written into.
     """
 
     def __init__(self, folder: str, arguments: Iterable[str]) -> None:
@@ -34,20 +34,23 @@ class Drawings:
         read = [Path(os.path.realpath(argument)) for argument in arguments]
         folders = {path for path in read if is_folder(path)}
         self._files = {str(path) for path in read if path not in folders}
-        # A folder for drawings below one that is searched is left out of the search.
+        # If the drawings go below a folder that is searched, the search leaves their folder out.
         self._searched = [path for path in folders if path not in Path(place).parents]
-        # Hashes, a fifth of the paths' memory.
+        # Hashes, which take a fifth of the paths' memory.
         self._taken: set[int] = set()
 
     def spare(self, paths: Iterable[str]) -> None:
-        """Notes the pictures that will be read: those that links lead to may be where drawings go."""
+        """Notes the pictures that will be read, because links may lead to pictures in the folder of the drawings."""
         if not any(self.folder.iterdir()):
             return
         below = os.path.realpath(self.folder) + os.sep
         self._files.update(real for path in paths if (real := os.path.realpath(path)).startswith(below))
 
     def write(self, picture: Picture, faces: Detections, below: str) -> str:
-        """Writes the drawing of a picture at `below` under its argument; the path. Raises OSError that names it."""
+        """Writes the drawing of a picture and returns its path. Raises OSError that names it.
+
+        below: the picture's path below its argument; the drawing gets the same path below the folder of drawings.
+        """
         path = self._choose(Path(below), picture.page if picture.pages > 1 else None)
         image = require("PIL.Image", "writing pictures")
         with naming(path):
@@ -59,7 +62,7 @@ class Drawings:
         return str(path)
 
     def keep(self, drawing: str) -> None:
-        """Notes a drawing that is not to be replaced, such as one of the run that this one goes on with."""
+        """Notes a drawing that must not be replaced, such as one of the earlier run that this run continues."""
         self._taken.add(hash(os.path.realpath(drawing)))
 
     def _choose(self, below: Path, page: int | None) -> Path:

@@ -1,4 +1,4 @@
-"""Packages that only some functions need: imported by them, and by a name that says how to install them."""
+"""Optional packages. If one is missing, the error names the extra to install."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def require(module: str, purpose: str, extra: str = "cli", remedy: str | None = None) -> Any:
-    """The module, or an ImportError that says how to install it: by the extra to which it belongs, or by `remedy`."""
+    """Imports a module. Raises ImportError that says how to install a missing one: by `extra`, or by `remedy`."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What a folder holds: one rule for pictures, annotations and detections, whoever looks for them."""
+"""Finding files in folders: one rule for pictures, annotations and detections."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-# Names that begin so are what macOS keeps beside a file, and that folder is where its archives keep them.
+# macOS keeps such files beside others, under their names with this prefix. Its archives have them in that folder.
 _SHADOW = "._"
 _SHADOWS = "__MACOSX"
 
-# Of suffixes that were passed over: a folder of a million numbered files has a million suffixes.
+# Limits on the suffixes that are counted: a folder of a million numbered files has a million suffixes.
 _MOST_KINDS = 1000
 _MOST_SHOWN = 12
 _LONGEST_SUFFIX = 12
@@ -20,16 +20,16 @@ _LONGEST_SUFFIX = 12
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file that was found."""
+    """A file that `find` found."""
 
     path: str
-    """The argument that led to it, with the way below it."""
+    """Its path: the argument that led to it, and the path below that."""
     below: str
-    """The way below the argument, with `/` between folders; the file's own name, if the argument is the file."""
+    """Its path below the argument, with `/` between folders; its own name if the argument is the file."""
 
 
 class PassedOver:
-    """Counts what was passed over, by suffix."""
+    """Counts the files that a search passed over, by suffix."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -40,17 +40,17 @@ class PassedOver:
 
     def add_file(self, name: str) -> None:
         """Counts a file under its suffix."""
-        suffix = os.path.splitext(name)[1].lower()  # a name, of an archive's member too
+        suffix = os.path.splitext(name)[1].lower()  # not by Path: the name may be that of an archive's member
         short = len(suffix) <= _LONGEST_SUFFIX
         self.add(suffix if suffix and short else "with no suffix" if not suffix else "others")
 
     @property
     def suffixes(self) -> frozenset[str]:
-        """Those that were passed over."""
+        """The suffixes that were passed over."""
         return frozenset(kind for kind in self._counts if kind.startswith("."))
 
     def __str__(self) -> str:
-        """One line, the most frequent first; empty if nothing was passed over."""
+        """One line with the counts, the highest first; empty if nothing was passed over."""
         if not self._counts:
             return ""
         ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
@@ -60,7 +60,7 @@ class PassedOver:
 
 
 def is_shadow(name: str) -> bool:
-    """Whether a file, a folder or an archive's member is what macOS keeps beside files of the same names."""
+    """Whether macOS made this file, folder or archive member to accompany a file of the same name."""
     parts = name.split("/")
     return any(part.startswith(_SHADOW) or part == _SHADOWS for part in parts)
 
@@ -73,29 +73,31 @@ def find(
     report: Callable[[OSError], object],
     passed_over: PassedOver,
 ) -> Iterator[FoundFile]:
-    """The files that arguments name, and those in folders that they name, at any depth, in the order of the names.
+    """The files among the arguments, and those in the folders among them, at any depth, in the order of their names.
 
-    Of a folder: regular files of those suffixes (in lower case, with the dot), whether they lie there or a link leads
-    to them. Links to folders are followed, but for one that leads back to a folder above it. What is neither is counted
-    in `passed_over`. A file named as an argument is taken as it is. In memory are the names of one folder at a time.
+    In a folder it finds regular files, and links to such, with one of the suffixes (in lower case, with the dot). It
+    follows links to folders, except those that lead back to a folder above them. Other files are counted in
+    `passed_over`. An argument that is not a folder is taken without a check. Memory holds the names of one folder at a
+    time.
 
-    leave_out: a folder that is not searched, where a command writes. report: is told of folders that cannot be read.
+    leave_out: a folder that is not searched, because a command writes there. report: receives the error of each folder
+    that cannot be read.
     """
     left_out = None
     if leave_out is not None:
         with suppress(OSError):
             left_out = _place(leave_out)
     for argument in arguments:
-        if not os.path.isdir(argument):  # a Path would make one slash of two, as a URL has them
+        if not os.path.isdir(argument):  # a Path would merge the two slashes of a URL
             yield FoundFile(argument, os.path.basename(argument))
             continue
         yield from _search(argument, frozenset(suffixes), left_out, report, passed_over)
 
 
-# Of a folder: device and number. Paths, made real, would take the cube of the depth of nested folders.
+# Device and inode number of a folder. Comparing real paths would take time by the cube of the folders' depth.
 _Place = tuple[int, int]
 
-# A chain of the folders above one.
+# The folders above one, as a linked list.
 _Above = tuple[_Place, "_Above | None"]
 
 
@@ -111,7 +113,7 @@ def _search(
     report: Callable[[OSError], object],
     passed_over: PassedOver,
 ) -> Iterator[FoundFile]:
-    # Folders to come, the next one last: recursion would end at a thousand nested ones.
+    # A stack of the folders to search, the next one last. Recursion would fail at a thousand nested folders.
     waiting: list[tuple[str, str, _Above | None]] = [("", root, None)]
     while waiting:
         below, folder, above = waiting.pop()
@@ -133,7 +135,7 @@ def _search(
 
 
 def _contents(folder: str, suffixes: frozenset[str], passed_over: PassedOver) -> tuple[list[str], list[str]]:
-    """The files that count, and the folders, of a folder: names, sorted."""
+    """The sorted names of the files with one of the suffixes, and of the folders, in a folder."""
     files, folders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -154,7 +156,7 @@ def _contents(folder: str, suffixes: frozenset[str], passed_over: PassedOver) ->
 def _asks(question: Callable[[], bool]) -> bool:
     try:
         return question()
-    except OSError:  # of a link to itself
+    except OSError:  # a link to itself
         return False
 
 

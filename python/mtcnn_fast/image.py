@@ -1,4 +1,4 @@
-"""What counts as an image in the host's memory, and its pixels as the C++ core takes them; device.py has the GPUs'."""
+"""Images in the host's memory: checks, and their pixels as the C++ core takes them. device.py does it for GPUs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _WANTED = "wanted a uint8 NumPy array (height, width, 3), (height, width, 4) or 
 _PIL_FORMATS = {"RGB": "rgb", "RGBA": "rgba", "L": "gray"}
 _CHANNEL_ORDERS = ("rgb", "bgr")
 
-# Pixels of an image that is copied, and images of a call: a few bytes can stand for any number of either.
+# Limits on the pixels of an image that is copied and on the images of a call: repeated ones take only a few bytes.
 _MOST_COPIED = 2**31
 _MOST_IMAGES = 2**24
 
 _EXIF_ORIENTATION = 274
-_TURNED = range(2, 9)  # 1 is upright; other values mean nothing
+_TURNED = range(2, 9)  # 1 means upright; other values are undefined
 
 
 def checked_channel_order(order: object) -> str:
@@ -35,15 +35,15 @@ def checked_channel_order(order: object) -> str:
 
 
 def is_pil(image: object) -> bool:
-    # By what it can do: PIL must not be imported for those who do not use it.
+    # Tested by attributes, because PIL must not be imported for callers who do not use it.
     return hasattr(image, "getbands") and hasattr(image, "mode")
 
 
 def pixels(image: object, channel_order: str = "rgb", name: str = "image") -> tuple[NDArray[np.uint8], str]:
     """The pixels of an image, not copied, and their format: "rgb", "bgr", "rgba", "bgra" or "gray".
 
-    Raises TypeError or ValueError, under `name`, for anything that is not an image; what a package raises that was to
-    give the pixels, OSError above all for a damaged file, with `name` in front.
+    Raises TypeError or ValueError for anything that is not an image; the message begins with `name`. A package that
+    fails to give the pixels raises errors of its own, such as OSError for a damaged file; `name` is put in front.
     """
     if isinstance(image, np.ndarray):
         refuse_mask(image, name)
@@ -67,7 +67,7 @@ def pixels(image: object, channel_order: str = "rgb", name: str = "image") -> tu
 
 
 def batch_pixels(images: Any, channel_order: str) -> list[tuple[NDArray[np.uint8], str]]:
-    """The pixels of each image in an array (N, H, W, channels) in the host's memory; errors as of `pixels`."""
+    """The pixels of each image in an array (N, H, W, channels) in the host's memory. Raises errors as `pixels` does."""
     torch = False
     if isinstance(images, np.ndarray):
         refuse_mask(images, "images")
@@ -91,7 +91,7 @@ def check_batch_shape(shape: tuple[int, ...], dtype: str) -> None:
         hint = "list(images)" if dtype == "object" else "detect takes one image"
         raise ValueError(f"images is a {dtype} array of shape {shape}; wanted (N, H, W, channels); {hint}")
     if shape[0] > _MOST_IMAGES:
-        raise ValueError(f"images is an array of {shape[0]} images; wanted at most 2**24 a call")
+        raise ValueError(f"images is an array of {shape[0]} images; wanted at most 2**24 per call")
 
 
 def described_export(image: object, exported: Exported, shape: tuple[int, ...]) -> str:
@@ -105,7 +105,7 @@ def refuse_mask(image: NDArray[Any], name: str) -> None:
 
 
 def warn_of_turned(images: Iterable[tuple[str, object]]) -> None:
-    """One UserWarning, at the line outside this package that led here, if EXIF would turn any of the images."""
+    """Gives one UserWarning, at the caller's line outside this package, if EXIF would turn any of the images."""
     turned = [(name, orientation) for name, image in images if (orientation := _orientation(image)) in _TURNED]
     if not turned:
         return
@@ -115,8 +115,8 @@ def warn_of_turned(images: Iterable[tuple[str, object]]) -> None:
         level, frame = level + 1, frame.f_back
     warnings.warn(
         f"{name} has EXIF orientation {orientation}{f' (and {others} more have one)' * bool(others)} and is taken as "
-        "stored: turned faces are not found; upright it comes from mtcnn_fast.read(path), and from "
-        "PIL.ImageOps.exif_transpose(image)",
+        "stored, so turned faces are not found; mtcnn_fast.read(path) and PIL.ImageOps.exif_transpose(image) give it "
+        "upright",
         UserWarning,
         stacklevel=level,
     )
@@ -127,7 +127,7 @@ def _orientation(image: object) -> int:
         return 1
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)  # type: ignore[attr-defined]
-    except Exception:  # damaged EXIF says nothing of how a picture is held
+    except Exception:  # damaged EXIF gives no orientation
         return 1
     return orientation if isinstance(orientation, int) else 1
 
@@ -136,7 +136,7 @@ def _pil_pixels(image: Any, name: str) -> tuple[NDArray[np.uint8], str]:
     if image.mode not in _PIL_FORMATS:
         wanted = "wanted RGB, RGBA or L"
         raise ValueError(f"{name} is a PIL image in mode {image.mode!r}; {wanted}{pil_hint(image)}")
-    # Pillow's readers of single formats raise whatever comes up in a damaged file: SyntaxError, struct.error, ...
+    # For a damaged file Pillow's readers raise exceptions of many types: SyntaxError, struct.error, ...
     with named(name, OSError):
         array = np.asarray(image)
     if not is_image_shape(array.shape):
@@ -161,9 +161,9 @@ def walkable_pixels(image: object, channel_order: str = "rgb") -> tuple[NDArray[
 
 
 def walkable(image: NDArray[np.uint8], name: str = "image") -> NDArray[np.uint8]:
-    """The same pixels in a layout that the core can walk: the array itself, save for repeated rows or columns.
+    """The same pixels in a layout that the core can walk: the array itself, or a copy if rows or columns repeat.
 
-    Raises ValueError, under `name`, for more of these than a copy may have.
+    Raises ValueError that begins with `name` for an image that is too large to copy.
     """
     if not has_zero_stride(image):
         return image

@@ -1,7 +1,7 @@
 """The stages of the cascade one at a time, for tests, studies and pipelines.
 
-Sizes are (height, width). A normalised pixel is (value - 127.5) / 128. Network inputs may be of any floating-point type
-and are computed in float32, or with precision "fast" as `MTCNN` does. Errors are those of `MTCNN`.
+Sizes are (height, width). A normalised pixel is (value - 127.5) / 128. Network inputs may have any floating-point type.
+The networks compute in float32, or with precision "fast" as `MTCNN` does. Errors are those of `MTCNN`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def resize(image: Any, size: Sequence[int], *, device: str = "cpu", profile: str = "reference") -> Floats:
     """A whole image, in RGB order, resized as pyramid levels are: float32 (h, w, 3), pixel values from 0 to 255.
 
-    size: sides of at most 2**28 pixels, which also holds for the image's, and 2**30 pixels in all.
+    size: (h, w), of at most 2**30 pixels. Its sides and the image's have at most 2**28 pixels.
     """
     height, width = each("size", size, 2, integer)
     return _stages(device, profile).resize(walkable_pixels(image), height, width)
@@ -52,7 +52,10 @@ def pyramid(
 
 
 def pnet(level: NDArray[np.floating[Any]], *, device: str = "cpu", precision: str = "fp32") -> tuple[Floats, Floats]:
-    """Probability (h', w') and offsets (h', w', 4) of every 12 x 12 cell, 2 pixels apart, of a normalised (h, w, 3)."""
+    """Probability (h', w') and offsets (h', w', 4) of every 12 x 12 cell of a normalised level (h, w, 3).
+
+    The cells are 2 pixels apart.
+    """
     return _stages(device, precision=precision).pnet(_float32("level", level, (None, None, 3)))
 
 
@@ -78,8 +81,8 @@ def nms(
 ) -> NDArray[np.int64]:
     """Greedy suppression: int64 indices of the boxes kept, highest score first, ties in the order given.
 
-    boxes: (N, 4), x1, y1, x2, y2, half-open; scores: (N,). A box goes that overlaps a kept one by more than
-    `threshold`: intersection over union, or with mode "min" over the smaller box.
+    boxes: (N, 4), x1, y1, x2, y2, half-open. scores: (N,). A box is dropped if it overlaps a kept one by more than
+    `threshold`. The overlap is the intersection over the union, or with mode "min" over the smaller box.
     """
     stages = _stages(device)
     corners = floats("boxes", boxes, (None, 4), integers=True).astype(np.float64)
@@ -91,7 +94,7 @@ def nms(
     limit = number("threshold", threshold)
     if not 0 <= limit <= 1:
         raise ValueError(f"threshold is {limit}; wanted 0 to 1")
-    # Sorted here, because the core's float32 scores would turn neighbours in float64 into ties.
+    # The boxes are sorted here, because float64 scores that differ can be equal in the core's float32.
     order = np.argsort(-values, kind="stable")
     kept = stages.nms(corners[order], values[order].astype(np.float32), limit, text("mode", mode))
     return order[kept]
@@ -108,7 +111,7 @@ def _stages(
     scale_factor: float = 0.709,
     precision: str = "fp32",
 ) -> _core.Detector:
-    # A detector reads the variable when it is made, so one that was made under another value will not do.
+    # A detector reads the variable when it is made, so a cached one serves only the value that it was made under.
     return _cached_detector(
         text("device", device),
         text("profile", profile),

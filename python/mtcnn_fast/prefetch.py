@@ -15,9 +15,9 @@ R = TypeVar("R")
 def prefetch(submit: Callable[[T], Future[R]], items: Iterable[T], depth: int) -> Generator[tuple[T, R], None, None]:
     """Each item with its result, in the order of the items.
 
-    submit: starts the work on an item, for example in a pool of threads. depth: the most results that are at work or
-    wait to be taken. Raises what the work on an item raises, when it is that item's turn. Work that has not begun is
-    cancelled if the iteration ends early.
+    submit: starts the work on an item, for example in a pool of threads. depth: the most items that are in work or
+    whose results wait. An exception from the work on an item is raised when it is that item's turn. If the iteration
+    ends early, work that has not begun is cancelled.
     """
     rest = iter(items)
     waiting: deque[tuple[T, Future[R]]] = deque()

@@ -1,6 +1,6 @@
-"""Arrays of other packages by the protocols that these share: where they lie, and what they are.
+"""Arrays of other packages, read by two protocols: DLPack and `__cuda_array_interface__`. No package is imported.
 
-None of those packages is imported. The protocols: https://dmlc.github.io/dlpack/latest/python_spec.html and
+The protocols: https://dmlc.github.io/dlpack/latest/python_spec.html and
 https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html.
 """
 
@@ -21,7 +21,7 @@ from mtcnn_fast.checks import article, described, named
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Both protocols' number for the legacy default stream, which as a cudaStream_t may also be null.
+# Both protocols' number for the legacy default stream. As a cudaStream_t that stream may also be null.
 _LEGACY_STREAM = 1
 
 _DLPACK_CPU = (1, 3)  # plain memory, and memory that CUDA has pinned
@@ -44,19 +44,19 @@ class Exported:
     owner: object  # keeps the memory
 
     def array(self) -> NDArray[Any] | None:
-        """The values in the host's memory, not copied, read-only; None if NumPy has no such type."""
+        """The values in the host's memory as a read-only array, without a copy; None if NumPy has no such type."""
         try:
             dtype = np.dtype(self.dtype)
         except TypeError:
             return None
-        # Packages can teach NumPy names of types that it does not compute with.
+        # Packages can register types with NumPy under names, and NumPy does not compute with these.
         if dtype.name != self.dtype or dtype.kind not in "biufc":
             return None
         return np.asarray(_Memory(self, dtype))
 
 
 class _Memory:
-    """What NumPy makes an array of, and keeps as its base."""
+    """The object that NumPy makes an array of, and keeps as the array's base."""
 
     def __init__(self, exported: Exported, dtype: np.dtype[Any]) -> None:
         self.owner = exported.owner
@@ -70,7 +70,7 @@ class _Memory:
 
 
 def is_exported(image: object) -> bool:
-    """Whether an image is not NumPy's or PIL's and offers itself by one of the protocols."""
+    """Whether an image is not NumPy's and offers one of the protocols."""
     return not isinstance(image, np.ndarray | np.generic) and (
         _offers(image, "__dlpack_device__") or _offers(image, "__cuda_array_interface__")
     )
@@ -79,16 +79,16 @@ def is_exported(image: object) -> bool:
 def _offers(image: object, protocol: str) -> bool:
     try:
         return hasattr(image, protocol)
-    except Exception:  # told, with the image's name, when the protocol is used
+    except Exception:  # the error is raised, with the image's name, when the protocol is used
         return True
 
 
 def is_on_host(image: Any, name: str) -> bool:
     """Whether an exported array is in the host's memory rather than in a GPU's.
 
-    Raises TypeError for one that is elsewhere, and what the array itself raises, with `name` in front.
+    Raises TypeError for one that is elsewhere. Errors of the array itself are raised with `name` in front.
     """
-    # DLPack comes first: PyTorch's other interface tells no stream, so that nothing could wait for a tensor's values.
+    # DLPack comes first, because PyTorch's `__cuda_array_interface__` names no stream to wait for.
     if not _offers(image, "__dlpack_device__"):
         return False
     with named(name, ValueError):
@@ -109,14 +109,14 @@ def copy_hint(image: object) -> str:
 
 
 def read_on_host(image: Any, name: str) -> Exported:
-    """An exported array that `is_on_host`. Raises what the array itself raises, with `name` in front."""
+    """An exported array that `is_on_host`. Errors of the array itself are raised with `name` in front."""
     return _read_dlpack(image, name, _DLPACK_CPU, {})
 
 
 def read_on_gpu(core: _core.Detector, image: Any, name: str, stream: int) -> Exported:
-    """An exported array that is not `is_on_host`. What is queued on `stream` from now on finds its values written."""
+    """An exported array that is not `is_on_host`. Work queued on `stream` after this call finds its values written."""
     if _offers(image, "__dlpack_device__"):
-        # The producer makes the stream given wait for what it has queued itself.
+        # The producer makes this stream wait for its own queued work.
         return _read_dlpack(image, name, _DLPACK_CUDA, {"stream": stream or _LEGACY_STREAM})
     return _read_cuda_array_interface(core, image, name, stream)
 
@@ -127,7 +127,7 @@ def _read_dlpack(image: Any, name: str, devices: tuple[int, ...], arguments: dic
     with named(name, ValueError):
         try:
             capsule = image.__dlpack__(**arguments, max_version=(1, 0))
-        except TypeError:  # from before versions
+        except TypeError:  # a producer of DLPack without versions
             capsule = image.__dlpack__(**arguments)
     if type(capsule).__name__ != "PyCapsule":
         raise TypeError(f"{name}: its __dlpack__ gives {described(capsule)}; wanted a capsule")
@@ -163,7 +163,7 @@ def _read_cuda_array_interface(core: _core.Detector, image: Any, name: str, stre
     dtype = np.dtype(field("typestr", "a NumPy type", _is_type))
     shape = _plain(field("shape", "a tuple of integers", _integers))
     strides = field(
-        "strides", "None or a stride a side", lambda s: s is None or (_integers(s) and len(s) == len(shape))
+        "strides", "None or one stride per side", lambda s: s is None or (_integers(s) and len(s) == len(shape))
     )
     strides = tuple(stride * dtype.itemsize for stride in _dense(shape)) if strides is None else _plain(strides)
     (address,) = _plain(field("data", "an address and a boolean", _is_address)[:1])
@@ -179,7 +179,7 @@ def _read_cuda_array_interface(core: _core.Detector, image: Any, name: str, stre
     owner = _core.cuda_device_of(address)
     if owner == -1:
         raise ValueError(f"{name} is at an address that is in no GPU's memory")
-    # None says that there is nothing to wait for.
+    # None means that there is nothing to wait for.
     if queue is not None and queue != (stream or _LEGACY_STREAM):
         core.order_streams(int(queue), stream)
     return Exported(address, shape, strides, dtype.name, f"cuda:{owner}", image)
@@ -194,7 +194,7 @@ def _integers(value: object) -> bool:
 
 
 def _plain(values: Any) -> tuple[int, ...]:
-    """Integers of any kind as Python's, whose arithmetic does not overflow."""
+    """Integers of any type as Python's integers, whose arithmetic does not overflow."""
     return tuple(int(value) for value in values)
 
 
@@ -205,12 +205,12 @@ def _is_address(value: object) -> bool:
 def _is_type(value: object) -> bool:
     try:
         return isinstance(value, str) and np.dtype(value) is not None
-    except Exception:  # NumPy raises whatever comes up in a string that is no type: SyntaxError, ValueError, ...
+    except Exception:  # for a string that is no type NumPy raises SyntaxError, ValueError and others
         return False
 
 
 def _checked(exported: Exported, name: str, item: int) -> Exported:
-    """`exported`, of elements of `item` bytes, if there can be such an array."""
+    """Returns `exported`, whose elements have `item` bytes. Raises ValueError if no such array can exist."""
     if not all(0 <= side < _INT64 for side in exported.shape):
         raise ValueError(f"{name} has shape {exported.shape}; wanted sides of at least 0")
     if not all(abs(stride) < _INT64 for stride in exported.strides):
@@ -221,7 +221,7 @@ def _checked(exported: Exported, name: str, item: int) -> Exported:
         reaches = [stride * (side - 1) for stride, side in zip(exported.strides, exported.shape, strict=True)]
         first = exported.address + sum(reach for reach in reaches if reach < 0)
         end = exported.address + sum(reach for reach in reaches if reach > 0) + item
-        whole = math.prod(exported.shape) * max(item, 1)  # what NumPy keeps within 64 bits
+        whole = math.prod(exported.shape) * max(item, 1)  # NumPy keeps this within 64 bits
         if first < 0 or end > 2 * _INT64 or end - first > _MEMORY or whole >= _INT64:
             raise ValueError(
                 f"{name} has shape {exported.shape} and strides {exported.strides}, from address {exported.address} "

@@ -1,4 +1,4 @@
-"""The one reader of pictures, by Pillow: `read` for everybody, `pages` for commands that go through files."""
+"""Reading pictures, with Pillow: `read` for users of the package, `pages` for commands that go through many files."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | B
 STANDARD_INPUT = "-"
 
 PIPE = "it is a pipe, not a picture"
-"""Why a file of a list is not read."""
+"""The reason why a pipe in a list of pictures is not read."""
 
-# What Pillow opens but does not decode by itself: stubs, and formats that another program or Windows must draw.
+# Formats that Pillow opens but does not decode by itself: stubs, and those that another program or Windows must draw.
 _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
 
-# Files of these hold one picture: what else is in them is a preview, the other eye's view, a gain map, a layer.
+# Files of these formats hold one picture. Their other frames are a preview, the other eye's view, a gain map, a layer.
 _SINGLE = frozenset(("ICNS", "ICO", "MPO", "PSD"))
 
 _ORIENTATION = 274
 
-# Of TIFF's NewSubfileType: a reduced version of another page, and a mask.
+# TIFF's tag NewSubfileType, and its bits for a reduced version of another page and for a mask.
 _NEW_SUBFILE_TYPE = 254
 _NOT_A_PAGE = 1 | 4
 
@@ -51,19 +51,19 @@ _END_OF_IMAGE = b"\xff\xd9"
 # A pipe may never end.
 _MOST_OF_A_PIPE = 2**31
 
-# A pyramid of the engine has at most 2^31 pixels, of which the picture is half.
+# The detector's pyramid has at most 2^31 pixels, and the picture is half of them.
 _MOST_PIXELS = 2**30
 
-# A few bytes of an animation declare, or repeat, a page of 2^30 pixels, which libwebp fills for 50 s. So all pages
-# together have at most this many pixels, or this many per byte of the file. JPEG has 110 per byte of a flat colour,
-# PNG 340, and screen recordings have fewer than 1,000.
+# A few bytes of an animation can declare, or repeat, a page of 2^30 pixels, and libwebp takes 50 s to fill it. So all
+# pages together have at most this many pixels, or this many per byte of the file. In a flat colour, JPEG has 110 pixels
+# per byte and PNG 340. Screen recordings have fewer than 1,000.
 _MOST_PIXELS_OF_ANY_FILE = 2**28
 _MOST_PIXELS_PER_BYTE = 1000
 
-# Bytes too many before the marker of a header are no loss of pixels.
+# Extra bytes before the marker of a header cost no pixels.
 _HARMLESS = re.compile(r"extraneous bytes before marker 0x(?:c[0-9a-f]|d[b-f]|e[0-9a-f]|fe)")
 
-# Where a thread that reads a picture keeps what Pillow warns of.
+# Pillow's warnings about the picture that a thread is reading.
 _heard = threading.local()
 
 
@@ -74,11 +74,11 @@ class Picture:
     pixels: NDArray[np.uint8]
     """(H, W, 3), RGB, upright by the EXIF orientation; read-only."""
     page: int = 0
-    """Of a file with pages, from 0; else 0."""
+    """The number of the page in a file with several, from 0; else 0."""
     pages: int = 1
-    """In the file."""
+    """The number of pages in the file."""
     damage: str | None = None
-    """What the decoder had to make up for; None: nothing."""
+    """A description of the damage that the decoder found; None: none."""
 
 
 def read(source: Source, page: int | None = None) -> NDArray[np.uint8]:
@@ -87,12 +87,12 @@ def read(source: Source, page: int | None = None) -> NDArray[np.uint8]:
     source: a path, the bytes of a file, or a file object opened for reading bytes, which is read to its end. Formats
     are Pillow's, and HEIC where pillow-heif is installed. Alpha is left out; 16 bits are scaled to 8; CMYK, LAB and
     palettes become RGB. A file has at most 2^28 pixels in all pages that are read, or 1,000 per byte.
-    page: of a TIFF or an animation, from 0; None: the first, with a UserWarning if there are more.
+    page: the page of a TIFF or an animation, from 0; None: the first, with a UserWarning if there are more.
 
-    A damaged JPEG gives what could be decoded, with a UserWarning (if simplejpeg is installed, which tells); one that
-    only lacks its end is whole.
+    A damaged JPEG gives the pixels that could be decoded, with a UserWarning if simplejpeg, which detects the damage,
+    is installed. A JPEG that lacks only its last two bytes counts as whole.
 
-    Raises OSError that says why there is no picture, IndexError for a page that there is not, TypeError for another
+    Raises OSError that says why there is no picture, IndexError for a page that does not exist, TypeError for another
     source, ImportError without Pillow (extra `cli`).
     """
     number = 0 if page is None else integer("page", page)
@@ -117,10 +117,10 @@ def read(source: Source, page: int | None = None) -> NDArray[np.uint8]:
 
 
 def pages(source: Source, first_only: bool = False) -> Iterator[Picture]:
-    """Every page of a file, decoded as it is asked for. The first comes at once, or OSError says why it does not.
+    """Every page of a file, each decoded when the caller asks for it.
 
-    A later page that cannot be decoded raises OSError too, and is the last. source: as `read` takes it, or
-    STANDARD_INPUT. Decoders raise all sorts of exceptions: here they are OSErrors.
+    source: as `read` takes it, or STANDARD_INPUT. Raises OSError for a page that cannot be decoded, whatever the
+    decoder raises; then no further page comes.
     """
     decoded = _pages(source, 0)
     for picture in decoded:
@@ -131,9 +131,9 @@ def pages(source: Source, first_only: bool = False) -> Iterator[Picture]:
 
 
 def first_page(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], str | None]:
-    """The pixels to which labels belong, as `Picture` has them, and what is to be said of them; None: nothing.
+    """The pixels of a file's first page, to which labels belong, as `Picture` has them; and its `remark`.
 
-    Raises as `pages` does, and for a pipe: a list that names one would be waited for.
+    Raises as `pages` does. Raises OSError for a pipe, because reading a pipe in a list might wait for ever.
     """
     if is_pipe(path):
         raise OSError(PIPE)
@@ -142,7 +142,7 @@ def first_page(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], str | N
 
 
 def remark(picture: Picture) -> str | None:
-    """What is to be said of the first page of a file whose labels belong to it; None: nothing."""
+    """A remark for the user about the first page of a file, to which its labels belong; None: there is none."""
     if picture.damage is not None:
         return f"damaged: {picture.damage}"
     return f"the first of {picture.pages} pages is taken" if picture.pages > 1 else None
@@ -153,7 +153,7 @@ def is_pipe(path: str | os.PathLike[str]) -> bool:
     if path == STANDARD_INPUT:
         return True
     try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 # a Path would make one slash of two
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 # a Path would merge two slashes
     except (OSError, ValueError):
         return False
 
@@ -161,21 +161,21 @@ def is_pipe(path: str | os.PathLike[str]) -> bool:
 def suffixes() -> frozenset[str]:
     """The suffixes of the formats that can be decoded here, in lower case, with the dot."""
     image, formats = _pillow()
-    # Photographs with previews are opened as JPEG, of which Pillow knows by their suffix alone.
+    # Photographs with previews (MPO) are opened as JPEG. Pillow knows this kind by its suffix alone.
     decoded = {*formats, "MPO"}
     return frozenset(suffix for suffix, kind in image.registered_extensions().items() if kind in decoded)
 
 
 @contextmanager
 def as_a_command() -> Iterator[None]:
-    """For a process that goes through pictures, and is nobody else's.
+    """Sets up Pillow for a process that only goes through pictures, for the time of the `with` block.
 
-    What Pillow warns of or logs while a picture is read is told as that picture's damage, not on stderr. Pictures may
-    have as many pixels as the engine takes, where Pillow refuses large ones to guard servers.
+    Pillow's warnings and logs about a picture become that picture's damage, and do not go to stderr. Pictures may have
+    as many pixels as the detector takes; Pillow's own limit, which protects servers, is lower.
     """
     try:
         image, _ = _pillow()
-    except ImportError:  # said where a picture is to be read
+    except ImportError:  # reported when a picture is to be read
         yield
         return
     others, limit = warnings.showwarning, image.MAX_IMAGE_PIXELS
@@ -196,7 +196,7 @@ def as_a_command() -> Iterator[None]:
     log, keeper = logging.getLogger("PIL"), Keeper(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("always", module=r"PIL\.")
-        # Pillow refuses from twice the limit on; what is below is no damage.
+        # Pillow warns from the limit on and refuses from twice the limit on. That warning is no damage.
         warnings.filterwarnings("ignore", category=image.DecompressionBombWarning)
         warnings.showwarning = keep
         log.addHandler(keeper)
@@ -213,7 +213,7 @@ def _pillow() -> tuple[Any, tuple[str, ...]]:
     """PIL.Image, and the names of the formats to try, in Pillow's own order."""
     image = require("PIL.Image", "reading pictures")
     image.init()
-    with suppress(ImportError):  # `_open` says so where a HEIC picture comes
+    with suppress(ImportError):  # `_open` reports it for a HEIC picture
         require("pillow_heif", "reading HEIC").register_heif_opener()
     return image, tuple(kind for kind in image.ID if kind not in _NOT_DECODED)
 
@@ -226,7 +226,7 @@ def _pages(source: Source, first: int) -> Generator[Picture, None, None]:
             file.seek(0)
             damage = None
             if start == _JPEG:
-                # Viewers read a JPEG without its last two bytes. Behind its end nothing is read.
+                # Viewers accept a JPEG without its last two bytes. Bytes behind the end are not read.
                 content = file.read() + _END_OF_IMAGE
                 file, damage = io.BytesIO(content), _damage(content)
             elif not start:
@@ -234,7 +234,7 @@ def _pages(source: Source, first: int) -> Generator[Picture, None, None]:
             yield from _decoded(file, first, damage)
         except (OSError, MemoryError):
             raise
-        except Exception as error:  # decoders raise what they like
+        except Exception as error:  # decoders raise exceptions of any type
             raise OSError(f"it cannot be decoded: {reason(error)}") from error
 
 
@@ -246,7 +246,7 @@ def _decoded(file: BinaryIO, first: int, damage: str | None) -> Iterator[Picture
         opened, frames = _open(file, remarks)
     with opened:
         for number in range(first, len(frames)):
-            # Not around the yield: the next page may be asked for by another thread.
+            # It does not span the yield, because another thread may ask for the next page.
             with _listening(remarks):
                 if frames[number]:
                     opened.seek(frames[number])
@@ -263,7 +263,7 @@ def _decoded(file: BinaryIO, first: int, damage: str | None) -> Iterator[Picture
 
 
 def _open(file: BinaryIO, remarks: list[str]) -> tuple[Any, list[int]]:
-    """The picture, and its frames that are pages."""
+    """The opened picture, and the numbers of its frames that are pages."""
     image, formats = _pillow()
     try:
         opened = image.open(file, formats=formats)
@@ -276,7 +276,7 @@ def _open(file: BinaryIO, remarks: list[str]) -> tuple[Any, list[int]]:
         raise OSError(f"not a picture that Pillow can decode{hint}") from None
     try:
         return opened, _frames(opened)
-    except Exception as error:  # decoders raise what they like
+    except Exception as error:  # decoders raise exceptions of any type
         remarks.append(f"its pages cannot be counted: {reason(error)}")
         opened.seek(0)
         return opened, [0]
@@ -297,11 +297,11 @@ def _frames(opened: Any) -> list[int]:
 
 def _upright(image: Any, remarks: list[str]) -> Any:
     try:
-        # Where nothing is to be turned, exif_transpose would copy.
+        # exif_transpose would copy a picture that is upright already.
         if image.getexif().get(_ORIENTATION, 1) == 1:
             return image
         return require("PIL.ImageOps", "reading pictures").exif_transpose(image)
-    except Exception as error:  # of damaged EXIF Pillow's parser raises what it likes
+    except Exception as error:  # for damaged EXIF Pillow's parser raises exceptions of any type
         remarks.append(f"EXIF cannot be read: {reason(error)}")
         return image
 
@@ -316,7 +316,7 @@ def _listening(remarks: list[str]) -> Iterator[None]:
 
 
 def _rgb(image: Any) -> NDArray[np.uint8]:
-    """(H, W, 3). Pillow's own conversion of more than 8 bits to RGB clips."""
+    """The pixels (H, W, 3) in RGB. More than 8 bits are scaled here, because Pillow's own conversion clips them."""
     if image.mode.startswith("I;16"):
         return _from_gray(np.asarray(image) >> 8)
     if image.mode in ("I", "F"):
@@ -325,12 +325,12 @@ def _rgb(image: Any) -> NDArray[np.uint8]:
         cms = require("PIL.ImageCms", "reading LAB")
         image = cms.profileToProfile(image, cms.createProfile("LAB"), cms.createProfile("sRGB"), outputMode="RGB")
     if image.mode in ("P", "PA", "La", "RGBa"):
-        image = image.convert("RGBA")  # a palette's colours may have an alpha each, of which RGB alone would warn
+        image = image.convert("RGBA")  # a palette's colours may have alpha, and converting these to RGB warns
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _scaled(values: NDArray[Any]) -> NDArray[Any]:
-    """Integers of 16 bits, or floats of 0 to 1 as PFM and TIFF have them, scaled to 0 to 255."""
+    """Scales integers of 16 bits, or floats from 0 to 1 as in PFM and TIFF, to 0 to 255."""
     least, greatest = values.min(), values.max()
     if values.dtype.kind == "f" and least >= 0 and greatest <= 1:
         return np.asarray(np.rint(values * 255))
@@ -345,7 +345,10 @@ def _from_gray(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _damage(jpeg: bytes) -> str | None:
-    """What libjpeg warns of, which Pillow keeps to itself. At an eighth of the size all bits are read, few computed."""
+    """libjpeg's warning about damage, which Pillow does not report. None: there is none, or simplejpeg is missing.
+
+    It decodes at an eighth of the size, which reads all bits and computes few pixels.
+    """
     decoder = _strict_decoder()
     if decoder is None:
         return None
@@ -355,7 +358,7 @@ def _damage(jpeg: bytes) -> str | None:
         decoder.decode_jpeg(jpeg, color, min_height=1, min_width=1, min_factor=8, strict=True)
     except ValueError as error:
         text = str(error)
-        # Other words are about formats that this decoder does not know, and header fields without a meaning for pixels.
+        # Other messages are about formats that this decoder does not know, and header fields that affect no pixels.
         if text.startswith(("Corrupt JPEG data", "Premature end")) and not _HARMLESS.search(text):
             return text[0].lower() + text[1:]
     return None
@@ -371,7 +374,7 @@ def _strict_decoder() -> Any:
 
 @contextmanager
 def _opened(source: Source) -> Iterator[BinaryIO]:
-    """A file to read and to go to and fro in."""
+    """The source as a file that can seek."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
     elif isinstance(source, str) and source == STANDARD_INPUT:
@@ -380,7 +383,7 @@ def _opened(source: Source) -> Iterator[BinaryIO]:
         yield _whole(sys.stdin.buffer)
     elif isinstance(source, str | os.PathLike):
         try:
-            mode = os.stat(source).st_mode  # noqa: PTH116 # a Path would make one slash of two, as a URL has them
+            mode = os.stat(source).st_mode  # noqa: PTH116 # a Path would merge the two slashes of a URL
         except ValueError as error:  # a NUL
             raise OSError(f"no file can have this name: {error}") from error
         # Some devices never end.
@@ -398,7 +401,7 @@ def _whole(stream: BinaryIO) -> BinaryIO:
     content: object
     try:
         content = stream.read(_MOST_OF_A_PIPE + 1)
-    except UnicodeDecodeError:  # of a file opened for reading text
+    except UnicodeDecodeError:  # from a file opened for reading text
         content = ""
     if not isinstance(content, bytes):
         raise TypeError(f"source gives {type(content).__name__}; wanted a file opened for reading bytes ('rb')")

@@ -1,13 +1,14 @@
-"""Files of results: a record a picture, written as it comes, and gone on with by a later run.
+"""Files of results: one record per picture, written as soon as it is searched. A later run can continue the file.
 
-A record is `{"path", "width", "height", "faces"}`, with `"page"` and `"pages"` where a file has several, `"damaged"`
-where the decoder had to make something up, `"drawing"` where a drawing was written; a picture that failed is `{"path",
-"error", "faces": []}`. A file is one JSON document, a list of records, or JSON lines.
+A record is `{"path", "width", "height", "faces"}`. It also has `"page"` and `"pages"` if the file has several pages,
+`"damaged"` if the decoder had to replace something missing, and `"drawing"` if a drawing was written. The record of a
+picture that failed is `{"path", "error", "faces": []}`. A file is a JSON document, which is a list of records, or JSON
+lines.
 
-While a run lasts, records go to a file of lines: FILE itself for JSON lines, unless an earlier FILE is there, else
-FILE.part. What failed and is tried again goes to that file's `.retried`, which is merged in at the end or by the next
-run. The settings of the run are beside the lines, in `.settings`. Whatever ends the run, each record is in one of them.
-Where FILE is a link, all of them are beside the file that it leads to. The lines are locked: one run at a time.
+During a run, records go to a file of lines. This is FILE itself for JSON lines, unless an earlier FILE exists, and
+FILE.part otherwise. Pictures that failed and are tried again go to that file's `.retried`, which is merged at the end
+or by the next run. The settings of the run are in `.settings` beside the lines. However the run ends, each record is in
+one of these files. If FILE is a link, all of them are beside its target. The lines are locked: one run at a time.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ Record = dict[str, Any]
 
 FORMATS = ("json", "jsonl")
 
-# Where a record that was tried again has the number of its picture, until it is merged.
+# The key under which a record that was tried again has the number of its picture, until it is merged.
 _NUMBER = " number"
 
-# A process that is killed loses nothing that was written; a machine that goes down, at most what came since.
+# A process that is killed loses no written record. A machine that crashes loses those of this time at most.
 _SECONDS_BETWEEN_SETTLING = 5.0
 
-# What a record begins with, here and in files of older versions.
+# The first bytes of a record: in this version's files, and in those of earlier versions.
 _BEGINNINGS = (b'{"path": "', b'{"name": "')
 
 
 def record_of(outcome: Outcome[Any], path: str, drawing: str | None = None) -> Record:
-    """The record of a picture or of a page, in JSON's types. drawing: the path of the one that was written."""
+    """The record of a picture or of a page, in JSON's types. drawing: the path of its drawing; None: there is none."""
     record: Record = {"path": path}
     if outcome.pages > 1 or outcome.page:
         record |= {"page": outcome.page, "pages": outcome.pages}
@@ -59,12 +60,12 @@ def record_of(outcome: Outcome[Any], path: str, drawing: str | None = None) -> R
 
 
 def format_of(file: str, name: str | None) -> str:
-    """One of FORMATS: as given, or by the file's suffix; a document for any other."""
+    """One of FORMATS: `name`; if that is None, "jsonl" for a file with the suffix .jsonl or .ndjson, else "json"."""
     return name or ("jsonl" if file.lower().endswith((".jsonl", ".ndjson")) else "json")
 
 
 class Stream:
-    """Results on stdout, or into a pipe or a device: written as they come, and never read."""
+    """Results on stdout, or in a pipe or a device. They are written at once and never read back."""
 
     def __init__(self, write: Callable[[str], object], kind: str) -> None:
         self._write = write
@@ -86,12 +87,12 @@ class Stream:
 class File(Generic[T]):
     """Results in a regular file.
 
-    settings: all that results depend on, in JSON's types. resume: go on with what an earlier run has written, if there
-    is any. first_page_only: whether records of one page are all of a picture's. to_do_again: of the records of a
-    picture, whether it is searched again.
+    settings: all settings that results depend on, in JSON's types. resume: continue the results of an earlier run, if
+    there are any. first_page_only: whether each picture has the record of its first page only. to_do_again: takes the
+    records of a picture and returns whether to search it again.
 
-    Raises OSError that names the file, or says that another run is writing it, ValueError for an earlier run of other
-    settings or a damaged file, and FileExistsError for lines of a run that was cut off, without resume.
+    Raises OSError that names the file, or says that another run is writing it; ValueError for a damaged file, or an
+    earlier run with other settings; and FileExistsError, without `resume`, for the lines of an interrupted run.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class File(Generic[T]):
             self._lines = self._left_by_an_earlier_run(part, settings)
         elif _has_content(part):
             raise FileExistsError(
-                f"{part} is there, of a run that was cut off: --resume goes on with it; remove it to start anew"
+                f"{part} is from a run that was interrupted: --resume goes on with it; remove it to start anew"
             )
         else:
             self._lines = part if self._document or self._keeps_earlier else file
@@ -127,7 +128,7 @@ class File(Generic[T]):
         if self._begun:
             self._merge()
             self._cut(self._lines, _parsed, _BEGINNINGS)
-        # A finished document keeps no settings, and needs none if nothing is to be added.
+        # A finished document keeps no settings. It needs none if no record is added.
         self._without_settings = self._begun and not _beside(self._lines, ".settings").exists()
         self._out = self._lines.open("ab")
         self._claim = claim(self._out, file)
@@ -144,9 +145,10 @@ class File(Generic[T]):
     def remaining(
         self, files: Iterable[tuple[str, T]], done: Callable[[list[Record]], object]
     ) -> Iterator[tuple[str, T, int | None]]:
-        """The files that are still to be searched, with their names, and for `add`, if it failed before, the number.
+        """The files that are still to be searched: name, file and, if it is tried again, its number for `add`.
 
-        done: is told of the records of each that needs nothing more. Raises ValueError where the file has others.
+        done: receives the records of each picture that needs no search. Raises ValueError if the file of results has
+        other pictures.
         """
         earlier = _groups(self._lines, _parsed) if self._begun else iter(())
         number = 0
@@ -165,10 +167,10 @@ class File(Generic[T]):
             raise self._other_pictures(further, number + 1, "no more")
 
     def add(self, record: Record, again: int | None = None) -> None:
-        """Writes a record. again: as `remaining` said of the file."""
+        """Writes a record. again: the number that `remaining` gave for the file, or None."""
         if self._without_settings:
             raise ValueError(
-                f"{self.file} is there, but not the settings that it was begun with "
+                f"{self.file} exists, but not the settings that it was begun with "
                 f"({_beside(self._lines, '.settings')}); remove it, or name another file"
             )
         if again is not None and self._again is None:
@@ -182,9 +184,10 @@ class File(Generic[T]):
                 self._settled = time.monotonic()
 
     def close(self, complete: bool, all_well: bool) -> Path:
-        """Ends the run: complete, if it went through all pictures; all_well, if none is to be searched again.
+        """Ends the run and returns the file that has its results.
 
-        Returns where the results are: not in `file`, if the run was cut off and an earlier one's are there.
+        complete: whether the run went through all pictures. all_well: whether none must be searched again. The results
+        are not in `file` if the run was interrupted and `file` has those of an earlier run.
         """
         with self._claim:
             return self._close(complete, all_well)
@@ -202,7 +205,7 @@ class File(Generic[T]):
         else:
             if self._keeps_earlier:
                 keep_permissions(self.file, self._lines)
-            # Those of the file that is replaced are of its pictures.
+            # An old `.retried` belongs to the file that is replaced.
             _beside(self.file, ".retried").unlink(missing_ok=True)
             self._lines.replace(self.file)
         settings, kept = _beside(self._lines, ".settings"), _beside(self.file, ".settings")
@@ -238,18 +241,18 @@ class File(Generic[T]):
         earlier = _beside(self.file, ".settings")
         if earlier.exists():
             write_whole(_beside(part, ".settings"), earlier.read_bytes())
-        # The lines begin with all that the file has.
+        # The lines begin with all records of the file.
         self._keeps_earlier = False
         return part
 
     def _ends(self, record: Record) -> bool:
-        """Whether a record is the last of its picture's."""
+        """Whether a record is the last of its picture."""
         return self._first_page_only or "error" in record or record.get("page", 0) == record.get("pages", 1) - 1
 
     def _cut(self, lines: Path, parse: Parse, beginnings: Sequence[bytes]) -> None:
-        """Cuts off a line that was not written to its end, and a picture whose last page is not there.
+        """Removes an incomplete last line, and the records of a last picture whose last page is missing.
 
-        Raises ValueError, and cuts nothing, if the file has other lines: it is not of this command.
+        Raises ValueError, and removes nothing, if the file has other lines: then this command has not written it.
         """
         whole = reached = 0
         with lines.open("r+b") as file:
@@ -269,7 +272,7 @@ class File(Generic[T]):
             file.truncate(whole)
 
     def _merge(self) -> None:
-        """Puts what was tried again into the place of what had failed."""
+        """Replaces the records of failed pictures by those of their retries."""
         lines, retried = self._lines, self._retried
         if not retried.exists():
             return
@@ -287,7 +290,7 @@ class File(Generic[T]):
                     record.pop(_NUMBER, None)
                     file.write(json.dumps(record).encode() + b"\n")
             if following is not None:
-                raise ValueError(f"{retried} is of other pictures than {lines}; remove it")
+                raise ValueError(f"{retried} has other pictures than {lines}; remove it")
         retried.unlink()
 
     def _other_pictures(self, records: list[Record], number: int, wanted: str) -> ValueError:
@@ -345,7 +348,7 @@ def _parsed(line: bytes, file: Path, number: int) -> Record:
 
 
 def _parsed_retried(line: bytes, file: Path, number: int) -> Record:
-    """The record in a line of what was tried again, with the number of its picture."""
+    """The record in a line of `.retried`, with the number of its picture."""
     with suppress(RecursionError, TypeError, ValueError):
         picture, record = json.loads(line)
         if isinstance(picture, int) and _is_record(record):
@@ -378,11 +381,11 @@ def _groups(lines: Path, parse: Parse) -> Iterator[list[Record]]:
 
 
 def _begins(line: bytes, beginnings: Sequence[bytes]) -> bool:
-    """Whether a line can be what a run that was cut off has written of its last."""
+    """Whether a line can be the incomplete last line of an interrupted run."""
     with suppress(RecursionError, ValueError):
         json.loads(line)
         return False
-    # A machine that goes down may leave zeros where a line was to be.
+    # After a crash of the machine the file may have zeros in place of the line.
     text = line.rstrip(b"\0")
     return any(text.startswith(each) or each.startswith(text) for each in beginnings)
 
@@ -397,7 +400,7 @@ def _write_document(lines: Path, document: Path) -> None:
 
 
 def _write_lines(document: Path, lines: Path) -> None:
-    """Makes lines of a document: one by one, as this module writes it, or else of the whole in memory."""
+    """Turns a document into lines: one by one if it has this module's layout, else with all of it in memory."""
     try:
         with replacing(lines) as file:
             for record in _records_by_line(document):

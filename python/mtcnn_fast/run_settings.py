@@ -16,8 +16,8 @@ def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
 def differences(earlier: object, settings: Mapping[str, Any]) -> dict[str, str]:
     """The settings that differ from those of an earlier run, by name, each described as "NAME is 2, was 1".
 
-    earlier: the document of the earlier run. Beside the settings it may hold other things at its top level. Settings in
-    a table are named TABLE.NAME; there, settings of the earlier run alone are differences, too.
+    earlier: the document of the earlier run. Its top level may hold other things beside the settings. Settings in a
+    table are named TABLE.NAME. In a table, a setting that only the earlier run has is a difference too.
     """
     return _differences(earlier if isinstance(earlier, Mapping) else {}, settings, settings.keys(), "")
 

@@ -1,4 +1,4 @@
-"""Text files whatever their encoding: what Windows' editors and shells write is read like anything else."""
+"""Text files of several encodings: UTF-8, and the UTF-16 and UTF-32 that editors and shells of Windows write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
-# Enough to tell UTF-16 without a mark by the zeros in it.
+# Bytes that are enough to recognise UTF-16 without a mark, by its zeros.
 _HEAD = 64
 
 
@@ -34,7 +34,7 @@ def encoding(head: bytes) -> str:
 
 
 def decode(content: bytes) -> str:
-    """The text of a file's bytes. Bytes that are not UTF-8 are kept as surrogates, as Python keeps those of names.
+    """The text of a file's bytes. Bytes that are not UTF-8 become surrogates, as in Python's file names.
 
     Raises ValueError for UTF-16 and UTF-32 that are not whole.
     """
@@ -42,7 +42,7 @@ def decode(content: bytes) -> str:
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file that are not blank, stripped, and their numbers from 1; decoded as `decode` does.
+    """The lines of a text file that are not blank: number, from 1, and stripped text. Decoded as `decode` does.
 
     Lines end with LF, CR LF or CR. Raises OSError for a file that cannot be read, ValueError for one that cannot be
     decoded.
@@ -52,7 +52,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def lines_of(content: bytes) -> Iterator[tuple[int, str]]:
-    """The same of a file's bytes."""
+    """The same for a file's bytes."""
     return _numbered(io.BytesIO(content))
 
 

@@ -1,4 +1,4 @@
-"""Weight files: safetensors with the networks' tensors by name, float32. Names and shapes are the core's to check."""
+"""Weight files: safetensors with the networks' float32 tensors by name. The C++ core checks names and shapes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from mtcnn_fast.writing import reason
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# The networks have 2 million bytes; other tensors may lie beside them. Some devices never end.
+# The networks take 2 million bytes, and a file may hold other tensors too. A device may give bytes without end.
 _MAX_BYTES = 2**28
 
 Weights = dict[str, "NDArray[np.float32]"]
 
 
 def embedded_weights() -> Weights:
-    """The embedded networks' tensors, in copies: names and shapes as in docs/weights.md."""
+    """Copies of the embedded networks' tensors, by name: names and shapes as in docs/weights.md."""
     return _core.embedded_weights()
 
 
 def load_weights(source: object) -> Weights | None:
     """The tensors of a weight file or of a mapping from names to float32 arrays; None for None.
 
-    Raises OSError for a file that cannot be opened, ValueError for one that is not a whole safetensors file of float32
-    tensors, or has more than 2^28 bytes.
+    Raises TypeError for any other source, OSError for a file that cannot be opened, ValueError for a file that is not a
+    whole safetensors file of float32 tensors, or has more than 2^28 bytes.
     """
     if source is None:
         return None
@@ -44,7 +44,7 @@ def load_weights(source: object) -> Weights | None:
 
 
 def weights_digest(weights: Mapping[str, NDArray[np.float32]] | None) -> str:
-    """What tells weights from other weights: SHA-256 of names, shapes and values; "embedded" for None."""
+    """Identifies a set of weights: SHA-256 of names, shapes and values; "embedded" for None."""
     if weights is None:
         return "embedded"
     digest = hashlib.sha256()
@@ -57,7 +57,7 @@ def weights_digest(weights: Mapping[str, NDArray[np.float32]] | None) -> str:
 def _read(path: Path) -> Weights:
     from safetensors.numpy import load
 
-    # Read whole rather than mapped: a file that another process cuts short must not become a bus error.
+    # The file is read, not mapped, because a mapped file that another process truncates would cause a bus error.
     with path.open("rb") as file:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
@@ -66,7 +66,7 @@ def _read(path: Path) -> Weights:
         tensors = load(content)
     except MemoryError:
         raise
-    except Exception as error:  # beside SafetensorError, what NumPy raises of types and shapes that it does not have
+    except Exception as error:  # SafetensorError, and NumPy's errors for types and shapes that it does not have
         raise ValueError(f"{path} is not a whole safetensors file of float32 tensors: {reason(error)}") from error
     for name, tensor in tensors.items():
         if tensor.dtype != np.float32:

@@ -1,4 +1,4 @@
-"""The one way in which files are written: whole or not at all, tried before the work begins, refused by name."""
+"""Writing files. A file is written whole or not at all; its place is tried before the work begins; errors name it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if sys.platform != "win32":
     import fcntl
 
 JSON = (b"[", b"{")
-"""What a JSON file begins with."""
+"""The first bytes of a JSON file: one of these."""
 PNG = (b"\x89PNG\r\n\x1a\n",)
-"""What a PNG file begins with."""
+"""The first bytes of a PNG file."""
 
-# The most bytes that Linux and macOS allow for a name, less what is put after it.
+# The most bytes that Linux and macOS allow for a name, less the suffix of a part.
 _NAME_BYTES = 255 - 20
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write that takes `path`'s place when the `with` block ends without an exception.
+    """A file to write. It takes `path`'s place when the `with` block ends without an exception.
 
-    Until then it has the process's number and ".part" after its name, and a process that is killed leaves it behind.
-    A link stays a link, to the new content; a file keeps its permissions. What is no regular file (a pipe, a device)
-    is written as it stands. Raises OSError that names `path`.
+    Until then its name ends with the process's number and ".part". A process that is killed leaves it behind. A link
+    stays a link, to the new content; a file keeps its permissions. A pipe or a device is written directly. Raises
+    OSError that names `path`.
     """
     with naming(path):
         target = Path(os.path.realpath(path))
@@ -38,8 +38,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             with target.open("wb") as file:
                 yield file
             return
-        # Beside the target, for only within a file system is replacing one step; opened as any file, not by tempfile,
-        # whose files nobody else may read.
+        # The part is beside the target, because replacing is atomic only within one file system. It is not opened by
+        # tempfile, because only the owner may read tempfile's files.
         name = os.fsdecode(os.fsencode(target.name)[:_NAME_BYTES])
         part = target.with_name(f"{name}.{os.getpid()}.part")
         try:
@@ -53,19 +53,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file by `replacing`."""
+    """Writes a file with `replacing`."""
     with replacing(path) as file:
         file.write(content)
 
 
 def keep_permissions(earlier: Path, new: Path) -> None:
-    """Gives a file the permissions of the one that it is to replace, if that is there."""
+    """Gives a file the permissions of the file that it will replace, if that exists."""
     if earlier.exists():
         new.chmod(stat.S_IMODE(earlier.stat().st_mode))
 
 
 def claim(file: BinaryIO, path: str | os.PathLike[str]) -> BinaryIO:
-    """Locks an open file against other processes that claim it, until it and what is returned are closed.
+    """Locks an open file against other processes that claim it. Closing both `file` and the result ends the lock.
 
     It locks nothing where the system or the file system has no such locks. Raises FileExistsError that names `path` if
     another process has claimed the file.
@@ -77,13 +77,13 @@ def claim(file: BinaryIO, path: str | os.PathLike[str]) -> BinaryIO:
         except BlockingIOError as error:
             lock.close()
             raise FileExistsError(f"another run is writing {path}; wanted one at a time, or another file") from error
-        except OSError:  # such as of a network's file system
+        except OSError:  # such as on a network file system
             pass
     return lock
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, with those above it, however many. Raises NotADirectoryError for what is there and is none."""
+    """Makes a folder and the folders above it, at any depth. Raises NotADirectoryError if one of them is no folder."""
     missing = list(itertools.takewhile(lambda place: not is_folder(place), (folder, *folder.parents)))
     for place in reversed(missing):
         try:
@@ -93,13 +93,13 @@ def make_folder(folder: Path) -> None:
 
 
 def settle(file: BinaryIO) -> None:
-    """Waits until what was written has reached the disk: a machine that goes down must not leave a name on less."""
+    """Waits until the content is on the disk. Otherwise a crash of the machine could leave an incomplete file."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def check_folder(folder: str | os.PathLike[str]) -> Path:
-    """Makes a folder, with those above it, and tries to write into it. Raises OSError that names it."""
+    """Makes a folder and those above it, and tries to write into it. Raises OSError that names it."""
     with naming(folder):
         place = Path(folder)
         make_folder(place)
@@ -110,13 +110,13 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
 def check_destination(
     path: str | os.PathLike[str], begins: Sequence[bytes] = (), inputs: Sequence[str | os.PathLike[str]] = ()
 ) -> Path:
-    """The path of a file that can be written: called before the work begins.
+    """Checks, before the work begins, that a file can be written, and returns its path.
 
-    begins: a file that is there, and begins with none of these, is not of this kind and is not replaced. inputs: files
-    that the work reads, which are not replaced either.
+    begins: the first bytes that files of this kind may have. An existing file that begins otherwise is not replaced;
+    an empty one is. inputs: the files that the work reads, which are not replaced either.
 
-    Raises FileNotFoundError if it has no folder, IsADirectoryError if it is one, FileExistsError for a file that is not
-    to be replaced, and OSError if it cannot be written.
+    Raises FileNotFoundError if its folder does not exist, IsADirectoryError if it is a folder, FileExistsError for a
+    file that must not be replaced, and OSError if it cannot be written.
     """
     place = Path(path)
     if not place.absolute().parent.is_dir():
@@ -130,17 +130,17 @@ def check_destination(
         if place.exists():
             for source in inputs:
                 if _is_there(source) and place.samefile(source):
-                    raise FileExistsError(f"{path} is what the command reads; it is not replaced")
+                    raise FileExistsError(f"{path} is a file that the command reads; it is not replaced")
             with place.open("rb") as file:
                 head = file.read(64)
             text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
             if begins and text and not text.startswith(tuple(begins)):
-                raise FileExistsError(f"{path} is there, and is another kind of file; it is not replaced")
+                raise FileExistsError(f"{path} exists and is another kind of file; it is not replaced")
     return place
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, in one line, without the place: that is named by whoever reports it."""
+    """The message of an exception, in one line, without the file: the caller names it."""
     if isinstance(error, MemoryError):
         return "not enough memory"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -148,14 +148,14 @@ def reason(error: BaseException) -> str:
 
 
 def line_of(error: BaseException) -> str:
-    """What an exception says, in one line, with the file that it is about."""
+    """The message of an exception, in one line, with the file that it is about."""
     place = getattr(error, "filename", None)
     return reason(error) if place is None else f"{os.fsdecode(place)}: {reason(error)}"
 
 
 @contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Within it, an OSError of the system names the file that was asked for: not its part, and not nothing at all."""
+    """Makes an OSError of the system, raised in its block, name the requested file, not its part and not nothing."""
     try:
         yield
     except OSError as error:
@@ -165,7 +165,7 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def is_special(path: Path) -> bool:
-    """Whether a path is a pipe or a device: written as it stands, not replaced."""
+    """Whether a path is a pipe or a device, which is written directly, not replaced."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -174,7 +174,7 @@ def is_special(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path is a folder; no for one that is too long, of which Path's method raises."""
+    """Whether a path is a folder. False for one that is too long, for which Path's method raises."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
