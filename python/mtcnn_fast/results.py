@@ -290,7 +290,7 @@ class File(Generic[T]):
                     record.pop(_NUMBER, None)
                     file.write(json.dumps(record).encode() + b"\n")
             if following is not None:
-                raise ValueError(f"{retried} has other pictures than {lines}; remove it")
+                raise ValueError(f"{retried} is of other pictures than {lines}; remove it")
         retried.unlink()
 
     def _other_pictures(self, records: list[Record], number: int, wanted: str) -> ValueError:

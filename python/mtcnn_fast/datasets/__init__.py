@@ -1,4 +1,4 @@
-"""Labelled pictures, as the data sets of face detection give them, one at a time: `read`."""
+"""Reading the labelled pictures of face detection's data sets, one at a time, with `read`."""
 
 from __future__ import annotations
 
@@ -39,24 +39,25 @@ def read(
     passed_over: PassedOver | None = None,
     outside: bool = False,
 ) -> Iterator[Annotation]:
-    """The labelled pictures of a data set, in its order, read as they are asked for.
+    """The labelled pictures of a data set, in its order. Each is read when the caller asks for it.
 
     * path: the annotation file; for "voc" the folder of XML files, for "backgrounds" the folder of pictures.
-    * format: one of FORMATS; None: told from the path, and from the first lines of a text file. "backgrounds" must be
-      named: any folder of pictures looks like one.
+    * format: one of FORMATS; None: detected from the path, and from the first lines of a text file. "backgrounds" is
+      never detected, because any folder of pictures looks like one.
     * images: the folder of the pictures; None: where the data set keeps it.
-    * only: a text file that lists the pictures to take: names or stems, one a line, with their folders or without. A
-      line that is a whole name means that picture alone.
-    * problems: is told of every row, file and attribute that cannot be used, and of every picture in `only` that did
-      not come; None: a warning says how many there were.
-    * passed_over: of "backgrounds", counts the files that are no pictures.
-    * outside: take pictures whose names lead out of the folder of the pictures: absolute names, and `../`; else their
-      rows cannot be used. Names that lead back into it are always taken.
+    * only: a text file that lists the pictures to take. Each line is a name or a stem, with its folders or without. A
+      line that is a whole name selects that picture alone.
+    * problems: receives every row, file and attribute that cannot be used, and every line of `only` that selects
+      nothing; None: a warning says how many there were.
+    * passed_over: counts, for "backgrounds", the files that are no pictures.
+    * outside: take pictures whose names lead out of the folder of the pictures: absolute names, and `../`. Otherwise
+      their rows cannot be used. Names that lead back into the folder are always taken.
 
-    A label that cannot be used leaves its picture incomplete; a mark or landmarks that cannot be used do not cost the
-    box. A picture that comes twice is one: the faces of all its places are taken, once if they are the same, and where
-    they differ it is told, and incomplete. Of "facepoint", where each face has a row, the rows of one picture are one
-    picture, and rows that are the same are each a picture. For this all names are read first, and are in memory.
+    A label that cannot be used makes its picture incomplete. A mark or landmarks that cannot be used do not cost the
+    box. A picture that has several entries comes once, with the faces of all of them. Equal entries give their faces
+    once; if entries differ, `problems` receives that, and the picture is incomplete. In "facepoint" each face has a
+    row: different rows of a picture make one picture, and a picture whose rows are all equal comes once per row. For
+    this the reader reads all names first and keeps them in memory.
 
     Raises ValueError for an empty path, for a format that is not known or does not fit the file, for a line of `only`
     that selects several pictures, and for a line beyond `limits.MAX_LINE`; OSError for a file that cannot be read.
@@ -96,7 +97,7 @@ def _read(
     with warning_instead(problems, f"rows or files of {path}") as unusable:
         with _naming(path):
             parts = _READERS[format](path, images, outside)
-            # Names in a folder are distinct; of "facepoint" they need not be.
+            # Names in a folder are distinct. The names of "facepoint" need not be.
             known = Counter() if format in ("backgrounds", "facepoint") and only is None else names(parts)
         wanted: Wanted = _all
         if only is not None:
@@ -104,7 +105,7 @@ def _read(
                 listed = Listed(only, known, unusable)
             wanted = listed.chosen.__contains__
         with _naming(path):
-            if format == "facepoint":  # a row for each face is its way
+            if format == "facepoint":  # each face has a row
                 times, repetitions = facepoint.several(path), None
             else:
                 times, repetitions = Counter({name: n for name, n in known.items() if n > 1}), unusable
@@ -127,7 +128,7 @@ def _all(_: str) -> bool:
 
 
 def _format_of(path: Path) -> str:
-    """The format of a file or a folder. Raises ValueError if nothing tells it."""
+    """The format of a file or a folder. Raises ValueError if it cannot be detected."""
     if path.is_dir():
         if (path / celeba.BOXES).is_file():
             return "celeba"

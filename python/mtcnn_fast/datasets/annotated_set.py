@@ -1,4 +1,4 @@
-"""A set of annotated pictures as one thing: where it is, and what its labels say."""
+"""A set of annotated pictures: where its files are, and how to take its labels."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mtcnn_fast.finding import PassedOver
 class AnnotatedSet:
     """A named set of annotated pictures.
 
-    Raises TypeError or ValueError for a flag that is none and for an `expand` that is not 4 finite numbers. `read`
-    checks the rest.
+    Raises TypeError for a flag that is not True or False, TypeError or ValueError for an `expand` that is not 4 finite
+    numbers. `read` checks the rest.
     """
 
     annotations: str | os.PathLike[str] | Iterable[Annotation]
@@ -26,7 +26,7 @@ class AnnotatedSet:
     name: str = ""
     """The name of the set in reports."""
     format: str | None = None
-    """One of `datasets.FORMATS`; None: detected from the path. Of a path alone, as are the three after it."""
+    """One of `datasets.FORMATS`; None: detected from the path. This and the next three apply only to a path."""
     images: str | os.PathLike[str] | None = None
     """The folder of the pictures; None: where the data set keeps it."""
     only: str | os.PathLike[str] | None = None
@@ -36,8 +36,8 @@ class AnnotatedSet:
     complete: bool = True
     """Whether every face of every picture is labelled. If not, a place without a label need not be background."""
     expand: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    """Shares of a box's width or height by which its left, top, right and bottom side move outward. They bring data
-    sets of different conventions to one."""
+    """The shares of a box's width or height by which its left, top, right and bottom side move outward. They adapt
+    data sets with different conventions to one convention."""
 
     def __post_init__(self) -> None:
         flag("outside", self.outside)
@@ -46,11 +46,11 @@ class AnnotatedSet:
             raise ValueError(f"expand is {self.expand}; wanted 4 finite numbers")
 
     def read(self, problems: Problems, notes: Problems | None = None) -> Iterable[Annotation]:
-        """The annotations as they are labelled, neither expanded nor marked as incomplete.
+        """The annotations as the set has them: `expand` and `complete` are not applied.
 
-        problems: is told of rows and files that cannot be used. notes: is told at the end of the files in a folder of
-        pictures that are no pictures; None: they are not counted. Raises OSError or ValueError at once for a path that
-        cannot be opened; reading raises them as `datasets.read` does.
+        problems: receives rows and files that cannot be used. notes: receives, at the end, a count of the files in a
+        folder of pictures that are no pictures; None: they are not counted. Raises OSError or ValueError at once for a
+        path that cannot be opened. Iteration raises them as `datasets.read` does.
         """
         if not isinstance(self.annotations, str | os.PathLike):
             return self.annotations

@@ -12,7 +12,7 @@ from mtcnn_fast.writing import reason
 
 
 def read(path: Path, images: Path | None, outside: bool) -> Parts:
-    """Every picture at any depth, in the order of the names; each is named by its path below the folder."""
+    """Every picture at any depth, in the order of the names. A picture's name is its path below the folder."""
     if images is not None:
         raise ValueError("the folder of backgrounds is the folder of their pictures: there is no other to give")
     if not path.is_dir():

@@ -1,4 +1,4 @@
-"""What every reader of annotations gives and uses."""
+"""Types that all readers of annotations share: their results, problems and parts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from mtcnn_fast.finding import PassedOver
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Of problems, so that each is told once: hashes of 8 MB.
+# Problems whose hashes are kept, so that each counts once: 8 MB.
 _MOST_REMEMBERED = 100_000
 
 Wanted = Callable[[str], bool]
-"""Whether a picture of that name is to be read."""
+"""Takes the name of a picture and returns whether to read it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,21 +32,22 @@ class Annotation:
     """The labelled faces of one picture."""
 
     name: str
-    """As the annotation file names the picture, with `/` between folders: what detections are matched by."""
+    """The picture's name in the annotation file, with `/` between folders. Detections are matched by this name."""
     path: Path
-    """Of the picture, which need not exist."""
+    """The path of the picture, which need not exist."""
     boxes: NDArray[np.float32]
     """(N, 4): x1, y1, x2, y2 in pixels, 0-based, half-open, each with an area."""
     landmarks: NDArray[np.float32]
     """(N, 5, 2): x, y in the order of `mtcnn_fast.detections.LANDMARKS`; NaN where unknown."""
     ignored: NDArray[np.bool_]
-    """(N,): neither face nor background: WIDER FACE's invalid, VOC's difficult, COCO's iscrowd and ignore."""
+    """(N,): whether a box counts neither as face nor as background: WIDER FACE's invalid, VOC's difficult, COCO's
+    iscrowd and ignore."""
     complete: bool = True
-    """Whether every label of the picture could be used: if not, what is not labelled need not be background."""
+    """Whether every label of the picture could be used. If not, a place without a label need not be background."""
 
 
 class Problems:
-    """Rows and files that could not be used. A problem counts once, however many readers of the same data tell of it.
+    """Rows and files that could not be used. A problem counts once, however many readers of the same data add it.
 
     Iteration lists the first `limit` of them.
     """
@@ -58,7 +59,7 @@ class Problems:
         self._hashes: set[int] = set()
 
     def add(self, file: str | os.PathLike[str], reason: str, line: int | None = None) -> None:
-        """Notes `reason`, for a file or for a line of it, counted from 1."""
+        """Adds a problem of a file, or of a line of it, counted from 1."""
         place = os.fspath(file) if line is None else f"{os.fspath(file)}:{line}"
         text = f"{place}: {reason}"
         if hash(text) in self._hashes:
@@ -80,9 +81,9 @@ class Problems:
 
 @contextmanager
 def warning_instead(problems: Problems | None, what: str) -> Iterator[Problems]:
-    """The problems, if somebody wants to be told of them. Else others, of which a warning says how many came of `what`.
+    """Gives `problems`. If they are None, gives others, and at the end warns of how many there were; `what` names them.
 
-    To be used in a generator: the warning is at the line that asked the generator for more.
+    To be used in a generator: the warning points at the line that asked the generator for more.
     """
     if problems is not None:
         yield problems
@@ -112,9 +113,9 @@ class Faces:
         landmarks: Points | None = None,
         ignored: bool = False,
     ) -> None:
-        """Adds a face. Raises ValueError for a box that is not finite or has no area, and for one too many.
+        """Adds a face. Raises ValueError for a box that is not finite or has no area, and beyond `limits.MAX_FACES`.
 
-        landmarks: checked by `point`, or NaN.
+        landmarks: five points from `point`, or UNKNOWN; None: all unknown.
         """
         check_room(len(self._boxes))
         box = checked_box((x1, y1, x2, y2))
@@ -131,7 +132,7 @@ class Faces:
 
     def merge(self, other: Faces) -> bool:
         """Adds those faces of another collection that this one does not have. Returns whether the two were the same."""
-        # A list may have a row for each of a picture's faces: the work must not grow with those that are there.
+        # A list may have a row per face of a picture, so the work must not grow with the faces that are there.
         if self._known is None:
             self._known = self._keys()
         missing = other._keys()
@@ -150,7 +151,7 @@ class Faces:
         return same
 
     def annotation(self, name: str, path: Path) -> Annotation:
-        """The faces added so far, as those of a picture."""
+        """The annotation of a picture with the faces added so far."""
         return Annotation(
             name,
             path,
@@ -166,13 +167,13 @@ class Faces:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one place of a data set says of a picture."""
+    """One entry of a data set about a picture. A picture may have several."""
 
     name: str
     path: Path
     faces: Faces
     file: Path
-    """Where it stands."""
+    """The annotation file with the entry."""
     line: int | None = None
 
 
@@ -182,15 +183,15 @@ class Reading:
 
     problems: Problems
     wanted: Wanted
-    """Is asked once for each part, before its labels are looked at."""
+    """The reader calls it once per part, before it looks at the labels."""
     passed_over: PassedOver = field(default_factory=PassedOver)
-    """Is told of files of other kinds in a folder of pictures."""
+    """Counts files of other kinds in a folder of pictures."""
 
 
 Parts: TypeAlias = Callable[[Reading], Iterator[Part]]
-"""The wanted parts of a data set, which may be asked for several times."""
+"""Gives the wanted parts of a data set. It may be called several times."""
 
 
 def _key(box: Sequence[float], landmarks: Points, ignored: bool) -> str:
-    # As text a NaN is equal to a NaN.
+    # A text, because a NaN equals another NaN only as text.
     return repr((tuple(map(float, box)), [tuple(map(float, xy)) for xy in landmarks], ignored))

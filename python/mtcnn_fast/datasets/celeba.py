@@ -17,7 +17,7 @@ LANDMARKS = "list_landmarks_celeba.txt"
 
 
 def read(path: Path, images: Path | None, outside: bool) -> Parts:
-    """list_bbox_celeba.txt, or its folder, with list_landmarks_celeba.txt beside it: one face a picture."""
+    """list_bbox_celeba.txt, or its folder, with list_landmarks_celeba.txt beside it: one face per picture."""
     boxes = path / BOXES if path.is_dir() else path
     inside = boxes.parent
     # Anno/ lies beside Img/img_celeba.
@@ -61,14 +61,14 @@ def _parts(boxes: Path, known: _Landmarks, pictures: Pictures, reading: Reading)
 
 
 class _Landmarks:
-    """A list of landmarks, in memory: the two lists need not have the same order."""
+    """A list of landmarks. It is kept in memory, because the two lists need not have the same order."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows: dict[str, tuple[int, str] | None] = {}
         for number, line in _rows(path)[1]:
             text, rest = [*line.split(None, 1), ""][:2]
-            # A row without the name of a file is nobody's.
+            # A row that does not begin with the name of a file belongs to no picture.
             with suppress(ValueError):
                 name = picture_name(text)
                 known = self._rows.setdefault(name, (number, rest))
@@ -76,7 +76,7 @@ class _Landmarks:
                     self._rows[name] = None
 
     def find(self, name: str) -> Points:
-        """Five points. Raises ValueError if the list has none, not five, or others in another row, for the picture."""
+        """The five points of a picture. Raises ValueError if the list has none, not five, or rows that differ."""
         if name not in self._rows:
             raise ValueError(f"{self._path} has no landmarks of {name}")
         row = self._rows[name]
@@ -93,13 +93,13 @@ class _Landmarks:
 
 
 def _rows(path: Path) -> tuple[int, Iterator[tuple[int, str]]]:
-    """How many rows the first line promises, and what follows the header."""
+    """The number of rows that the first line promises, and the lines behind the header."""
     rows = lines(path)
     head = next(rows, (0, ""))[1]
     if not head.isdecimal():
         raise ValueError(f"{path} begins with {quoted(head)}; wanted the number of rows, as CelebA's lists have it")
     second = next(rows, None)
-    # The names of the columns; a list may lack them.
+    # The second line has the names of the columns. A list may lack it.
     ahead = [] if second is None or not _is_row(second[1]) else [second]
     return int(head), chain(ahead, rows)
 

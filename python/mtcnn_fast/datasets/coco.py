@@ -23,9 +23,10 @@ _LISTS = ("images", "annotations")
 def read(path: Path, images: Path | None, outside: bool) -> Parts:
     """`images` (id, file_name) and `annotations` (image_id, bbox `[x, y, w, h]`, iscrowd, keypoints `[x, y, v] * n`).
 
-    Every annotation is a face, of whatever category, whose `keypoints` name its landmarks. The document is read whole.
-    An id that several pictures have leaves them without labels, for nothing tells whose those are: they are told, and
-    the pictures are incomplete. A label without an id is told alone: it would cost every picture.
+    Every annotation is a face, whatever its category. The `keypoints` of its category name its landmarks. The document
+    is read whole. If several pictures have one id, nothing says whose its labels are: the reader reports the id, and
+    the pictures have no labels and are incomplete. A label without an id is only reported, because it could belong to
+    any picture.
     """
     pictures = picture_folder(images, outside, path.parent / "images", path.parent.parent / "images", path.parent)
     document = _document(path)
@@ -44,7 +45,7 @@ def _document(path: Path) -> Any:
 
 
 class _Document:
-    """The lists of a document, and what is told of them in one reading."""
+    """The lists of a document, in one reading that reports their problems."""
 
     def __init__(self, path: Path, document: dict[str, Any], folder: Pictures, reading: Reading) -> None:
         self._path = path
@@ -93,7 +94,7 @@ class _Document:
         return None
 
     def _by_id(self, known: Collection[Hashable]) -> tuple[defaultdict[Hashable, list[int]], frozenset[Hashable]]:
-        """Of each picture's id: where its labels are. And the ids that a label has in another type: 1 and "1"."""
+        """By id of a picture, the positions of its labels; and the ids that a label has in another type: 1 and "1"."""
         positions: defaultdict[Hashable, list[int]] = defaultdict(list)
         spelled = {str(key): key for key in known}
         losing = set()

@@ -14,7 +14,7 @@ from mtcnn_fast.datasets.limits import lines
 from mtcnn_fast.datasets.pictures import Pictures, picture_folder, picture_name
 
 _BOX = 4
-# Of a box, and two of each of five points.
+# The numbers of a box, and two for each of five points.
 _NUMBERS = 14
 
 # A path may have spaces, but ends with a suffix.
@@ -22,7 +22,7 @@ _PATH = re.compile(r".*?\.[A-Za-z]\w*(?=\s|$)")
 
 
 def read(path: Path, images: Path | None, outside: bool) -> Parts:
-    """One face a row: the picture's path, `x1 x2 y1 y2`, and left eye, right eye, nose, mouth corners as `x y`.
+    """One face per row: the picture's path, `x1 x2 y1 y2`, and left eye, right eye, nose, mouth corners as `x y`.
 
     A picture with several faces has several rows.
     """
@@ -54,7 +54,7 @@ def is_row(line: str) -> bool:
 
 
 def split(line: str) -> tuple[str, list[str]]:
-    """The path, and the fields after it. Raises ValueError if nothing tells where the path ends."""
+    """The path, and the fields after it. Raises ValueError if the end of the path cannot be found."""
     path, *fields = line.rsplit(None, _NUMBERS)
     if len(fields) == _NUMBERS and _PATH.fullmatch(path):
         return path, fields

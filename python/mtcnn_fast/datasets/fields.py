@@ -1,4 +1,4 @@
-"""What the fields of annotation files say: numbers, landmarks, marks; and how messages quote them."""
+"""Parsing the fields of annotation files: numbers, landmarks, marks; and quoting them in messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNKNOWN = (math.nan, math.nan)
 """A landmark that is not known."""
 
 IGNORING = ("difficult", "invalid", "iscrowd", "ignore")
-"""What data sets call the mark of a face that counts neither as a face nor as background."""
+"""Names that data sets have for the mark of a face that counts neither as a face nor as background."""
 
 # True and 1.0 are equal to 1.
 _SET: frozenset[object] = frozenset((1, "true", "yes"))
@@ -29,11 +29,11 @@ _NOT_SET: frozenset[object] = frozenset((0, "", "false", "no"))
 
 
 def numbers(fields: Iterable[str]) -> list[float]:
-    """The fields as numbers. Raises ValueError that names the field that is none."""
+    """The fields as numbers. Raises ValueError that names the first field that is no number."""
     values = []
     for text in fields:
         try:
-            if "_" in text:  # for Python 1_000 is a number
+            if "_" in text:  # Python takes 1_000 as a number
                 raise ValueError
             values.append(float(text))
         except ValueError:
@@ -47,14 +47,14 @@ def points(values: Sequence[float]) -> Points:
 
 
 def point(x: float, y: float) -> tuple[float, float]:
-    """A landmark. Raises ValueError for one that is not finite."""
+    """A landmark. Raises ValueError for one that is not finite, or beyond 2^24 pixels."""
     if not (abs(x) <= LARGEST and abs(y) <= LARGEST):
         raise ValueError(f"landmark {x:g} {y:g} is not finite, or beyond 2^24 pixels")
     return x, y
 
 
 def checked_box(box: Sequence[float]) -> Sequence[float]:
-    """A box x1, y1, x2, y2. Raises ValueError for one that is not finite."""
+    """A box x1, y1, x2, y2. Raises ValueError for one that is not finite, or beyond 2^24 pixels."""
     # A NaN fails the comparison too.
     if not all(abs(value) <= LARGEST for value in box):
         raise ValueError(f"{box_text(box)} is not finite, or beyond 2^24 pixels")
@@ -62,14 +62,14 @@ def checked_box(box: Sequence[float]) -> Sequence[float]:
 
 
 def box_text(box: Sequence[float]) -> str:
-    """A box as a message has it."""
+    """A box for a message."""
     return "box {:g} {:g} {:g} {:g} (x1 y1 x2 y2)".format(*box)
 
 
 def is_set(name: str, value: object) -> bool:
-    """Whether a mark of an object is set, as any data set spells that: 1, 1.0, "1", "true", true; None is not set.
+    """Whether a mark of an object is set, in any data set's spelling: 1, 1.0, "1", "true", true. None is not set.
 
-    Raises ValueError that says so if it is neither a yes nor a no.
+    name: the mark's name for messages. Raises ValueError for a value that means neither yes nor no.
     """
     if value is None:
         return False
@@ -84,5 +84,5 @@ def is_set(name: str, value: object) -> bool:
 
 
 def quoted(text: str) -> str:
-    """A text, or its beginning, as a message has it."""
+    """A text, or its beginning, for a message."""
     return repr(text if len(text) <= 80 else f"{text[:80]}...")

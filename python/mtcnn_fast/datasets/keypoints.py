@@ -1,4 +1,4 @@
-"""COCO's keypoints: which of them are the five landmarks."""
+"""The five landmarks among COCO's keypoints."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from mtcnn_fast.detections import LANDMARKS
 
 _SIDES = {"left": ("left", "l"), "right": ("right", "r")}
 
-# By the parts of LANDMARKS, what data sets call them, but for the side.
+# Names that data sets have for the parts of LANDMARKS, without the side.
 _PARTS = {
     "eye": ("eye", "eyecenter", "eyecentre", "pupil"),
     "nose": ("nose", "nosetip", "tipofnose"),
     "mouth": ("mouth", "mouthcorner", "cornerofmouth", "lipcorner"),
 }
 
-# Where there are such names, left and right are the person's, as in COCO; of the five landmarks they are the picture's.
+# If a scheme has such names, its left and right are the person's, as in COCO. Those of the five landmarks are the
+# picture's.
 _BODY = ("ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "neck")
 
 _Scheme = tuple[int | None, ...]
-"""Of each landmark, in the order of LANDMARKS, the index of its keypoint."""
+"""For each landmark, in the order of LANDMARKS, the index of its keypoint; None: it has none."""
 
 
 def scheme(names: Sequence[str]) -> _Scheme:
-    """Which keypoints are the landmarks, by their names, in any order. A body's may lack the corners of the mouth.
+    """The keypoints that are the landmarks, found by their names, in any order.
 
-    Raises ValueError if the names do not tell.
+    The keypoints of a body may lack some landmarks, such as the corners of the mouth. Raises ValueError if the names do
+    not identify the landmarks.
     """
     plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
     found = [[index for index, name in enumerate(plain) if name in _spellings(landmark)] for landmark in LANDMARKS]
@@ -61,9 +63,9 @@ class Schemes:
                     self._twice.add(key)
 
     def landmarks(self, label: dict[str, Any]) -> tuple[Points | None, str | None]:
-        """The landmarks of a label, None where they are unknown, and what is to be told of that, once per scheme.
+        """The landmarks of a label, or None if they are unknown, and the problem to report of that, once per scheme.
 
-        Raises ValueError for keypoints that are not as many numbers as they should be, or not finite.
+        Raises ValueError for keypoints that have too few or too many numbers, or are not finite.
         """
         if not label.get("keypoints"):
             return None, None
@@ -120,7 +122,7 @@ def _is_of_a_body(name: str) -> bool:
 
 
 def _spellings(landmark: str) -> frozenset[str]:
-    """Of a landmark's name, in lower case, without what separates its words."""
+    """The names that a landmark may have, in lower case, without separators between their words."""
     words = landmark.split("_")
     part = next(word for word in words if word in _PARTS)
     side = next((word for word in words if word in _SIDES), None)

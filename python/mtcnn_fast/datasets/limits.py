@@ -1,7 +1,7 @@
-"""What files may hold at most: far beyond any data set, and little enough that a file made to fill memory cannot.
+"""Limits on the content of files. They are far beyond any data set, and keep a hostile file from filling the memory.
 
-Of data sets: the fullest picture of WIDER FACE has 1,968 faces, and detectors that keep everything write a few thousand
-rows a picture, of about 50 bytes in text and 400 in JSON with landmarks.
+For comparison: the fullest picture of WIDER FACE has 1,968 faces. Detectors that keep everything write a few thousand
+rows per picture, with about 50 bytes per row in text and 400 in JSON with landmarks.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import BinaryIO
 from mtcnn_fast import text_files
 
 MAX_FACES = 100_000
-"""Of one picture."""
+"""The faces of one picture."""
 
 MAX_TEXT = 2**24
-"""Bytes of a file or an archive's member that is about one picture: 100,000 rows of 160 bytes."""
+"""The bytes of a file or an archive's member that is about one picture: 100,000 rows of 160 bytes."""
 
 MAX_LINE = 2**26
-"""Bytes of a line, of which one may have all faces of a picture as JSON."""
+"""The bytes of a line. One line may have all faces of a picture as JSON."""
 
 MAX_ARCHIVE = 2**33
-"""Bytes that an archive unpacks to: 16,000 pictures, as WIDER FACE's training has, of 10,000 rows each."""
+"""The bytes that an archive unpacks to: 16,000 pictures, as WIDER FACE's training set has, of 10,000 rows each."""
 
 _PIECE = 2**20
 
 
 def check_room(count: int) -> None:
-    """Raises ValueError if a picture that has so many faces can have no more."""
+    """Raises ValueError if a picture that has `count` faces can have no more."""
     if count >= MAX_FACES:
         raise ValueError(f"the picture has more than {MAX_FACES} faces, which is the limit")
 
 
 def read_bounded(file: BinaryIO, most: int) -> bytes:
-    """What is left of a file. Raises ValueError if that is more than so many bytes, of which no more are read."""
+    """The rest of a file. Raises ValueError if it has more than `most` bytes, and then stops reading."""
     content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(more_than(most))
@@ -42,12 +42,12 @@ def read_bounded(file: BinaryIO, most: int) -> bytes:
 
 
 def more_than(most: int) -> str:
-    """Words for what has more bytes than that."""
+    """The message for a content of more than `most` bytes."""
     return f"it has more than {most} bytes, which is the limit"
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """As `text_files.lines`. Raises ValueError, too, for a file with a line of more than MAX_LINE bytes."""
+    """The lines of a file, as `text_files.lines`. Also raises ValueError for a line of more than MAX_LINE bytes."""
     _check_lines(path)
     yield from text_files.lines(path)
 
@@ -56,7 +56,7 @@ def _check_lines(path: Path) -> None:
     with path.open("rb") as file:
         number, begun = 1, 0
         while piece := file.read(_PIECE):
-            # CR alone ends lines too, as does LF in UTF-16.
+            # A CR alone ends a line too, and so does the LF of UTF-16.
             end = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
             begun = begun + len(piece) if end < 0 else len(piece) - end - 1
             if begun > MAX_LINE:

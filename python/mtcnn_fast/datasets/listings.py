@@ -15,7 +15,7 @@ from mtcnn_fast.datasets.fields import numbers, quoted
 from mtcnn_fast.datasets.limits import MAX_FACES
 
 Line = tuple[int, str]
-"""Of a file: its number, from 1, and its text, stripped and not blank."""
+"""A line of a file: its number, from 1, and its text, stripped and not blank."""
 
 Lines = Iterable[Line]
 
@@ -24,11 +24,11 @@ _COUNT = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a file says of a picture."""
+    """The entry of a file about a picture."""
 
     name: str
     line: int
-    """Of the name."""
+    """The line of the name."""
     rows: list[Line]
     complete: bool
     """Whether there are as many rows as the file says."""
@@ -39,11 +39,11 @@ class Entry:
 
 
 def entries(rows: Lines, file: Path, problems: Problems, wanted: Wanted = lambda _: True) -> Iterator[Entry]:
-    """The wanted pictures, as they come.
+    """The entries of the wanted pictures, in the order of the file.
 
-    A row too few or too many is told to `problems`, as lying in `file`, and costs no other picture: a line that a
-    count follows is a name. Rows too many make the picture before them incomplete, also if they are another's whose
-    name is lost. After a count of 0 there may be a row of zeros, as in WIDER FACE's own lists.
+    problems: receives missing and surplus rows, as problems of `file`. They affect no other picture, because a line
+    with a count behind it is always a name. Surplus rows make the picture before them incomplete, even if they belong
+    to another picture whose name is lost. After a count of 0 there may be a row of zeros, as in WIDER FACE's own lists.
     """
     ahead = _Ahead(rows)
     for line in _before_a_name(ahead):
@@ -88,7 +88,7 @@ def _refuse(line: Line, file: Path, problems: Problems) -> None:
 
 
 def fields(row: str, names: str) -> list[float]:
-    """The numbers of a row. Raises ValueError if they are not as many as the names, which are separated by spaces."""
+    """The numbers of a row. Raises ValueError unless there is one per name; `names` has spaces between names."""
     values = numbers(row.split())
     if len(values) != len(names.split()):
         raise ValueError(f"the row has {len(values)} numbers; wanted {names}")
@@ -96,7 +96,7 @@ def fields(row: str, names: str) -> list[float]:
 
 
 class _Ahead:
-    """Lines, with a look at those to come."""
+    """Lines that can be looked at before they are taken."""
 
     def __init__(self, rows: Lines) -> None:
         self._rows = iter(rows)

@@ -1,4 +1,4 @@
-"""Variables of MATLAB files, parsed in a process of their own, which a damaged file may crash.
+"""Variables of MATLAB files. A process of its own parses a file, because a damaged file may crash it.
 
 (Of 1,500 files with bytes changed at random, 17 crashed the process with SciPy 1.17.1, and 3 took more than 10 s.)
 """
@@ -21,23 +21,24 @@ from mtcnn_fast.extra import require
 from mtcnn_fast.writing import reason
 
 MAX_FILE = 2**28
-"""Bytes of a MATLAB file: WIDER FACE's largest has some 8 million."""
+"""The most bytes of a MATLAB file. WIDER FACE's largest has some 8 million."""
 
 SECONDS = 60
-"""What a file may take, of which WIDER FACE's largest takes one."""
+"""The most seconds for parsing a file. WIDER FACE's largest takes one."""
 
 
 class Hdf5Error(ValueError):
-    """A file is of MATLAB 7.3, where that was not expected."""
+    """A file has the format of MATLAB 7.3, which the caller does not expect."""
 
 
 def variables(path: Path, names: Collection[str], *, hdf5: bool = False) -> dict[str, Any]:
-    """Those variables of a MATLAB file that it has: arrays of numbers or texts, or of cells that are such arrays.
+    """Variables of a MATLAB file by name: arrays of numbers or texts, or of cells that are such arrays.
 
-    hdf5: read files of MATLAB 7.3 too.
+    names: the variables to read; those that the file lacks are left out. hdf5: read files of MATLAB 7.3 too.
 
-    Raises OSError for a file that cannot be read, ValueError that names a file that is damaged or another, or takes
-    longer than SECONDS; Hdf5Error for one of MATLAB 7.3; ImportError without SciPy or, for those, h5py.
+    Raises OSError for a file that cannot be read; ValueError, which names the file, if it is damaged, of another kind,
+    or takes longer than SECONDS; Hdf5Error, without `hdf5`, for a file of MATLAB 7.3; ImportError without SciPy, or
+    without h5py for a file of MATLAB 7.3.
     """
     require("scipy.io", "reading MATLAB files", "evaluate")
     with path.open("rb") as file:
@@ -57,14 +58,15 @@ def variables(path: Path, names: Collection[str], *, hdf5: bool = False) -> dict
         return {name: _array(value) for name, value in answer["variables"].items()}
     except (Hdf5Error, ImportError, MemoryError):
         raise
-    except Exception as error:  # of any type: the answer is about a damaged file
+    except Exception as error:  # any type, because the answer may be about a damaged file
         raise ValueError(f"{path} is not a whole MATLAB file: {reason(error)}") from error
 
 
 def _parse(content: bytes, names: Collection[str], *options: str) -> dict[str, Any]:
-    """What `matlab_parser` answers. Raises ValueError if it does not."""
+    """The answer of `matlab_parser`. Raises ValueError if there is none."""
     command: Sequence[str] = [sys.executable, matlab_parser.__file__, json.dumps(sorted(names)), *options]
-    # The same packages as here, and no more threads than one: each would reserve memory, which is limited there.
+    # The process has the same packages as this one. It has one thread, because each thread would reserve memory, which
+    # is limited there.
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
@@ -85,17 +87,18 @@ def _parse(content: bytes, names: Collection[str], *options: str) -> dict[str, A
 
 
 def rows(*columns: Any) -> list[tuple[Any, ...]]:
-    """The cells of columns side by side. Raises AttributeError for what is no column, ValueError for other lengths."""
+    """The cells of columns side by side. Raises AttributeError for a value that is no column, ValueError if lengths
+    differ."""
     return list(zip(*(column.ravel() for column in columns), strict=True))
 
 
 def _array(value: dict[str, Any]) -> Any:
-    """An array, from what `matlab_parser` made of it."""
+    """The array that `matlab_parser` has turned into JSON."""
     shape = tuple(value["shape"])
     if value["kind"] == "cells":
         cells = np.empty(len(value["values"]), object)
         cells[:] = [_array(cell) for cell in value["values"]]
         return cells.reshape(shape)
-    if value["kind"] == "other":  # is told where it is used
+    if value["kind"] == "other":  # the user of the array refuses it
         return np.full(shape, None, object)
     return np.array(value["values"], value["dtype"]).reshape(shape)

@@ -1,6 +1,6 @@
-"""Run as a script by `matlab`: reads a MATLAB file on stdin and writes what it has as JSON, of no type but JSON's own.
+"""A script that `matlab` runs: it reads a MATLAB file on stdin and writes its variables as JSON on stdout.
 
-Arguments: the names of the variables, as a list of JSON; and "hdf5" for a file of MATLAB 7.3.
+Arguments: the names of the variables, as a JSON list; and "hdf5" for a file of MATLAB 7.3.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-# Of virtual memory, of which the libraries reserve more than they use.
+# Bytes of virtual memory. The libraries reserve more than they use.
 _MOST_MEMORY = 2**32
 
-# Numbers, texts and cells of a file, of which WIDER FACE's largest has some 2 million.
+# Numbers, texts and cells of a file. WIDER FACE's largest file has some 2 million.
 _MOST_VALUES = 20_000_000
 
 
 def main() -> None:
     """Writes {"variables": {NAME: value}}, {"hdf5": true} or {"error": text}; the values are those of `plain`."""
-    # This folder is first among those of packages when a script is run, and its modules are none.
+    # For a script, Python puts the script's folder first on the path, and the modules here are no packages.
     sys.path.pop(0)
     with suppress(ImportError, OSError, ValueError):
         import resource
@@ -33,7 +33,7 @@ def main() -> None:
         answer = {"variables": (_hdf5 if "hdf5" in sys.argv[2:] else _matlab)(content, names)}
     except NotImplementedError:
         answer = {"hdf5": True}
-    except BaseException as error:  # whatever parsers of a damaged file stumble over
+    except BaseException as error:  # for a damaged file parsers raise exceptions of any type
         answer = {"error": f"{type(error).__name__}: {error}"[:1000]}
     json.dump(answer, sys.stdout)
 
@@ -41,12 +41,12 @@ def main() -> None:
 def _matlab(content: io.BytesIO, names: list[str]) -> dict[str, Any]:
     import scipy.io
 
-    variables = scipy.io.loadmat(content, variable_names=names)  # type: ignore[arg-type]  # takes what can be read too
+    variables = scipy.io.loadmat(content, variable_names=names)  # type: ignore[arg-type]  # it takes open files too
     return {name: plain(variables[name], [_MOST_VALUES]) for name in names if name in variables}
 
 
 def _hdf5(content: io.BytesIO, names: list[str]) -> dict[str, Any]:
-    """Arrays are transposed there, and text is UTF-16."""
+    """Variables of a file of MATLAB 7.3, whose arrays are transposed and whose text is UTF-16."""
     import h5py  # type: ignore[import-untyped]
     import numpy as np
 
@@ -62,9 +62,10 @@ def _hdf5(content: io.BytesIO, names: list[str]) -> dict[str, Any]:
 
 
 def plain(value: Any, budget: list[int]) -> dict[str, Any]:
-    """An array as JSON has it: its shape, its kind ("numbers", "texts", "cells" or "other") and its values.
+    """An array in JSON's types: its shape, its kind ("numbers", "texts", "cells" or "other") and its values.
 
-    left: how many values there may be, which are taken off. Raises ValueError if there are more.
+    budget: a list with the number of values that are still allowed, from which this array's are subtracted. Raises
+    ValueError if there are more.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Where the pictures of a data set are, and what they are called."""
+"""The folder and the names of a data set's pictures."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from mtcnn_fast.datasets.fields import quoted
 from mtcnn_fast.text_files import portable
 
-# The most bytes that Linux and macOS allow for a name, and Linux for a path.
+# The most bytes that Linux and macOS allow for a name, and those that Linux allows for a path.
 _LONGEST_PART = 255
 _LONGEST_NAME = 4095
 
 
 def picture_name(name: str) -> str:
-    """The name of a picture with `/` between its folders, and without steps that lead nowhere, such as `./`.
+    """The name of a picture with `/` between its folders, without empty steps such as `./`.
 
-    Raises ValueError for what cannot be the name of a file.
+    Raises ValueError for a text that cannot be the name of a file.
     """
     if "\0" in name:
         raise ValueError(f"the name has a NUL: {quoted(name)}")
@@ -36,9 +36,10 @@ def picture_name(name: str) -> str:
 
 
 def leads_out(name: str, folder: Path | None = None) -> bool:
-    """Whether a name, with `/` between folders, leads out of where it stands: up, or from the root to elsewhere.
+    """Whether a name, with `/` between folders, leads out of the folder that it is relative to.
 
-    folder: what absolute names may lie in. Links are not looked into: they are the user's own.
+    folder: the folder in which absolute names may lie; None: every absolute name leads out. Links are not followed:
+    they are the user's own.
     """
     plain = posixpath.normpath(name)
     if posixpath.isabs(plain):
@@ -48,7 +49,7 @@ def leads_out(name: str, folder: Path | None = None) -> bool:
 
 
 def without_outside(name: str, place: str) -> str:
-    """Words for a name that leads out of a place, where that is not allowed."""
+    """The message for a name that leads out of a place, where that is not allowed."""
     return f"{quoted(name)} leads out of {place}; it is taken with --outside (outside=True in Python, true in TOML)"
 
 
@@ -68,12 +69,12 @@ class Pictures:
         return plain
 
     def path(self, name: str) -> Path:
-        """Of the picture."""
+        """The path of a picture, by its name."""
         return self.folder / name
 
 
 def picture_folder(images: Path | None, outside: bool, *usual: Path) -> Pictures:
-    """`images`, or where a data set usually keeps its pictures: the first of those folders there is, else the last.
+    """The folder of a data set's pictures: `images`, or else the first of the `usual` folders that exists, or the last.
 
     Raises NotADirectoryError if `images` is not a folder.
     """

@@ -1,4 +1,4 @@
-"""Which pictures of a data set come, and that each comes once."""
+"""Selects the pictures of a data set to read, and joins the entries of a picture so that it comes once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mtcnn_fast.datasets.pictures import picture_name
 
 
 def names(parts: Parts) -> Counter[str]:
-    """The pictures of a data set, and how often they come. What is wrong with it is told when it is read."""
+    """The names of a data set's pictures, and how often each comes. Its problems are reported when it is read."""
     counts: Counter[str] = Counter()
 
     def note(name: str) -> bool:
@@ -27,9 +27,10 @@ def names(parts: Parts) -> Counter[str]:
 
 
 def gathered(parts: Iterator[Part], times: Mapping[str, int], problems: Problems | None) -> Iterator[Annotation]:
-    """The pictures, where the last part of each comes.
+    """The pictures, each at the place of its last part, with the faces of all its parts.
 
-    times: how often those come that are to be gathered. problems: is told of them; None: they may come several times.
+    times: by name, the number of parts of each picture to gather. problems: receives pictures that have several parts;
+    None: that is no problem.
     """
     begun: dict[str, Part] = {}
     remaining = dict(times)
@@ -41,9 +42,9 @@ def gathered(parts: Iterator[Part], times: Mapping[str, int], problems: Problems
                 _merge(first, part, problems)
             if remaining[part.name]:
                 continue
-            part = begun.pop(part.name)  # which has the faces of all
+            part = begun.pop(part.name)  # the first part, which has the faces of all
         yield part.faces.annotation(part.name, part.path)
-    # Of data that changed since they were counted.
+    # Pictures whose data changed since their parts were counted.
     for part in begun.values():
         yield part.faces.annotation(part.name, part.path)
 
@@ -55,7 +56,7 @@ def _merge(first: Part, part: Part, problems: Problems | None) -> None:
     if same:
         problems.add(part.file, f"{quoted(part.name)} comes again, with the same faces: they are taken once", part.line)
     else:
-        # Whether these are further faces or others' idea of the same ones, nothing tells.
+        # The data do not say whether these are further faces, or the same faces labelled in another way.
         first.faces.lose()
         problems.add(part.file, f"{quoted(part.name)} comes again, with other faces: all are taken", part.line)
 
@@ -64,7 +65,7 @@ class Listed:
     """The pictures that a text file lists."""
 
     def __init__(self, path: Path, known: Collection[str], problems: Problems) -> None:
-        """Chooses from the names of a data set. Raises ValueError for a line that can be several of them."""
+        """Chooses from the names of a data set, `known`. Raises ValueError for a line that can be several of them."""
         self._path = path
         self._lines: dict[str, int] = {}
         for number, line in lines(path):
@@ -80,13 +81,13 @@ class Listed:
         return frozenset(self._name_of.values())
 
     def tell_missing(self, problems: Problems) -> None:
-        """Tells of the lines that select nothing."""
+        """Adds the lines that select nothing to `problems`."""
         for line, number in self._lines.items():
             if line not in self._name_of:
                 problems.add(self._path, f"there are no annotations of {line}", number)
 
     def _choose(self, known: Collection[str]) -> dict[str, str]:
-        """Of each line, the name that it means: the one that fits it best."""
+        """By line, the name that it selects: the one that fits it best."""
         name_of: dict[str, str] = {}
         for spelled in _SPELLINGS:
             fitting: dict[str, str] = {}
@@ -107,4 +108,4 @@ def _stem(name: str) -> str:
 
 
 _SPELLINGS: tuple[Callable[[str], str], ...] = (str, _stem, basename, lambda name: _stem(basename(name)))
-"""How a list may have a name, from the whole of it."""
+"""The ways in which a list may write a name, the best first."""

@@ -1,4 +1,4 @@
-"""Pascal VOC: a folder of XML files, one a picture."""
+"""Pascal VOC: a folder of XML files, one per picture."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _DECLARED = re.compile(rb"\s*<\?xml[^>]*\sencoding\s*=\s*[\"']([\w.-]+)[\"']")
 def read(path: Path, images: Path | None, outside: bool) -> Parts:
     """The `.xml` files of a folder, at any depth, in the order of their names, or one such file.
 
-    Every object is a face. A picture goes by its <filename>, which need not have a suffix, or by the XML file's name if
-    there is none; that of an XML file in a folder below also by that folder's name.
+    Every object is a face. A picture's name is its <filename>, which need not have a suffix, or the XML file's name if
+    there is none. If the XML file is in a folder below, the picture's name may begin with that folder's.
     """
     inside = path if path.is_dir() else path.parent
     pictures = picture_folder(images, outside, *_usual(inside))
@@ -38,7 +38,7 @@ def read(path: Path, images: Path | None, outside: bool) -> Parts:
 
 
 def _usual(inside: Path) -> Sequence[Path]:
-    """Where pictures lie, of XML files in a folder."""
+    """The folders in which the pictures of a folder's XML files may be."""
     beside = [place / name for place in (inside.parent, inside) for name in ("images", "JPEGImages")]
     return [*beside, inside]
 
@@ -49,15 +49,15 @@ def _parts(path: Path, pictures: _Pictures, reading: Reading) -> Iterator[Part]:
     def report(error: OSError) -> None:
         problems.add(error.filename, reason(error))
 
-    # Pictures and lists lie among annotations: what is passed over is not worth a word.
+    # Pictures and lists lie among annotations, so files that are passed over are not reported.
     for found in find([str(path)], (SUFFIX,), report=report, passed_over=PassedOver()):
         file = Path(found.path)
         try:
             with file.open("rb") as opened:
                 root = _parsed(read_bounded(opened, MAX_TEXT))
-            for element in root.iter():  # an <Object> that is passed over would be background
+            for element in root.iter():  # an <Object> that is not read would become background
                 element.tag = element.tag.lower()
-            # Other programs keep other XML beside pictures: that is no picture without faces.
+            # Other programs keep other XML beside pictures. Such a file must not become a picture without faces.
             if root.tag != "annotation":
                 raise ValueError(f"its root is <{root.tag}>; wanted <annotation>")
             name, picture = pictures.find(root.findtext("filename") or "", found.below)
@@ -72,12 +72,12 @@ def _parts(path: Path, pictures: _Pictures, reading: Reading) -> Iterator[Part]:
 
 
 def _parsed(content: bytes) -> ElementTree.Element:
-    """The root. Raises ParseError, LookupError or ValueError of the file as it stands, if no other encoding fits."""
+    """The root element. If no encoding fits, raises the first parser's ParseError, LookupError or ValueError."""
     try:
         return ElementTree.fromstring(content)
     except (ElementTree.ParseError, LookupError, ValueError):
         declared = _DECLARED.match(content)
-        # Expat does not know all of Python's encodings, and declarations may be of the file before it was converted.
+        # Expat does not know all of Python's encodings. Nor need a declaration be true, if the file was converted.
         for encoding in (declared[1].decode() if declared else None, None):
             with suppress(ElementTree.ParseError, LookupError, ValueError):
                 text = decode(content) if encoding is None else content.decode(encoding)
@@ -100,7 +100,7 @@ def _faces(root: ElementTree.Element, file: Path, problems: Problems) -> Faces:
             if len(boxes) != 1:
                 raise ValueError(f"{len(boxes)} <bndbox>; wanted one")
             x1, y1, x2, y2 = numbers((boxes[0].findtext(corner) or "").strip() for corner in _CORNERS)
-            # VOC counts pixels from 1, and a box's last pixel is in it.
+            # VOC counts pixels from 1, and a box includes its last pixel.
             faces.add(x1 - 1, y1 - 1, x2, y2, ignored=ignored)
         except ValueError as error:
             faces.lose()
@@ -120,9 +120,9 @@ class _Pictures:
         self._listed: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, filename: str, xml: str) -> tuple[str, Path]:
-        """The name and the path of a picture. Raises ValueError for a name that is none, and if two pictures fit.
+        """The name and the path of a picture. Raises ValueError for a name that no file can have, and if two fit.
 
-        filename: what the XML file says, or nothing. xml: the way to the XML file, below the folder that is read.
+        filename: the text of <filename>, or an empty one. xml: the path of the XML file below the folder that is read.
         """
         below, own = dirname(xml), splitext(basename(xml))[0]
         wanted = picture_name(filename.strip() or own)
@@ -131,7 +131,7 @@ class _Pictures:
         for before, place in places:
             if (place / wanted).is_file():
                 return _joined(before, wanted), place / wanted
-        # A name such as `img.001` has a suffix that is no picture's.
+        # A name such as `img.001` has a suffix that no picture has.
         for stem in dict.fromkeys((wanted, _joined(dirname(wanted), own))):
             for before, place in places:
                 fitting = self._fitting(place / stem)
@@ -152,7 +152,10 @@ class _Pictures:
         return self._outside or not leads_out(name, self._folder)
 
     def _places(self, below: str) -> list[tuple[str, Path]]:
-        """Where the picture of an XML file may lie, and what comes before its name then; likeliest first."""
+        """The folders in which a picture may be, likeliest first, each with the prefix of the picture's name there.
+
+        below: the folder of its XML file, below the folder that is read.
+        """
         if not below:
             return [("", self._folder)]
         places = [(below, self._folder / below), ("", self._folder)]
@@ -165,7 +168,7 @@ class _Pictures:
         return places
 
     def _fitting(self, picture: Path) -> list[str]:
-        """The pictures that have a name, but for the suffix."""
+        """The pictures whose name without its suffix is that of `picture`."""
         folder = picture.parent
         if folder not in self._listed:
             listed = self._listed[folder] = defaultdict(list)

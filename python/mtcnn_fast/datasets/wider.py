@@ -20,10 +20,10 @@ from mtcnn_fast.writing import reason
 
 # Rows are `x y w h blur expression illumination invalid occlusion pose`.
 _BOX = 4
-# Of the attributes.
+# The index among the attributes.
 _INVALID = 3
 
-# FDDB's lists of ellipses look the same, but for the suffix of the names: their numbers are no boxes.
+# FDDB's lists of ellipses look the same, but their names have no suffix. Their numbers are no boxes.
 _NAME = re.compile(r"\.[A-Za-z]\w*$")
 
 _KEYS = ("event_list", "file_list", "face_bbx_list", "invalid_label_list")
@@ -48,7 +48,7 @@ def _text(path: Path, pictures: Pictures, reading: Reading) -> Iterator[Part]:
         try:
             return reading.wanted(_checked(pictures, name))
         except ValueError:
-            return True  # to be told of below
+            return True  # the loop below reports it
 
     for entry in listings.entries(lines(path), path, problems, wanted):
         try:
@@ -93,7 +93,7 @@ def _add(faces: Faces, fields: list[str], path: Path, line: int, problems: Probl
 
 
 _Cells = tuple[Any, Any, Any, Any]
-"""Of an event: its name, and for each of its pictures the name, the boxes and the marks of those that are invalid."""
+"""An event: its name, and lists with the name, the boxes and the marks of invalid boxes of each of its pictures."""
 
 
 def _content(path: Path) -> list[_Cells]:
@@ -158,7 +158,7 @@ def _tell(problems: Problems, path: Path, name: str, what: object) -> None:
 
 
 def _text_of(cell: Any) -> str:
-    """The text of a cell. Raises ValueError if there is none."""
+    """The text of a cell. Raises ValueError for a cell that is no text."""
     values = np.asarray(cell).ravel()
     if values.size != 1 or not isinstance(values[0], str):
         raise ValueError(f"{described(cell)} is not a text")
