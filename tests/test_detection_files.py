@@ -523,7 +523,7 @@ def test_pictures_are_matched_by_name(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_names_that_match_nothing_or_twice() -> None:
     with pytest.raises(
-        ValueError, match="no picture of the detections is in the ground truth: not 'x'; such as 'a/b' is"
+        ValueError, match="has no picture of the detections: 'x' is not in it; it has names such as 'a/b'"
     ):
         list(ground_truth_pairs(["a/b"], [detections("x")]))
     with pytest.raises(ValueError, match="the detections have 'a/b' more often than it is labelled"):

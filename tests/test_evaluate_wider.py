@@ -355,7 +355,8 @@ def test_command_tells_of_what_does_not_fit(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().err.splitlines() == [
         f"{found}:4: the row has 4 numbers; wanted x y w h score",
         "1 entries of the detections could not be used",
-        "2 of 3 pictures are not among the detections, and count as without any: 0--Parade/p2, 1--Handshaking/h1",
+        "2 of 3 pictures are not among the detections, and count as if nothing was found: "
+        "0--Parade/p2, 1--Handshaking/h1",
         "1 pictures of the detections are not in the ground truth, and do not count: 0--Parade/p9",
     ]
 

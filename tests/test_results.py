@@ -222,7 +222,7 @@ def test_an_interrupt_spares_an_earlier_file(
     assert detect(pictures, "--json", path) == 130
     assert path.read_text() == "[]\n"
     assert len((tmp_path / "a.json.part").read_text().splitlines()) == 50
-    told = f"{path} is an earlier run's; what this one has found is in {path}.part (--resume goes on)"
+    told = f"{path} is from an earlier run; the results of this run are in {path}.part (--resume goes on)"
     assert told in capsys.readouterr().err
     monkeypatch.undo()
     assert detect(pictures, "--json", path, "--resume") == 0
@@ -700,7 +700,7 @@ def test_what_ends_the_last_write_tells_where_the_results_are(
 
     monkeypatch.setattr(results, "_write_document", fail)
     assert detect(pictures, "--json", tmp_path / "a.json") == (1 if isinstance(error, OSError) else 130)
-    assert f"what this one has found is in {tmp_path}/a.json.part (--resume goes on)" in capsys.readouterr().err
+    assert f"the results of this run are in {tmp_path}/a.json.part (--resume goes on)" in capsys.readouterr().err
     monkeypatch.undo()
     assert detect(pictures, "--json", tmp_path / "a.json", "--resume") == 0
     assert "400 from an earlier run" in capsys.readouterr().err

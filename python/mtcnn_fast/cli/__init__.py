@@ -1,4 +1,4 @@
-"""`mtcnn-fast`: a file for each command, and what several share. `commands` lists them."""
+"""The command line `mtcnn-fast`: one file per command, and the parts that commands share. `commands` lists them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
         with interruptible(), as_a_command():
             status: int = arguments.run(arguments)
-    except SystemExit as ended:  # by the parser: help, or a wrong argument
+    except SystemExit as ended:  # from the parser, after help or a wrong argument
         console.end()
         raise SystemExit(ended.code or int(console.refused)) from None
     except KeyboardInterrupt as interrupt:

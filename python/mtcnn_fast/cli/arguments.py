@@ -1,4 +1,4 @@
-"""How every command reads its arguments and shows its help."""
+"""The parser of every command: reading arguments, and showing help and errors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"formatter_class": Formatter, **settings})
 
     def error(self, message: str) -> NoReturn:
-        """Ends the process with status 2."""
-        # What has several lines is about a file, not about the options.
+        """Prints the message and ends the process with status 2."""
+        # A message of several lines is about a file, not about the options.
         options = "" if "\n" in message else f" (options: {self.prog} --help)"
         self.exit(2, f"{self.prog}: error: {message}{options}\n")
 
@@ -34,7 +34,7 @@ class Formatter(argparse.HelpFormatter):
 
 
 def path(text: str) -> str:
-    """An argument that is a path: not empty, which elsewhere would be the folder that one is in, or nothing."""
+    """An argument that is a path. It must not be empty, because elsewhere that means the current folder, or nothing."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty; wanted a path")
     return text

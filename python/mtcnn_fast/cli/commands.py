@@ -1,4 +1,4 @@
-"""The commands: their names and help. A file for each has its arguments and does it."""
+"""The commands with their names and help. Each has a file with its arguments and its work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Module(Protocol):
         """Adds the command's arguments to its parser."""
 
     def run(self, arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
-        """Runs the command and returns its exit status. error: ends the process with a line, and with status 2."""
+        """Runs the command and returns its exit status. error: prints a line and ends the process with status 2."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ _EVALUATE = (
         "detect",
         evaluate_detect,
         "find the faces of any number of pictures, into a file of detections",
-        "Finds faces in pictures, folders, or the pictures of an annotated set, and writes a line of JSON a picture. "
-        "Stopped and started again, it goes on where it was. `mtcnn-fast detect --json FILE.jsonl --resume` does the "
-        "same without annotations, and prints a line a picture.",
+        "Finds faces in pictures, folders, or the pictures of an annotated set, and writes one line of JSON per "
+        "picture. If it is interrupted, the same command goes on where it was. `mtcnn-fast detect --json FILE.jsonl "
+        "--resume` does the same without annotations, and prints one line per picture.",
     ),
     Command(
         "faces",
@@ -84,7 +84,7 @@ _EVALUATE = (
         "table",
         evaluate_table,
         "a table of several detectors on several annotated sets",
-        "Prints a Markdown table of what detectors find on annotated sets.",
+        "Runs detectors on annotated sets, and prints a Markdown table of their figures.",
     ),
 )
 
@@ -93,8 +93,8 @@ _COMMANDS = (
         "detect",
         detect,
         "find faces in pictures and folders of pictures",
-        "Finds faces in pictures and in folders of pictures, and prints one line a picture. A picture is turned "
-        "upright by its EXIF orientation first: all coordinates are pixels of the upright picture.",
+        "Finds faces in pictures and in folders of pictures, and prints one line per picture. Each picture is first "
+        "turned upright by its EXIF orientation. All coordinates are pixels of the upright picture.",
         "Exit status: 0; 1 if a picture failed, is damaged or was not drawn, or if output was refused; 2 for wrong "
         "arguments; 130 after Ctrl-C.",
     ),
@@ -115,13 +115,14 @@ _COMMANDS = (
         "info",
         info,
         "print version, devices, instruction sets, threads and weights",
-        "Prints what this installation is and what it runs on.",
+        "Prints the version of this installation and the devices and instruction sets that it can use.",
     ),
 )
 
 
 def parser() -> Parser:
-    """Parses the command line. What it parses has `run`, which takes it, runs the command and gives the status."""
+    """Makes the parser of the command line. The arguments that it parses have `run`, which takes them, runs the command
+    and returns the exit status."""
     root = Parser(prog="mtcnn-fast", description="Finds faces in pictures.")
     root.add_argument("--version", action="version", version=f"mtcnn-fast {__version__}")
     _add(root, _COMMANDS)
@@ -129,7 +130,7 @@ def parser() -> Parser:
 
 
 def _add(group: Parser, commands: Sequence[Command]) -> None:
-    """Adds commands. Without one, the help of the group is printed on stderr, and the status is 2."""
+    """Adds commands to a group. Without a command, the group prints its help on stderr, and the exit status is 2."""
 
     def print_help(_: argparse.Namespace) -> int:
         group.print_help(sys.stderr)

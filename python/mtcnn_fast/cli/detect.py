@@ -32,29 +32,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json",
         type=path,
         metavar="FILE",
-        help="write the faces, in pixels of the upright pictures, to this file: one JSON document, or with the suffix "
-        ".jsonl a line a picture; - for stdout, and the lines on stderr (default: none)",
+        help="write the faces, in pixels of the upright pictures, to this file: one JSON document, or, with the suffix "
+        ".jsonl, one line per picture; - writes them to stdout and the printed lines to stderr (default: none)",
     )
     parser.add_argument(
-        "--format", choices=FORMATS, help="of --json: a document or lines (default: by the suffix, else json)"
+        "--format", choices=FORMATS, help="format of --json: a document or lines (default: by the suffix, else json)"
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with what an earlier run with this --json FILE has written; pictures that failed are tried again",
+        help="go on with the file that an earlier run with this --json FILE has written; pictures that failed are "
+        "tried again",
     )
     parser.add_argument(
         "--pages",
         choices=searching.PAGES,
         default=searching.ALL,
-        help="which to search, of TIFFs with pages and of animations",
+        help="the pages to search, of TIFFs with several and of animations",
     )
     parser.add_argument("--clip", action="store_true", help="clip boxes to the picture")
     searching.add_arguments(parser)
 
 
 def items_of(paths: list[str], leave_out: str | None = None, below: bool = False) -> searching.Items:
-    """The pictures that paths name, by their paths, or by the way below the path that led to them."""
+    """The pictures that paths name. They are named by their paths, or, with `below`, by the part below the argument."""
 
     def items(report: Callable[[str, str], object], passed_over: PassedOver) -> Iterator[Item]:
         files = find(
@@ -77,7 +78,7 @@ def items_of(paths: list[str], leave_out: str | None = None, below: bool = False
 
 
 def lead_nowhere(paths: list[str]) -> bool:
-    """Whether there is nothing at any of the paths: no file and no folder is made for them."""
+    """Whether none of the paths exists. Then no file and no folder is made."""
     return not any(name == reading.STANDARD_INPUT or os.path.lexists(name) for name in paths)
 
 
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
         error("argument PATH: - is given twice; stdin can be read once")
     to_stdout = arguments.json == searching.STANDARD_OUTPUT
     if arguments.json is None and arguments.format is not None:
-        error("argument --format: it is of the file of --json; wanted --json FILE with it")
+        error("argument --format: it is the format of the file of --json; wanted --json FILE with it")
     if arguments.resume and arguments.json is not None and (to_stdout or is_special(Path(arguments.json))):
         error(f"argument --resume: {arguments.json} cannot be read; wanted --json with a file to go on with")
     nowhere = lead_nowhere(arguments.paths)

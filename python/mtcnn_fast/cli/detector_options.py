@@ -1,4 +1,4 @@
-"""The detector's options on a command line: the same for every command that detects."""
+"""The detector's options on a command line, which are the same for every command that detects."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from typing import Any
 from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.detector import MTCNN
 
-# MTCNN's signature has the defaults. Of None the text says what it stands for.
+# The defaults are those of MTCNN's signature. If it is None, the help says what that means.
 _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("min_face_size", {"type": float, "metavar": "PX", "help": "shorter side of the smallest face looked for"}),
+    ("min_face_size", {"type": float, "metavar": "PX", "help": "shorter side of the smallest face to find"}),
     (
         "max_face_size",
-        {"type": float, "metavar": "PX", "help": "of the largest face looked for (default: as large as the picture)"},
+        {
+            "type": float,
+            "metavar": "PX",
+            "help": "shorter side of the largest face to find (default: as large as the picture)",
+        },
     ),
-    ("scale_factor", {"type": float, "metavar": "F", "help": "between pyramid levels"}),
+    ("scale_factor", {"type": float, "metavar": "F", "help": "scale from one pyramid level to the next"}),
     (
         "thresholds",
-        {"type": float, "nargs": 3, "metavar": ("P", "R", "O"), "help": "face probability asked of each network"},
+        {"type": float, "nargs": 3, "metavar": ("P", "R", "O"), "help": "least face probability per network"},
     ),
     (
         "nms_thresholds",
@@ -27,16 +31,16 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
             "type": float,
             "nargs": 4,
             "metavar": ("LEVEL", "ALL", "R", "O"),
-            "help": "greatest overlap left per level, across levels, after R-Net, after O-Net",
+            "help": "greatest overlap of kept boxes: per level, across levels, after R-Net, after O-Net",
         },
     ),
     ("device", {"metavar": "DEVICE", "help": "auto (a GPU if there is one), cpu, cuda or cuda:N"}),
-    ("profile", {"choices": ("reference", "facenet-pytorch", "mtcnn"), "help": "whose numbers to give"}),
+    ("profile", {"choices": ("reference", "facenet-pytorch", "mtcnn"), "help": "package whose numbers are computed"}),
     (
         "precision",
         {
             "choices": ("fp32", "fast"),
-            "help": "what to compute in; fast is fp16 on a GPU, bf16 where the processor has tiles for it, else fp32",
+            "help": "arithmetic; fast is fp16 on a GPU, bf16 on a processor with tiles for it, and fp32 elsewhere",
         },
     ),
     ("weights", {"type": path, "metavar": "FILE", "help": "safetensors file (default: the embedded networks)"}),
@@ -52,7 +56,7 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def add_to(parser: argparse.ArgumentParser, *leave_out: str) -> None:
-    """Adds the options, but for those of some names."""
+    """Adds the detector's options, except those in `leave_out`."""
     defaults = inspect.signature(MTCNN).parameters
     for name, settings in _OPTIONS:
         if name not in leave_out:
@@ -60,10 +64,12 @@ def add_to(parser: argparse.ArgumentParser, *leave_out: str) -> None:
 
 
 def add_max_faces(parser: argparse.ArgumentParser) -> None:
-    """Adds what `detect` takes beside the image."""
-    parser.add_argument("--max-faces", type=int, metavar="N", help="keep the N best of each picture (default: all)")
+    """Adds --max-faces, which is an argument of `MTCNN.detect`."""
+    parser.add_argument(
+        "--max-faces", type=int, metavar="N", help="keep the N faces of highest score per picture (default: all)"
+    )
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What MTCNN takes of parsed arguments."""
+    """The options of MTCNN among parsed arguments."""
     return {name: getattr(arguments, name) for name, _ in _OPTIONS if hasattr(arguments, name)}

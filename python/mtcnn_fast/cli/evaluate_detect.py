@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", type=path, metavar="PATH", help="picture, or folder to search to any depth")
     add_annotation_arguments(parser, required=False)
     parser.add_argument(
-        "--output", required=True, type=path, metavar="FILE.jsonl", help="file of detections to write, or go on with"
+        "--output", required=True, type=path, metavar="FILE.jsonl", help="file of detections to write, or to go on with"
     )
     searching.add_arguments(parser)
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
 
 
 def _annotated(arguments: argparse.Namespace) -> searching.Items:
-    """The pictures of an annotated set. What is wrong with its labels is no matter of detection: it is told."""
+    """The pictures of an annotated set. Problems of its labels do not affect detection, so they are only reported."""
 
     def items(report: Callable[[str, str], object], passed_over: PassedOver) -> Iterator[Item]:
         labels = Problems()

@@ -18,13 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `evaluate faces`."""
     add_detection_arguments(parser, outside=False)
     add_annotation_arguments(parser)
-    parser.add_argument("--iou", type=float, nargs="+", default=[0.5], metavar="T", help="overlap asked of a match")
+    parser.add_argument("--iou", type=float, nargs="+", default=[0.5], metavar="T", help="least IoU of a match")
     parser.add_argument(
         "--false-positives",
         type=int,
         nargs="*",
         metavar="N",
-        help="print recall at so many of them (default: no such columns)",
+        help="also print the recall at N false positives (default: no such columns)",
     )
     add_output_arguments(parser, "the curves", "the figures")
 

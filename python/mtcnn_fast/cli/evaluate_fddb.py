@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         type=path,
         metavar="DIR",
-        help="FDDB's pictures, at whose borders regions end (default: 450 x 450 pixels each)",
+        help="folder of FDDB's pictures, at whose borders regions end (default: 450 x 450 pixels each)",
     )
     parser.add_argument(
         "--false-positives",
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[50, 100, 200, 500, 1000, 2000],
         metavar="N",
-        help="print the rates at so many of them; the plot ends at the last",
+        help="print the rates at N false positives; the plot ends at the greatest N",
     )
     add_output_arguments(parser, "the curves", "the figures and the curves")
 

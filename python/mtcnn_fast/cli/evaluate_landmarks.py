@@ -24,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--normalisation",
         choices=NORMALISATIONS,
         default=INTER_OCULAR,
-        help="divide by the distance of the labelled eyes, or by sqrt(width x height) of the labelled box",
+        help="divide errors by the distance of the labelled eyes, or by sqrt(width x height) of the labelled box",
     )
-    parser.add_argument("--iou", type=float, default=0.4, metavar="T", help="overlap asked of a match")
-    parser.add_argument("--limit", type=float, default=0.1, metavar="E", help="an error beyond it is a failure")
+    parser.add_argument("--iou", type=float, default=0.4, metavar="T", help="least IoU of a match")
+    parser.add_argument("--limit", type=float, default=0.1, metavar="E", help="a larger error is a failure")
     add_output_arguments(parser, "the cumulative distribution", "the figures")
 
 

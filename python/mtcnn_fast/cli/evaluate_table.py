@@ -33,15 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sets",
         type=path,
         metavar="FILE.toml",
-        help="TOML file of sets: tables [NAME] of path, format, images, only, iou, ... (default: none)",
+        help="TOML file of sets: tables [NAME] with path, format, images, only, iou, ... (default: none)",
     )
     parser.add_argument(
         "--set",
         action="append",
         metavar="NAME=FORMAT:PATH[,KEY=VALUE...]",
         help="one set, with the keys images, only, iou, complete (no: not every face is labelled), normalisation and "
-        "outside (yes: names may lead out of the folder); "
-        "may be given again (default: none)",
+        "outside (yes: names may lead out of the folder); may be repeated (default: none)",
     )
     parser.add_argument(
         "--detectors",
@@ -87,14 +86,14 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     stated = options | {"max_faces": arguments.max_faces}
     console.say(f"Settings: {', '.join(f'{key} {_stated(value)}' for key, value in stated.items())}.")
     if FACENET_PYTORCH in detectors:
-        console.say(f"{FACENET_PYTORCH} has of these {', '.join(SHARED_OPTIONS)} and max_faces.")
+        console.say(f"Of these, {FACENET_PYTORCH} has {', '.join(SHARED_OPTIONS)} and max_faces.")
     console.say("")
     console.say(_markdown(rows))
     return int(bool(failures.count or broken.count))
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    """A table of them; `-` for what a set does not tell."""
+    """A table of the rows. A figure that the set does not allow is `-`."""
     lines = [
         "| set | pictures | IoU | detector | faces | recall | precision | false positives | AP | NME | normalised by |",
         "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---|",
@@ -108,7 +107,7 @@ def _markdown(rows: Sequence[Row]) -> str:
             row.detector,
             f"{row.faces.faces}",
             _share(row.faces.recall),
-            # Without faces everything that is found is false: a share of that says nothing.
+            # Without faces every detection is false, and precision says nothing.
             _share(row.faces.precision) if complete and row.faces.faces else "-",
             f"{row.faces.false_positives}" if complete else "-",
             _share(row.faces.average_precision) if complete else "-",
@@ -124,7 +123,7 @@ def _share(value: float) -> str:
 
 
 def _sets(arguments: argparse.Namespace) -> list[MeasuredSet]:
-    """What --sets and --set name. For sets that are not there it raises as `datasets.read` does."""
+    """The sets of --sets and --set. For a set that does not exist, it raises as `datasets.read` does."""
     sets = [] if arguments.sets is None else read_sets(Path(arguments.sets))
     sets += [parse_set(description) for description in arguments.set or []]
     if not sets:

@@ -21,7 +21,7 @@ from mtcnn_fast.evaluate.wider import (
     read_wider_ground_truth,
 )
 
-# What the detections' curves are called beside published ones.
+# The label of the detections' curves beside published ones.
 _OWN = "detections"
 
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `evaluate wider`."""
     add_ground_truth_arguments(parser, "DIR", "folder of eval_tools' wider_{easy,medium,hard}_val.mat")
     parser.add_argument(
-        "--curves", type=path, metavar="DIR", help="folder of published curves (.mat) to set beside (default: none)"
+        "--curves", type=path, metavar="DIR", help="folder of published curves (.mat) to print beside (default: none)"
     )
     add_output_arguments(parser, "the precision-recall curves", "the figures and the curves")
 

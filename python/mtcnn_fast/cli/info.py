@@ -11,7 +11,7 @@ from mtcnn_fast.console import console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """It takes none."""
+    """Adds nothing: `info` takes no arguments."""
 
 
 def run(_: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:

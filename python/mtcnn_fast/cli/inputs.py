@@ -1,4 +1,4 @@
-"""What the commands of `evaluate` read: annotations, and the detections that belong to them."""
+"""Inputs of the commands of `evaluate`: annotations, and the detections that belong to them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mtcnn_fast.evaluate.pairs import annotated_pairs
 from mtcnn_fast.writing import line_of
 
 FAILURES = (ImportError, MemoryError, OSError, RuntimeError, ValueError)
-"""What reading and measuring may raise, to be told in a line."""
+"""The exceptions of reading and measuring that are reported in a line."""
 
 
 @contextmanager
 def refusing(error: Callable[[str], NoReturn]) -> Iterator[None]:
-    """Within it, FAILURES end the command by `error`, which is told a line."""
+    """Ends the command by `error`, with a line, if its block raises one of FAILURES."""
     try:
         yield
     except FAILURES as reason:
@@ -32,7 +32,7 @@ def refusing(error: Callable[[str], NoReturn]) -> Iterator[None]:
 
 
 def add_annotation_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """--annotations, --format, --images, --only and --outside."""
+    """Adds --annotations, --format, --images, --only and --outside."""
     parser.add_argument(
         "--annotations",
         required=required,
@@ -41,7 +41,7 @@ def add_annotation_arguments(parser: argparse.ArgumentParser, required: bool = T
         help="annotation file, or folder of annotation files",
     )
     parser.add_argument(
-        "--format", choices=datasets.FORMATS, help="of the annotations (default: detected from the path)"
+        "--format", choices=datasets.FORMATS, help="format of the annotations (default: detected from the path)"
     )
     parser.add_argument(
         "--images",
@@ -56,41 +56,41 @@ def add_annotation_arguments(parser: argparse.ArgumentParser, required: bool = T
 
 
 def add_detection_arguments(parser: argparse.ArgumentParser, outside: bool = True) -> None:
-    """DETECTIONS and what tells how to read them. outside: --outside too, which is else another's to add."""
+    """Adds DETECTIONS and the options for reading them. outside: also adds --outside, unless another function does."""
     if outside:
         _add_outside(parser)
     parser.add_argument("detections", type=path, metavar="DETECTIONS", help="file, folder or archive of detections")
     parser.add_argument(
         "--detections-format",
         choices=detection_files.FORMATS,
-        help="of DETECTIONS (default: detected from the content)",
+        help="format of DETECTIONS (default: detected from the content)",
     )
     parser.add_argument(
         "--coco-images",
         type=path,
         metavar="FILE.json",
-        help="COCO annotations that name the pictures of COCO's results (default: their ids are their names)",
+        help="COCO annotations that name the pictures of COCO's results (default: the ids are the names)",
     )
 
 
 def add_ground_truth_arguments(parser: argparse.ArgumentParser, metavar: str, help: str) -> None:
-    """DETECTIONS, what tells how to read them, and --ground-truth."""
+    """Adds DETECTIONS, the options for reading them, and --ground-truth."""
     add_detection_arguments(parser)
     parser.add_argument("--ground-truth", required=True, type=path, metavar=metavar, help=help)
 
 
 def _add_outside(parser: argparse.ArgumentParser) -> None:
-    """--outside, of annotations and of archives of detections."""
+    """Adds --outside, for annotations and for archives of detections."""
     parser.add_argument(
         "--outside",
         action="store_true",
-        help="take names that lead out of the folder of the pictures, or of an archive: absolute ones, and ../ "
+        help="take names that lead out of the folder of the pictures, or out of an archive: absolute names, and ../ "
         "(default: they are refused)",
     )
 
 
 def annotations_of(arguments: argparse.Namespace, problems: Problems) -> Iterator[Annotation]:
-    """The pictures that `add_annotation_arguments` name."""
+    """The pictures that the arguments of `add_annotation_arguments` name."""
     return datasets.read(
         arguments.annotations,
         arguments.format,
@@ -102,7 +102,7 @@ def annotations_of(arguments: argparse.Namespace, problems: Problems) -> Iterato
 
 
 def detections_of(arguments: argparse.Namespace, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
-    """The detections that `add_detection_arguments` name."""
+    """The detections that the arguments of `add_detection_arguments` name."""
     return read_detections(
         arguments.detections,
         arguments.detections_format,
@@ -114,13 +114,13 @@ def detections_of(arguments: argparse.Namespace, problems: Problems, notes: Prob
 
 
 def check_usable(detections: str, problems: Problems, any_used: bool) -> None:
-    """Raises ValueError for detections of which nothing could be used: that is no measurement of a detector."""
+    """Raises ValueError if no detections could be used, because figures would then measure no detector."""
     if problems.count and not any_used:
         raise ValueError(f"{detections} has no detections that can be used: {next(iter(problems))}")
 
 
 class Comparison:
-    """The annotated pictures and the detections that a command's arguments name. Raises what reading them raises."""
+    """The annotated pictures and the detections that a command's arguments name. Raises errors as their readers do."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._detections = arguments.detections
@@ -132,21 +132,21 @@ class Comparison:
 
     @staticmethod
     def files(arguments: argparse.Namespace) -> tuple[str | None, ...]:
-        """The files that a comparison reads, which no output is to replace."""
+        """The files that a comparison reads, which no output may replace."""
         return (arguments.detections, arguments.coco_images, arguments.annotations, arguments.only)
 
     @property
     def pictures(self) -> int:
-        """Annotated."""
+        """The number of annotated pictures."""
         return self._pairs.pictures
 
     @property
     def whole(self) -> bool:
-        """Whether every entry of the detections could be used, and every picture has some."""
+        """Whether every entry of the detections could be used, and every picture has detections."""
         return not (self._rows.count or self._pairs.without_detections)
 
     def measure(self, measures: Sequence[Measure]) -> None:
-        """Tells the measures of every picture. Raises what reading raises, and as `check_usable` does."""
+        """Gives every picture to the measures. Raises errors as the readers and `check_usable` do."""
         for annotation, detections in self._pairs:
             self._incomplete += not annotation.complete
             for measure in measures:
@@ -154,7 +154,7 @@ class Comparison:
         check_usable(self._detections, self._rows, self._pairs.without_detections < self._pairs.pictures)
 
     def report(self) -> None:
-        """Says on stderr what was noted of annotations, of detections, and of the pairs of both."""
+        """Prints on stderr the problems of annotations, of detections, and of their pairs."""
         reports.tell(self._notes)
         reports.report(self._labels, "entries of the annotations")
         reports.report(self._rows, "entries of the detections")

@@ -1,4 +1,4 @@
-"""Ctrl-C and a request to end, at a time when what was done can be kept."""
+"""Ctrl-C and a request to end. They come as one exception, so that a command can keep its results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 class Interrupt(KeyboardInterrupt):
-    """Carries the signal's number."""
+    """The exception for a signal, with the signal's number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -23,16 +23,16 @@ class Interrupt(KeyboardInterrupt):
 
 _came: list[int] = []
 
-# What was done is kept in less, unless a disk or a share does not answer.
+# Keeping the results takes less, unless a disk or a network share does not answer.
 _SECONDS_TO_END = 2.0
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within it SIGINT and SIGTERM raise `Interrupt`, once: what was done is being kept then.
+    """In its block, the first SIGINT or SIGTERM raises `Interrupt`, and the command then keeps its results.
 
-    A further one ends the process at once if it comes later than `_SECONDS_TO_END`, and is left out before: it would
-    raise in the middle of what keeps the results, and a key that is pressed twice is no wish to lose them.
+    A further signal within `_SECONDS_TO_END` is ignored. It would raise while the results are being kept, and a user
+    who presses a key twice does not want to lose them. After that time a further signal ends the process at once.
     """
     began: list[float] = []
 
@@ -58,9 +58,9 @@ def interruptible() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raises `Interrupt` if there was one already.
+    """Raises `Interrupt` if a signal has come.
 
-    C code of other packages, asking an object for an attribute, may clear the exception that a signal raised.
+    C code of other packages that asks an object for an attribute may clear the exception that the signal raised.
     """
     if _came:
         raise Interrupt(_came[0])

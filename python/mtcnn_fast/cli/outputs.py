@@ -1,4 +1,4 @@
-"""What the commands of this package write: figures as JSON, curves as a plot."""
+"""Outputs of the commands of `evaluate`: figures as JSON, curves as a plot."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from mtcnn_fast.writing import JSON, PNG, check_destination, line_of, replacing,
 
 
 def add_output_arguments(parser: argparse.ArgumentParser, curves: str, figures: str) -> None:
-    """--plot, of `curves`, and --json, of `figures`."""
+    """Adds --plot, for `curves`, and --json, for `figures`."""
     parser.add_argument("--plot", type=path, metavar="FILE.png", help=f"draw {curves} to this file (default: none)")
     parser.add_argument("--json", type=path, metavar="FILE", help=f"write {figures} to this file (default: none)")
 
 
 class Outputs:
-    """The files that the arguments above name, tried before anything is read.
+    """The files that the arguments above name. Writing them is tried before anything is read.
 
-    inputs: what the command reads, which is not replaced; None: was not given. Raises OSError for a file that cannot be
-    written, or is not to be; ValueError if both are one file; ImportError for a plot without matplotlib.
+    inputs: the files that the command reads, which are not replaced; None: an argument that was not given. Raises
+    OSError for a file that cannot or must not be written; ValueError if both are one file; ImportError for a plot
+    without matplotlib.
     """
 
     def __init__(self, arguments: argparse.Namespace, inputs: Iterable[str | None]) -> None:
@@ -39,9 +40,9 @@ class Outputs:
                 raise ValueError(f"--json and --plot are both {arguments.plot}; wanted two files")
 
     def write(self, figures: object, draw: Callable[[BinaryIO], None]) -> bool:
-        """Writes the figures, and by `draw` the plot. What fails is told on stderr, and costs the other nothing.
+        """Writes the figures and, by `draw`, the plot. Returns whether both succeeded.
 
-        Returns whether all went well.
+        If one fails, stderr gets the error, and the other is still written.
         """
         wanted: list[tuple[Path | None, Callable[[Path], None]]] = [
             (self._json, lambda file: write_json(file, figures)),
@@ -53,7 +54,7 @@ class Outputs:
                 continue
             try:
                 write(file)
-            except Exception as error:  # matplotlib raises what it likes
+            except Exception as error:  # matplotlib raises exceptions of any type
                 named = isinstance(error, OSError) and error.filename is not None
                 console.complain(line_of(error) if named else f"{file}: {line_of(error)}")
                 well = False
@@ -61,7 +62,7 @@ class Outputs:
 
 
 def write_json(file: Path, figures: object) -> None:
-    """Writes numbers, and lists and mappings of them, in a line; null for what JSON does not have: NaN, infinities.
+    """Writes numbers, and lists and mappings of them, in a line. NaN and infinities, which JSON lacks, become null.
 
     Raises OSError that names the file.
     """

@@ -1,4 +1,4 @@
-"""Curves of evaluations, drawn by matplotlib as PNGs, into files opened for writing bytes."""
+"""Curves of evaluations: matplotlib draws them as PNGs into files that are open for writing bytes."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Curve = tuple["NDArray[Any]", "NDArray[Any]", float]
-"""x (N,), y (N,) and the number that sums the curve up."""
+"""x (N,), y (N,), and the number that sums up the curve."""
 
-# Inches of one panel. At 150 dots an inch a panel is 825 x 720 pixels.
+# Inches of one panel. At 150 dots per inch a panel is 825 x 720 pixels.
 _SIZE = (5.5, 4.8)
 _DPI = 150
 
 
 def check() -> None:
-    """Raises ImportError if there is no matplotlib, or a broken one."""
+    """Raises ImportError if matplotlib is missing or broken."""
     try:
         _figure_module()
     except ImportError:
         raise
-    except Exception as error:  # of any type: whatever another version of a package stumbles over
+    except Exception as error:  # any type, because packages of other versions may be incompatible
         raise ImportError(f"matplotlib cannot be imported: {reason(error)}") from error
 
 
 def precision_recall(curves: Mapping[str, Curve], file: BinaryIO) -> None:
-    """Precision over recall: by label the recalls, the precisions and the average precision."""
+    """Draws precision over recall. curves: by label, the recalls, the precisions and the average precision."""
     precision_recall_panels({"": curves}, file)
 
 
 def precision_recall_panels(panels: Mapping[str, Mapping[str, Curve]], file: BinaryIO) -> None:
-    """The same, with a panel, under its title, for each set of curves."""
+    """Draws the same, with one panel per set of curves. panels: the curves by the panel's title."""
     figure, axes = _figure(len(panels))
     for ax, (title, curves) in zip(axes, panels.items(), strict=True):
         _draw(ax, title, curves, "AP {:.4f}")
@@ -45,7 +45,10 @@ def precision_recall_panels(panels: Mapping[str, Mapping[str, Curve]], file: Bin
 
 
 def roc(panels: Mapping[str, Mapping[str, Curve]], limit: int, file: BinaryIO) -> None:
-    """True positive rate over false positives: by title and label the false positives, the rates, the rate at limit."""
+    """Draws the true positive rate over false positives, up to `limit`.
+
+    panels: by title and label, the false positives, the rates, and the rate at `limit`.
+    """
     figure, axes = _figure(len(panels))
     for ax, (title, curves) in zip(axes, panels.items(), strict=True):
         _draw(ax, title, curves, f"{{:.4f}} at {limit}", drawstyle="steps-post")
@@ -55,7 +58,10 @@ def roc(panels: Mapping[str, Mapping[str, Curve]], limit: int, file: BinaryIO) -
 
 
 def cumulative_errors(curves: Mapping[str, Curve], file: BinaryIO) -> None:
-    """Share of faces over the error that they do not exceed: by label errors, shares and the area under them."""
+    """Draws the share of faces over the error that they do not exceed.
+
+    curves: by label, the errors, the shares and the area under the curve.
+    """
     figure, axes = _figure(1)
     _draw(axes[0], "", curves, "area {:.4f}")
     largest = max((float(x[-1]) for x, _, _ in curves.values() if len(x)), default=1.0)
@@ -65,7 +71,7 @@ def cumulative_errors(curves: Mapping[str, Curve], file: BinaryIO) -> None:
 
 
 def _figure(panels: int) -> tuple[Any, Any]:
-    # Not by pyplot, which keeps figures and picks a window system.
+    # Not made by pyplot, which keeps figures and chooses a window system.
     figure = _figure_module().Figure((_SIZE[0] * panels, _SIZE[1]), layout="constrained")
     return figure, figure.subplots(1, panels, squeeze=False)[0]
 
@@ -87,7 +93,7 @@ def _draw(ax: Any, title: str, curves: Mapping[str, Curve], summary: str, **styl
 
 def _legend(ax: Any, place: str) -> None:
     for text in ax.legend(loc=place).get_texts():
-        text.set_parse_math(False)  # a dollar in a label begins no formula
+        text.set_parse_math(False)  # a dollar sign in a label is no formula
 
 
 def _save(figure: Any, file: BinaryIO) -> None:

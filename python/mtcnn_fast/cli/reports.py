@@ -1,4 +1,4 @@
-"""What the commands of `evaluate` print: what could not be used, on stderr, and tables of figures."""
+"""Texts that the commands of `evaluate` print: problems, on stderr, and tables of figures."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.evaluate.pairs import Coverage
 
-INCOMPLETE = "pictures have lost a label: what is found there and is no labelled face counts neither way"
-"""What is said of pictures whose annotations are not complete."""
+INCOMPLETE = "pictures have lost a label: detections there that match no labelled face count neither way"
+"""The message about pictures whose annotations are not complete, behind their number."""
 
-# Pictures that a line names.
+# The most pictures that a line names.
 _NAMED = 3
 
 
 def report(problems: Problems, what: str) -> None:
-    """Lists problems on stderr, of `what`, such as "entries of the annotations", and counts them."""
+    """Lists problems on stderr, and their number. what: the things concerned, such as "entries of the annotations"."""
     tell(problems)
     if problems.count:
         console.complain(f"{problems.count} {what} could not be used")
 
 
 def tell(notes: Problems) -> None:
-    """Lists them on stderr, as many as are kept."""
+    """Lists notes on stderr, as many as are kept."""
     listed = 0
     for note in notes:
         console.complain(shown(note))
@@ -34,10 +34,13 @@ def tell(notes: Problems) -> None:
 
 
 def report_coverage(coverage: Coverage) -> bool:
-    """Says on stderr which pictures had no counterpart. Returns whether there were none."""
+    """Names on stderr the pictures without a counterpart. Returns whether there are none."""
     whole = True
     for names, what in (
-        (coverage.missing, f"of {coverage.pictures} pictures are not among the detections, and count as without any"),
+        (
+            coverage.missing,
+            f"of {coverage.pictures} pictures are not among the detections, and count as if nothing was found",
+        ),
         (coverage.unknown, "pictures of the detections are not in the ground truth, and do not count"),
     ):
         if names:
@@ -48,6 +51,6 @@ def report_coverage(coverage: Coverage) -> bool:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns are as wide as they must be, right-aligned."""
+    """A table with right-aligned columns that are as wide as their longest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

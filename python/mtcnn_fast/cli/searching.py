@@ -1,4 +1,4 @@
-"""What `detect` and `evaluate detect` do: open what is written, search, report, and keep what was done."""
+"""The work of `detect` and `evaluate detect`: opening outputs, searching pictures, reporting, keeping results."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ _NEEDS = dict.fromkeys((".heic", ".heif", ".hif"), "pip install pillow-heif")
 
 
 class Items(Protocol):
-    """Gives the files to search, each time it is called."""
+    """Gives the files to search. It can be called several times."""
 
     def __call__(self, report: Callable[[str, str], object], passed_over: PassedOver) -> Iterator[Item]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to search, and what to write."""
+    """The pictures to search, and the outputs to write."""
 
     items: Items
-    """Told where to report, by name and reason, rows and folders that cannot be used."""
+    """The files to search. It reports rows and folders that cannot be used, by name and reason."""
     inputs: list[str]
-    """Files that are read, which no output replaces, and folders."""
+    """The files that are read, which no output replaces, and folders."""
     output: str | None
-    """File of results, or STANDARD_OUTPUT."""
+    """The file of results, or STANDARD_OUTPUT; None: there is none."""
     kind: str = "jsonl"
-    """Of results: one of `results.FORMATS`."""
+    """The format of results: one of `results.FORMATS`."""
     resume: bool = True
     draw: str | None = None
     pages: str = FIRST
     pipes: bool = True
-    """Whether items that are pipes are waited for: those that a user names."""
+    """Whether to wait for items that are pipes, because the user has named them."""
     lines: bool = False
-    """Whether to print a line a picture."""
+    """Whether to print one line per picture."""
     counted: bool = False
-    """Whether items can be counted first, for a bar that knows its end."""
+    """Whether items can be counted first, so that the progress bar has an end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what every command that searches takes."""
-    parser.add_argument("--batch", type=int, default=BATCH_SIZE, metavar="N", help="pictures searched at a time")
+    """Adds the arguments of every command that searches."""
+    parser.add_argument("--batch", type=int, default=BATCH_SIZE, metavar="N", help="pictures to search at a time")
     detector_options.add_max_faces(parser)
     detector_options.add_to(parser)
 
 
 def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn]) -> int:
-    """Does a job with the detector that the arguments describe; the exit status."""
+    """Does a job with the detector that the arguments describe. Returns the exit status."""
     began = time.monotonic()
     with ExitStack() as stack:
         try:
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
                     return 1
         except (KeyboardInterrupt, OSError, ValueError) as reason:
             ended = reason
-            with suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait for what is being read
+            with suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait for pictures that are being read
                 steps.close()
         well = tally.all_well and not report.failures
         kept = results.lines if isinstance(results, File) else None
@@ -124,8 +124,8 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
         console.complain(shown(line_of(ended)))
     _sum_up(tally, passed_over, time.monotonic() - began)
     if isinstance(results, File) and kept != results.file:
-        earlier = f"{job.output} is an earlier run's; " if results.file.exists() else ""
-        console.complain(shown(f"{earlier}what this one has found is in {kept} (--resume goes on)"))
+        earlier = f"{job.output} is from an earlier run; " if results.file.exists() else ""
+        console.complain(shown(f"{earlier}the results of this run are in {kept} (--resume goes on)"))
     if isinstance(ended, KeyboardInterrupt):
         raise ended
     return int(
@@ -137,17 +137,17 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
 
 
 class _Report:
-    """Says what happens, beside a bar if there is one."""
+    """Prints lines about the search, above the progress bar if there is one."""
 
     def __init__(self, bar: Any, job: Job) -> None:
         self._bar, self._job = bar, job
         self._to_stdout = job.output == STANDARD_OUTPUT
         self.failures = 0
-        """Rows and folders that could not be used."""
+        """The number of rows and folders that could not be used."""
 
     @property
     def nobody_reads(self) -> bool:
-        """Whether all that is written goes to a stdout that takes no more."""
+        """Whether the only output is a stdout that refuses more."""
         return console.refused and (self._to_stdout or self._job.output is None)
 
     def say(self, line: str) -> None:
@@ -193,7 +193,7 @@ def _results(job: Job, settings: Record, drawings: Drawings | None, stack: ExitS
     path = check_destination(job.output, JSON, [name for name in job.inputs if name != STANDARD_INPUT])
     if is_special(path):
         with naming(path):
-            # Unbuffered: what was refused once must not be tried again on closing.
+            # Unbuffered, so that closing the file does not write again what it has refused.
             file = stack.enter_context(path.open("wb", buffering=0))
 
         def write(text: str) -> None:

@@ -1,6 +1,6 @@
 """Measuring face detectors: on WIDER FACE and FDDB by their official protocols, and on any annotated pictures.
 
-Whatever is measured comes from `read_detections`, in the formats of any detector, or from `detect_to_file`.
+`read_detections` reads the detections to measure, of any detector. `detect_to_file` writes those of this package.
 
 >>> from mtcnn_fast.evaluate import evaluate_wider, read_detections, read_wider_ground_truth
 >>> result = evaluate_wider(read_detections("predictions.tar.gz"), read_wider_ground_truth("ground_truth"))

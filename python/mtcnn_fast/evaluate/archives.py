@@ -24,7 +24,7 @@ SUFFIX = ".txt"
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
-# What archives are packed by, from what they begin with.
+# The functions that open a packed archive, by its first bytes.
 _PACKED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -34,11 +34,11 @@ _PACKED: dict[bytes, Callable[..., Any]] = {
 _PIECE = 2**20
 
 Report = Callable[[str, str], object]
-"""Is told the name of a file or a member that cannot be read, and why."""
+"""Receives the name of a file or a member that cannot be read, and the reason."""
 
 
 def is_collection(path: Path) -> bool:
-    """Whether `members` is to read it: a folder, or a tar or a zip archive, whole or not."""
+    """Whether a path is for `members`: a folder, or a tar or zip archive, whole or not."""
     if path.is_dir():
         return True
     return _beginning(path).startswith((*_ZIP, *_PACKED)) or _is_tar(path) or zipfile.is_zipfile(path)
@@ -47,13 +47,13 @@ def is_collection(path: Path) -> bool:
 def members(
     path: Path, report: Report, passed_over: PassedOver, *, outside: bool = False
 ) -> Iterator[tuple[str, bytes]]:
-    """Name, with `/` between folders, and content of the text files of a folder or an archive, by `finding`'s rule.
+    """Name, with `/` between folders, and content of each text file in a folder or an archive.
 
-    Nothing is unpacked to the disk, and no member is in memory but the one that is given. outside: take members whose
-    names lead out of the archive; else they are reported.
+    The module `finding` says which files are passed over. Nothing is unpacked to the disk, and memory holds one member
+    at a time. outside: take members whose names lead out of the archive; otherwise they are reported.
 
-    Raises ValueError for an archive that is damaged or another file, or unpacks to more than MAX_ARCHIVE bytes, and if
-    there are no text files.
+    Raises ValueError for a file that is damaged or no archive, for an archive that unpacks to more than MAX_ARCHIVE
+    bytes, and if there are no text files.
     """
     has_text = False
     for name, read in _members(path, report, passed_over):
@@ -64,7 +64,7 @@ def members(
             content = read()
         except _OfTheArchive:
             raise
-        except Exception as error:  # a password, an unknown compression, and whatever damage makes of a member
+        except Exception as error:  # a password, an unknown compression, or any error from a damaged member
             report(name, f"cannot be read: {reason(error)}")
             continue
         yield name, content
@@ -73,18 +73,18 @@ def members(
 
 
 Member = tuple[str, Callable[[], bytes]]
-"""Name, and what reads it."""
+"""The name of a member, and the function that reads it."""
 
 
 class _OfTheArchive(ValueError):
-    """What ends the reading of an archive."""
+    """An error of the whole archive, which ends its reading."""
 
 
 def _members(path: Path, report: Report, passed_over: PassedOver) -> Iterator[Member]:
     if path.is_dir():
         return _of_folder(path, report, passed_over)
     begins = _beginning(path)
-    # A plain tar may have a zip at its end, where the mark of a zip archive is looked for.
+    # A plain tar may end with a zip, and zipfile looks for its mark at the end.
     is_zip = begins.startswith(_ZIP) or (not begins.startswith(tuple(_PACKED)) and not _is_tar(path))
     return _of_zip(path, passed_over) if is_zip and zipfile.is_zipfile(path) else _of_tar(path, passed_over)
 
@@ -119,7 +119,7 @@ def _of_zip(path: Path, passed_over: PassedOver) -> Iterator[Member]:
     with _naming(path), zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             name = portable(entry.filename)
-            # The upper half has Unix's mode, or nothing.
+            # The upper half is the mode of Unix, or 0.
             mode = entry.external_attr >> 16
             regular = not stat.S_IFMT(mode) or stat.S_ISREG(mode)
             if not name.endswith("/") and not entry.is_dir() and _is_taken(name, regular, passed_over):
@@ -136,7 +136,7 @@ def _of_tar(path: Path, passed_over: PassedOver) -> Iterator[Member]:
         def read() -> bytes:
             if member.size > MAX_TEXT:
                 raise ValueError(more_than(MAX_TEXT))
-            # A tar archive is one stream: behind damage there is nothing.
+            # A tar archive is one stream, so nothing behind a damaged place can be read.
             with _naming(path):
                 content = archive.extractfile(member)
                 return b"" if content is None else content.read()
@@ -155,20 +155,20 @@ def _of_tar(path: Path, passed_over: PassedOver) -> Iterator[Member]:
             name = portable(member.name)
             if not member.isdir() and _is_taken(name, member.isreg(), passed_over):
                 yield name, reader(member)
-        if stream.last != bytes(tarfile.BLOCKSIZE):  # tarfile passes over what is no header
+        if stream.last != bytes(tarfile.BLOCKSIZE):  # tarfile ends without an error at a block that is no header
             raise tarfile.ReadError("behind its last member there is neither another nor an end")
-        # The checksum of what is packed comes last.
+        # The checksum of the packed data comes last.
         while opener is not None and file.read(_PIECE):
             _check_unpacked(path, file.tell())
 
 
 class _Stream:
-    """A file as tarfile reads it: what a header says of the next one's length is not believed."""
+    """A file for tarfile, which refuses to read as many bytes as a damaged header may ask for."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.last = b""
-        """What was read last."""
+        """The bytes that were read last."""
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
@@ -187,7 +187,7 @@ def _is_tar(path: Path) -> bool:
         try:
             with _open_tar(_Stream(file)):
                 return True
-        except Exception:  # of another file tarfile raises what it likes
+        except Exception:  # for other files tarfile raises exceptions of any type
             return False
 
 
@@ -207,7 +207,7 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except _OfTheArchive:
         raise
-    except Exception as error:  # parsers of damaged archives raise what they like
+    except Exception as error:  # for damaged archives parsers raise exceptions of any type
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise _OfTheArchive(f"{path} is not a whole archive: {reason(error)}") from error

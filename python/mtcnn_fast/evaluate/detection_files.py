@@ -30,7 +30,7 @@ from mtcnn_fast.writing import reason
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Bytes that tell the format of a file: enough for the first entry of a list of results.
+# The bytes that detect the format of a file: enough for the first entry of a list of results.
 _HEAD = 2**16
 
 
@@ -39,11 +39,11 @@ class PictureDetections:
     """The faces that a detector found in one picture, in the order of the file."""
 
     name: str
-    """As the file names the picture, with `/` between folders. In the WIDER FACE layout EVENT/PICTURE."""
+    """The picture's name in the file, with `/` between folders. In the WIDER FACE layout EVENT/PICTURE."""
     boxes: NDArray[np.float32]
-    """(N, 4): x1, y1, x2, y2 in pixels; where a file has width and height, x2 = x1 + width."""
+    """(N, 4): x1, y1, x2, y2 in pixels; if a file has width and height, x2 = x1 + width."""
     scores: NDArray[np.float64]
-    """(N,): any finite numbers, the highest for the surest face. Wider than float32, in which high ones may tie."""
+    """(N,): any finite numbers, the highest for the surest face. In float32 scores near each other could be equal."""
     landmarks: NDArray[np.float32]
     """(N, 5, 2): x, y in the order of `mtcnn_fast.detections.LANDMARKS`; NaN where unknown."""
 
@@ -57,31 +57,33 @@ def read_detections(
     notes: Problems | None = None,
     outside: bool = False,
 ) -> Iterator[PictureDetections]:
-    """The detections of each picture of a file, in its order; read as they are asked for, but for JSON documents.
+    """The detections of each picture of a file, in its order.
 
-    Formats:
+    JSON documents are read whole; other files are read while the caller iterates. Formats:
+
     * "wider": a folder, `.tar`, `.tar.gz` or `.zip` of EVENT/PICTURE.txt: a name, a count, rows `x y w h score`.
     * "fddb": one text file, in which each picture has a name, a count and rows `x y w h score`.
-    * "jsonl": a line a picture, `{"path": ..., "faces": [{"box": [x1, y1, x2, y2], "score": s, "landmarks":
-      {"left_eye": [x, y], ...}}, ...]}`, as this package's commands write it. "name" will do for "path"; landmarks are
-      optional. A page but the first, `"page": n`, is a picture of its own: PATH#page=n.
+    * "jsonl": one line per picture, `{"path": ..., "faces": [{"box": [x1, y1, x2, y2], "score": s, "landmarks":
+      {"left_eye": [x, y], ...}}, ...]}`, as this package's commands write it. The key may be "name" instead of "path";
+      landmarks are optional. A page other than the first, `"page": n`, is a picture of its own: PATH#page=n.
     * "document": a list of the same in one JSON document.
     * "coco": COCO's list of results: image_id, bbox `[x, y, w, h]`, score and, optionally, keypoints `[x, y, v] * 5`.
 
-    * format: None: detected from the content.
-    * images: for "coco" the annotation document whose `images` give each image_id its file_name, and name the
-      pictures without detections; None: pictures are named by their image_id.
-    * problems: is told of every row, file and member that cannot be used; None: a warning says how many there were.
-    * notes: is told of pictures that are damaged but have detections, and of files that are of another kind; None:
-      nobody is.
-    * outside: of an archive, take members whose names lead out of it (absolute names, and `../`), which are else
-      refused: only their last two parts are a picture's name, and nothing is written to the disk.
+    Parameters:
 
-    Of a picture at most `limits.MAX_FACES` faces are taken; what an archive's member and a line may have at most is
-    there too.
+    * format: one of the above; None: detected from the content.
+    * images: for "coco" the annotation document whose `images` give each image_id its file_name, and also the
+      pictures without detections; None: the image_id is the picture's name.
+    * problems: receives every row, file and member that cannot be used; None: a warning says how many there were.
+    * notes: receives pictures that are damaged but have detections, and a count of files of other kinds; None: these
+      are not reported.
+    * outside: take members of an archive whose names lead out of it (absolute names, and `../`). Otherwise these are
+      refused. Only the last two parts of such a name make the picture's name, and nothing is written to the disk.
+
+    At most `limits.MAX_FACES` faces per picture are taken. `limits` also bounds an archive's members and a line.
 
     Raises ValueError for a format that is not known or does not fit the file, for an archive or a document that is
-    damaged, and for images of one id; OSError for a file that cannot be read.
+    damaged, and for two `images` with one id; OSError for a file that cannot be read.
     """
     for what, value in (("path", path), ("images", images)):
         if value is not None and not os.fspath(value):
@@ -140,9 +142,9 @@ class _Faces:
         self._landmarks: list[Sequence[Sequence[float]]] = []
 
     def add(self, box: Sequence[float], score: float, landmarks: Sequence[Sequence[float]] | None = None) -> None:
-        """Adds x1, y1, x2, y2. Raises ValueError for numbers that are not finite and sides that are negative.
+        """Adds a face: x1, y1, x2, y2. Raises ValueError for numbers that are not finite and sides that are negative.
 
-        A box without an area is taken: it is no face, but it is a detection.
+        A box without an area is taken, because it is a detection, though no face.
         """
         check_room(len(self._boxes))
         x1, y1, x2, y2 = checked_box(box)
@@ -157,7 +159,7 @@ class _Faces:
         self._landmarks.append((UNKNOWN,) * len(LANDMARKS) if landmarks is None else landmarks)
 
     def detections(self, name: str) -> PictureDetections:
-        """The faces added so far, as those of a picture."""
+        """The detections of a picture: the faces added so far."""
         return PictureDetections(
             portable(name),
             np.array(self._boxes, np.float32).reshape(-1, 4),
@@ -174,7 +176,7 @@ def _wider(path: Path, problems: Problems, notes: Problems, outside: bool = Fals
 
     for file, content in members(path, report, passed_over, outside=outside):
         try:
-            # A third would be no better than a second.
+            # The second picture is an error already, so a third is not read.
             pictures = list(islice(_pictures(lines_of(content), path / file, problems), 2))
         except UnicodeError as error:
             problems.add(path / file, f"is no text: {reason(error)}")
@@ -183,7 +185,7 @@ def _wider(path: Path, problems: Problems, notes: Problems, outside: bool = Fals
             count = f"{len(pictures)} pictures{' or more' if pictures else ''}"
             problems.add(path / file, f"has {count}; wanted a name, a count and rows of one")
             continue
-        # As the official reader does: not by the name inside, which detectors write in different ways.
+        # As in the official reader, the file's name counts. Detectors write the name inside in different ways.
         name = "/".join(PurePosixPath(file).with_suffix("").parts[-2:])
         yield replace(pictures[0], name=name)
     if str(passed_over):
@@ -236,13 +238,13 @@ def _list(path: Path) -> list[Any]:
 def _pictures_of(entry: object, report: Callable[[str], None], note: Callable[[str], None]) -> list[PictureDetections]:
     try:
         return list(_entry(entry, report, note))
-    except RecursionError:  # to show what can just be read
+    except RecursionError:  # the parser accepted the entry, but a message cannot show its depth
         report(DEEP)
         return []
 
 
 def _entry(entry: object, report: Callable[[str], None], note: Callable[[str], None]) -> Iterator[PictureDetections]:
-    """The picture of an object with a path and faces; none if it has no such."""
+    """The picture of an object with a path and faces; nothing if it has none."""
     record = entry if isinstance(entry, dict) else {}
     name, listed, failure = record.get("path", record.get("name")), record.get("faces"), record.get("error")
     if listed is None and failure is not None:
@@ -314,7 +316,7 @@ def _keypoints(values: object) -> list[Sequence[float]]:
 
 
 def _coco_names(path: Path, problems: Problems) -> dict[object, str]:
-    """The pictures' names by their ids. Raises ValueError for an id that several have."""
+    """The pictures' names by their ids. Raises ValueError for an id that several pictures have."""
     document = json_document(path)
     images = document.get("images") if isinstance(document, dict) else None
     if not isinstance(images, list):

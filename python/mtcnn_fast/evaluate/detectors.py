@@ -1,4 +1,4 @@
-"""Detectors by their names: this package's with any weights, and a peer's."""
+"""Detectors by their names: this package's with any weights, and that of facenet-pytorch."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ EMBEDDED = "embedded"
 FACENET_PYTORCH = "facenet-pytorch"
 
 SHARED_OPTIONS = ("min_face_size", "scale_factor", "thresholds")
-"""Options of MTCNN's that facenet-pytorch has as well."""
+"""The options of MTCNN that facenet-pytorch has as well."""
 
 
 def make_detector(name: str, options: Mapping[str, Any], max_faces: int | None = None) -> Find:
-    """What finds faces: EMBEDDED, FACENET_PYTORCH, or the path of a file of weights; with MTCNN's `options`."""
+    """A detector with MTCNN's `options`. name: EMBEDDED, FACENET_PYTORCH, or the path of a weight file."""
     if name == FACENET_PYTORCH:
         return facenet_pytorch(options, max_faces)
     detector = MTCNN(channel_order="rgb", **{**options, "weights": None if name == EMBEDDED else name})
@@ -34,9 +34,9 @@ def make_detector(name: str, options: Mapping[str, Any], max_faces: int | None =
 
 
 def facenet_pytorch(options: Mapping[str, Any], max_faces: int | None = None) -> Find:
-    """The peer's detector on the CPU, with the options of MTCNN's that it has as well: SHARED_OPTIONS.
+    """facenet-pytorch's detector on the CPU, with those `options` of MTCNN that it has as well: SHARED_OPTIONS.
 
-    Raises ImportError without that package, ValueError for what it refuses: options, or a picture.
+    Raises ImportError without that package, ValueError for options or pictures that it refuses.
     """
     with _its_errors():
         module = require("facenet_pytorch", "the detector facenet-pytorch", remedy="pip install facenet-pytorch")
@@ -52,7 +52,7 @@ def facenet_pytorch(options: Mapping[str, Any], max_faces: int | None = None) ->
     def find(images: list[NDArray[np.uint8]]) -> list[Detections]:
         detections = []
         for image in images:
-            # An image with no room for a face is an error of PyTorch's there.
+            # It raises an error of PyTorch for an image that is too small for a face.
             with _its_errors():
                 boxes, scores, landmarks = detector.detect(np.ascontiguousarray(image), landmarks=True)
                 if boxes is None:
@@ -70,5 +70,5 @@ def _its_errors() -> Iterator[None]:
         yield
     except (ImportError, MemoryError):
         raise
-    except Exception as error:  # another package raises what it likes
+    except Exception as error:  # another package raises exceptions of any type
         raise ValueError(f"{FACENET_PYTORCH}: {reason(error)}") from error

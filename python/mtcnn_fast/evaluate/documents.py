@@ -1,4 +1,4 @@
-"""Files that are read here, each with its name in whatever is wrong with it."""
+"""Reading regular files whole or by lines, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def text(path: Path) -> str:
 
 
 def json_document(path: Path) -> Any:
-    """The value that a JSON file has. Raises ValueError for another file, and OSError as `content` does."""
+    """The value in a JSON file. Raises ValueError for another file, and OSError as `content` does."""
     decoded = text(path)
     try:
         with _enough_memory(path):
@@ -46,7 +46,7 @@ def json_document(path: Path) -> Any:
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file, as `limits.lines` has them, read as they are asked for."""
+    """The lines of a text file, as `limits.lines` gives them, read while the caller iterates."""
     check_regular(path)
     try:
         yield from limits.lines(path)
@@ -55,7 +55,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def check_regular(path: Path) -> None:
-    """Raises OSError for a pipe or a device: what is in it can be read once at most, and may never come."""
+    """Raises OSError for a pipe or a device: its content can be read only once, and may never come."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise OSError(f"{path} is a pipe or a device; wanted a file")
 

@@ -1,4 +1,4 @@
-"""Filled ellipses, pixel by pixel as OpenCV draws them: what FDDB's official program measures with."""
+"""Filled ellipses, pixel by pixel as OpenCV draws them. FDDB's official program measures with these."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
 
-# Coordinates are integers, of 1/65536 of a pixel. Pixels have their centres at whole numbers.
+# Coordinates are integers in units of 1/65536 pixel. Pixels have their centres at whole pixels.
 _SHIFT = 16
 _ONE = 1 << _SHIFT
 _HALF = _ONE >> 1
 
-# An ellipse is a polygon, with a vertex every so many degrees: by the longer radius in pixels.
+# An ellipse is a polygon with equal angles between vertices: the longer radius in pixels is below the first number,
+# the angle in degrees is the second.
 _DEGREES = ((3, 90), (10, 30), (15, 18))
 _FINEST = 5
 
-# To seven digits, in single precision.
+# Sines to seven digits, in single precision.
 _SINES = np.round(np.sin(np.deg2rad(np.arange(361))), 7).astype(np.float32).astype(np.float64)
 
 
 def rows(center: tuple[int, int], radii: tuple[int, int], degrees: int, size: tuple[int, int]) -> Integers:
-    """Of each row of a picture the first pixel in the ellipse, and the one behind the last: (H, 2), equal if none is.
+    """For each row of a picture, the first pixel in the ellipse and the one behind the last: (H, 2), equal if none is.
 
-    center: x, y; radii: the first in the direction of `degrees`, from the x axis towards y; size: width, height.
-    Equal to OpenCV, but for single pixels where the picture's border cuts the ellipse off.
+    center: x, y. radii: the first in the direction of `degrees`, from the x axis towards y. size: width, height. The
+    result equals OpenCV's, except for single pixels where the picture's border cuts the ellipse.
     """
     width, height = size
     low = np.full(height, width, np.int64)
@@ -42,14 +43,14 @@ def rows(center: tuple[int, int], radii: tuple[int, int], degrees: int, size: tu
 
 
 def _vertices(center: tuple[int, int], radii: tuple[int, int], degrees: int) -> Integers:
-    """(N, 2): x, y, each other than the one before it."""
+    """The vertices (N, 2): x, y. No vertex equals the one before it."""
     step = next((step for limit, step in _DEGREES if max(radii) < limit), _FINEST)
     around = np.arange(0, 361, step)
     x, y = radii[0] * _ONE * _cosines(around), radii[1] * _ONE * _SINES[around]
     angle = degrees % 360
     cosine, sine = _cosines(np.array(angle)), _SINES[angle]
     points = np.column_stack((center[0] * _ONE + x * cosine - y * sine, center[1] * _ONE + x * sine + y * cosine))
-    # Rounded to whole pixels, and then what is left of it.
+    # The whole pixels are rounded first, and then the remainder.
     whole = np.rint(points / _ONE).astype(np.int64) << _SHIFT
     rounded = whole + np.rint(points - whole).astype(np.int64)
     kept = np.append(True, (rounded[1:] != rounded[:-1]).any(axis=1))
@@ -61,7 +62,7 @@ def _cosines(degrees: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _outline(vertices: Integers, size: tuple[int, int]) -> tuple[Integers, Integers]:
-    """x and y of the pixels on the polygon's sides: one for each step along the axis on which a side is longer."""
+    """x and y of the pixels on the polygon's sides: one per step along the axis on which a side is longer."""
     ends = np.stack((np.roll(vertices, 1, axis=0), vertices), axis=1)
     ends = ends[_clip(ends, size)]
     flat = np.abs(ends[:, 1, 0] - ends[:, 0, 0]) > np.abs(ends[:, 1, 1] - ends[:, 0, 1])
@@ -84,7 +85,7 @@ def _outline(vertices: Integers, size: tuple[int, int]) -> tuple[Integers, Integ
 
 
 def _clip(ends: Integers, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Cuts segments (N, 2, 2) at the picture's borders, in place. Returns which have a part within."""
+    """Cuts segments (N, 2, 2) at the picture's borders, in place. Returns whether each has a part inside."""
     for axis in (1, 0):
         limit = (size[axis] << _SHIFT) - 1
         for border in (0, limit):
@@ -107,7 +108,7 @@ def _sides(vertices: Integers, height: int) -> list[tuple[Integers, Integers]]:
     top = int(vertices[:, 1].argmin())
     sides = []
     for way in (1, -1):
-        # The vertex behind the last is the first again, or nearly.
+        # The vertex behind the last is the first again, or very near to it.
         chain = vertices[(top + way * np.arange(len(vertices))) % len(vertices)]
         row = (chain[:, 1] + _HALF) >> _SHIFT
         down = chain[: int(row.argmax()) + 1]

@@ -1,4 +1,4 @@
-"""ROC curves on FDDB by its official protocol, that of the evaluation program of Jain and Learned-Miller (2010)."""
+"""ROC curves on FDDB by its official protocol, as in the evaluation program of Jain and Learned-Miller (2010)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGEST_SIDE = 450
-"""Of FDDB's pictures: no side is longer."""
+"""The longest side of FDDB's pictures."""
 
-# Of an ellipse's numbers: far beyond any picture, and safe for `ellipses`, which shifts coordinates by 32 bits.
+# The limit of an ellipse's numbers: far beyond any picture, and safe for `ellipses`, which shifts them by 32 bits.
 _LARGEST = 2**15
 
 _LEAST_IOU = 0.5
@@ -47,37 +47,38 @@ class FddbGroundTruth:
     names: tuple[str, ...]
     """YYYY/MM/DD/big/img_N, without suffix."""
     ellipses: tuple[NDArray[np.float64], ...]
-    """Of each picture (N, 5): major and minor radius in pixels, angle of the major axis in radians, centre x and y."""
+    """For each picture (N, 5): major and minor radius in pixels, angle of the major axis in radians, centre x and y."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FddbResult:
-    """What `evaluate_fddb` gives: a point for each distinct score, highest first."""
+    """The result of `evaluate_fddb`: the points of the ROC curves, one per distinct score, highest first."""
 
     faces: int
     scores: NDArray[np.float64]
-    """(K,): detections of that score and more make the point."""
+    """(K,): the distinct scores. A point counts the detections of at least its score."""
     false_positives: NDArray[np.int64]
-    """(K,)."""
+    """(K,): the number of false positives."""
     discrete: NDArray[np.float64]
-    """(K,): the share of the faces found with an IoU of more than .5."""
+    """(K,): the share of the faces that are found with an IoU of more than .5."""
     continuous: NDArray[np.float64]
-    """(K,): the sum of the IoU of all matches over the number of faces."""
+    """(K,): the sum of the IoU of all matches, divided by the number of faces."""
     coverage: Coverage
 
     def at(self, false_positives: int) -> tuple[float, float]:
-        """The highest discrete and continuous rates with no more false positives than that; 0 if there are none."""
+        """The highest discrete and continuous rates with at most so many false positives; 0 if no point has so few."""
         within = self.false_positives <= false_positives
         return float(self.discrete[within].max(initial=0)), float(self.continuous[within].max(initial=0))
 
 
 def read_fddb_ground_truth(path: str | os.PathLike[str], notes: Problems | None = None) -> FddbGroundTruth:
-    """The ellipses of a list, or of all `*ellipseList.txt` at any depth of a folder: name, count, rows of an ellipse.
+    """The ellipses of a list, or of all `*ellipseList.txt` at any depth of a folder.
 
-    notes: is told of files that were passed over.
+    A list has, for each picture, a name, a count and one row per ellipse. notes: receives a count of the files that
+    were passed over.
 
-    Raises OSError for a file that cannot be read, ValueError for one with a line that does not belong there, and for a
-    picture that comes twice.
+    Raises OSError for a file that cannot be read, ValueError for a file with any other line, and for a picture that
+    comes twice.
     """
     source = Path(path)
     files = list(_folds(source, notes)) if source.is_dir() else [source]
@@ -132,8 +133,8 @@ def read_fddb_sizes(
 ) -> dict[str, tuple[int, int]]:
     """Width and height, upright, of the pictures `folder`/name, whatever their suffix.
 
-    problems: is told of those that cannot be read, or are not there, which are left out; None: they raise OSError.
-    notes: is told of what there is to be said of the others.
+    problems: receives pictures that cannot be read or do not exist, and these are left out; None: they raise OSError.
+    notes: receives remarks about the other pictures, as `reading.remark` gives them.
 
     Raises ValueError for a name that two pictures have, NotADirectoryError for a folder that is none.
     """
@@ -183,12 +184,13 @@ def evaluate_fddb(
 ) -> FddbResult:
     """The discrete and the continuous ROC curve.
 
-    The protocol: faces and detections are regions of pixels, of whose overlap IoU is the measure: filled ellipses, and
-    rectangles whose corners are rounded and belong to them. For each distinct score of a picture, the detections of
-    that score and more are matched one to one with the faces so that the sum of IoU is greatest.
+    The protocol: faces are the pixels in filled ellipses. Detections are the pixels in rectangles, whose corners are
+    rounded and belong to them. For each distinct score of a picture, the detections of at least that score are matched
+    one to one with the faces so that the sum of IoU is greatest.
 
-    * sizes: width and height of each picture, at which regions end; None: 450 x 450, as no side in FDDB is longer.
-      On 5,074 detections of MTCNN that moves, at any score, one of the 5,171 faces and .0008 of the continuous rate.
+    * sizes: width and height of each picture, at whose borders regions end; None: 450 x 450, because no side in FDDB is
+      longer. On 5,074 detections of MTCNN, None changes at any score at most one of the 5,171 faces found, and .0008 of
+      the continuous rate.
 
     Raises ValueError if a picture comes twice, if names can be of several pictures, if no picture is in the ground
     truth, or if `sizes` lacks one that is.
@@ -206,9 +208,9 @@ def evaluate_fddb(
         iou = _overlaps(ground_truth.ellipses[index], picture.boxes[order], size)
         points.append(_points(picture.scores[order], iou))
     faces = sum(map(len, ground_truth.ellipses))
-    # Each picture's points are differences to the point before it; what they sum up to is the curve.
+    # Each picture's points are differences to the point before, so their sums make the curve.
     together = np.concatenate(points)
-    # Of equal scores the order must not depend on that of the pictures: the last digits of the sums would.
+    # The order of equal scores must not depend on the order of the pictures, which would change the sums' last digits.
     together = together[np.lexsort((*together[:, :0:-1].T, -together[:, 0]))]
     scores, (count, true, overlap) = together[:, 0], np.cumsum(together[:, 1:], axis=0).T
     last = _last(scores)
@@ -232,9 +234,9 @@ def _overlaps(ellipses: NDArray[np.float64], boxes: NDArray[np.float32], size: t
     iou = np.zeros((len(ellipses), len(boxes)))
     down = np.arange(height)[:, None]
     for row, (major, minor, angle, x, y) in zip(iou, ellipses, strict=True):
-        # Of old OpenCV's C interface, in which the program is written: the centre is rounded, the radii are cut off.
+        # The program uses OpenCV's old C interface, which rounds the centre and truncates the radii.
         first, last = rows((round(x), round(y)), (int(major), int(minor)), round(math.degrees(angle)), size).T
-        # The rectangles' pixels in the ellipse: in each row where the two overlap.
+        # The rectangles' pixels in the ellipse, counted in each row in which the two overlap.
         inner = np.zeros(len(boxes), np.int64)
         for part in blocks(len(boxes), height):
             across = np.minimum(last[:, None], x2[part]) - np.maximum(first[:, None], x1[part])
@@ -246,7 +248,7 @@ def _overlaps(ellipses: NDArray[np.float64], boxes: NDArray[np.float32], size: t
 
 
 def _points(scores: NDArray[np.float64], iou: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(k, 4): each distinct score and what it adds to detections, true positives and sum of IoU.
+    """(k, 4): each distinct score, and the detections, true positives and sum of IoU that it adds.
 
     scores (m,), highest first; iou (n, m).
     """
@@ -257,7 +259,7 @@ def _points(scores: NDArray[np.float64], iou: NDArray[np.float64]) -> NDArray[np
     for i, end in enumerate(ends):
         start = int(totals[i, 0])
         totals[i + 1] = end, *totals[i, 1:]
-        # What overlaps no face changes no match.
+        # Detections that overlap no face change no match.
         if overlapped[start:end].any():
             matched = iou[optimize.linear_sum_assignment(iou[:, :end], maximize=True)]
             totals[i + 1, 1:] = np.count_nonzero(matched > _LEAST_IOU), matched.sum()
@@ -265,5 +267,5 @@ def _points(scores: NDArray[np.float64], iou: NDArray[np.float64]) -> NDArray[np
 
 
 def _last(scores: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The index of the last of each run of equal scores, which are sorted."""
+    """The index of the last of each run of equal scores. scores: sorted."""
     return np.flatnonzero(np.diff(scores, append=-np.inf))

@@ -27,17 +27,20 @@ NORMALISATIONS = (INTER_OCULAR, BOX)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LandmarkErrors:
-    """Errors of the faces that were found. A share counts, with `missed`, those that were not as beyond any limit."""
+    """Errors of the landmarks of the faces that were found.
+
+    With `missed`, shares also count the faces that were not found, as if their errors were beyond any limit.
+    """
 
     normalisation: str
-    """What errors are divided by: INTER_OCULAR, the distance of the labelled eyes, or BOX, sqrt(W H) of the labelled
+    """The divisor of the errors: INTER_OCULAR, the distance of the labelled eyes, or BOX, sqrt(W H) of the labelled
     box. The two are not comparable."""
     iou: float
-    """Asked of a match."""
+    """The least IoU of a match."""
     faces: int
-    """That count: not ignored, with labelled landmarks and a distance to divide by that is not 0."""
+    """The number of faces that count: not ignored, with labelled landmarks, and with a divisor that is not 0."""
     errors: NDArray[np.float64]
-    """(K,): of each face found the mean, over its labelled landmarks, of the normalised distance, ascending."""
+    """(K,): for each face found, the mean normalised distance over its labelled landmarks. Ascending."""
 
     @property
     def found_share(self) -> float:
@@ -46,28 +49,31 @@ class LandmarkErrors:
 
     @property
     def nme(self) -> float:
-        """The normalised mean error, of the faces found; NaN if there are none."""
+        """The normalised mean error of the faces found; NaN if there are none."""
         return float(self.errors.mean()) if len(self.errors) else float("nan")
 
     def failure_rate(self, limit: float = 0.1, missed: bool = False) -> float:
-        """The share of faces with a larger error; NaN if there are no faces."""
+        """The share of faces whose error is larger than the limit; NaN if there are no faces."""
         return 1 - float(self.cumulative(np.array([limit]), missed)[0])
 
     def cumulative(self, limits: NDArray[np.float64], missed: bool = False) -> NDArray[np.float64]:
-        """The cumulative error distribution (N,): the share of faces with at most that error, for each limit (N,)."""
+        """The cumulative error distribution (N,): for each limit (N,) the share of faces with at most that error."""
         total = self.faces if missed else len(self.errors)
         within = np.searchsorted(self.errors, limits, side="right")
         return np.asarray(within / total) if total else np.full(len(limits), np.nan)
 
     def area(self, limit: float = 0.1, missed: bool = False) -> float:
-        """Under the cumulative distribution up to the limit, divided by it, in [0, 1]; NaN if there are no faces."""
+        """The area under the cumulative distribution up to the limit, divided by the limit; NaN if there are no faces.
+
+        It is in [0, 1].
+        """
         total = self.faces if missed else len(self.errors)
         # The integral of a step of height 1 / total at each error.
         return float(np.maximum(1 - self.errors / limit, 0).sum()) / total if total else float("nan")
 
 
 class LandmarkTally:
-    """Collects the pictures of a set, of which it keeps eight bytes a face."""
+    """Collects the pictures of a set. It keeps eight bytes per face."""
 
     def __init__(self, normalisation: str = INTER_OCULAR, iou: float = 0.4) -> None:
         if normalisation not in NORMALISATIONS:
@@ -78,7 +84,7 @@ class LandmarkTally:
         self._errors = array("d")
 
     def update(self, annotation: Annotation, detections: DetectedFaces | None) -> None:
-        """Adds a picture and the faces that a detector found in it, in any order of pictures; None: none."""
+        """Adds a picture and the faces that a detector found in it; None: no faces. Pictures may come in any order."""
         labels = annotation.landmarks.astype(np.float64)
         labelled = np.asarray(np.isfinite(labels).all(axis=2))
         distances = self._distances(annotation)
@@ -98,12 +104,12 @@ class LandmarkTally:
                 self._errors.append(error)
 
     def compute(self) -> LandmarkErrors:
-        """Of the pictures added so far."""
+        """The errors of the pictures added so far."""
         errors = np.sort(np.array(self._errors, np.float64))
         return LandmarkErrors(self._normalisation, self._iou, self._faces, errors)
 
     def _distances(self, annotation: Annotation) -> NDArray[np.float64]:
-        """(N,): what the errors of each face are divided by; NaN where it is unknown."""
+        """(N,): the divisor of each face's errors; NaN where it is unknown."""
         if self._normalisation == BOX:
             boxes = annotation.boxes.astype(np.float64)
             return np.asarray(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)))
@@ -118,10 +124,10 @@ def landmark_error(
     normalisation: str = INTER_OCULAR,
     iou: float = 0.4,
 ) -> LandmarkErrors:
-    """Of the detections that match faces one to one at `iou`, highest score first.
+    """Errors of the landmarks of detections that match faces one to one at `iou`, highest score first.
 
-    Pictures belong together as `annotated_pairs` says. Raises ValueError for an `iou` that is not in (0, 1], and for
-    another normalisation than NORMALISATIONS.
+    `annotated_pairs` pairs the pictures. Raises ValueError for an `iou` that is not in (0, 1], for a `normalisation`
+    that is not in NORMALISATIONS, and as the iteration over `annotated_pairs` does.
     """
     tally = LandmarkTally(normalisation, iou)
     for annotation, faces in annotated_pairs(annotations, detections):

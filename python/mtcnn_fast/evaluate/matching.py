@@ -1,4 +1,4 @@
-"""Which detection is which face."""
+"""Matching detections with labelled faces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-# What a detection is that is no face that counts.
+# In place of a face's index: a false positive, and a detection that counts neither way.
 FALSE = -1
 NEITHER = -2
 
@@ -23,8 +23,9 @@ def match(
 ) -> NDArray[np.intp]:
     """For each of the detections (N, 4) the index of its face among (M, 4), or FALSE, or NEITHER: (N,).
 
-    As COCO's evaluator does: the detections, highest score first, take one to one the free face that they overlap most,
-    if by `least_iou`; what then overlaps an ignored face by as much counts neither way, however many do.
+    As in COCO's evaluator, each detection, highest score first, takes the free face that it overlaps most, if by at
+    least `least_iou`. A detection without a face that overlaps an ignored face by that much is NEITHER. An ignored face
+    may have any number of them.
     """
     matches = np.full(len(boxes), FALSE, np.intp)
     if not len(faces):
@@ -44,7 +45,7 @@ def match(
 
 
 def checked_iou(value: float) -> float:
-    """The least IoU of a match. Raises ValueError if it is not in (0, 1]: boxes that do not touch are no match."""
+    """Returns the least IoU of a match. Raises ValueError if it is not in (0, 1]: boxes without overlap never match."""
     if not 0 < value <= 1:
         raise ValueError(f"iou is {value}; wanted more than 0, and at most 1")
     return value

@@ -23,10 +23,10 @@ class DetectedFaces(Protocol):
 
 
 class Measure(Protocol):
-    """Is told of each picture of a set, in any order, and then gives the figures."""
+    """Receives the pictures of a set one by one, in any order, and then gives the figures."""
 
     def update(self, annotation: Annotation, detections: DetectedFaces | None) -> None:
-        """Adds a picture and the faces that a detector found in it; None: none."""
+        """Adds a picture and the faces that a detector found in it; None: no faces."""
 
     def compute(self) -> object:
         """The figures of the pictures so far."""

@@ -1,4 +1,4 @@
-"""Which detections are of which labelled picture: by name, whatever the order of the two."""
+"""Pairs detections with labelled pictures by name, in whatever order the two come."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 L = TypeVar("L")
 D = TypeVar("D")
 
-# What waits is in memory up to so many bytes, and in a temporary file beyond.
+# Objects that wait take at most so many bytes of memory. Beyond that they are in a temporary file.
 _IN_MEMORY = 2**23
 
 # Pictures whose names are compared at a time.
@@ -33,27 +33,26 @@ _MOST_NAMED = 3
 
 
 def stem(name: str) -> str:
-    """A picture's name without its suffix. Of a page of a file (`a.tif#page=1`) all is the name."""
+    """A picture's name without its suffix. The name of a page of a file (`a.tif#page=1`) stays whole."""
     front, suffix = splitext(name)
     return name if "#" in suffix else front
 
 
 class Pairing(Generic[L, D]):
-    """Iterates over labelled pictures, with the detections of each, or None where there are none.
+    """Iterates over labelled pictures, with the detections of each, or None if it has none.
 
-    Detections belong to the labelled picture of the same name; else to the one whose name differs by a suffix that one
-    of the two leaves out; else to one whose name, so compared, is the end of theirs, from a `/` on. A better claim
-    wins. `unknown` is told the names of detections that then have no picture. Where a name comes several times,
-    detections are taken in turn, and pictures left over have none.
+    Detections belong to the labelled picture of the same name; else to the one whose name differs only by a suffix that
+    one of the two lacks; else to the one whose name, compared in these ways, is the end of theirs, behind a `/`. The
+    earlier of these rules wins. `unknown` receives the names of detections without a picture. If a name comes several
+    times, detections are taken in turn, and the remaining pictures have none.
 
-    Raises ValueError, at the end, for detections that can be of two labelled pictures, for a labelled picture to which
-    detections of two names belong, and for more detections of a name than labelled pictures: the order in which they
-    come never decides.
+    Raises ValueError, at the end, for detections that fit two labelled pictures, for a labelled picture that detections
+    of two names fit, and for more detections of a name than labelled pictures. The order in which they come never
+    decides.
 
-    Detections in the order of the labelled pictures are read as they are needed. Pairs of equal names come as they are
-    found; all others wait, in a temporary file, until all names are known, and come last. In memory is kept for each
-    picture what a hash of its name takes: 8 bytes of a pair of equal names, 48 of another, and a few times that while
-    they are compared.
+    Detections in the order of the labelled pictures are read as they are needed. A pair of equal names comes as soon as
+    it is found. All others wait, in a temporary file, until all names are known, and come last. Memory holds hashes of
+    the names: 8 bytes per pair of equal names, 48 bytes per other picture, and a few times that during the comparison.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Pairing(Generic[L, D]):
         self._unknown = unknown
         self._store = _Store()
         self._waiting = _Waiting()
-        # Of the names of pairs that have come.
+        # Hashes of the names of the pairs that have come.
         self._paired = array("q")
         self._unpaired_labelled = _Unpaired()
         self._unpaired_detected = _Unpaired()
@@ -90,7 +89,7 @@ class Pairing(Generic[L, D]):
             yield from self._resolved()
 
     def _take(self, name: str) -> tuple[tuple[D] | None, bool]:
-        """The detections of exactly that name; else whether there are some of a name like it, which are set aside."""
+        """The detections of exactly that name, or None; then whether some of a name like it were set aside."""
         position = self._waiting.take(name)
         if position is not None:
             return (self._store.get(position)[1],), False
@@ -126,7 +125,7 @@ class Pairing(Generic[L, D]):
 
 
 class _Store:
-    """Any objects, by the position that adding them gives."""
+    """Stores any objects. `add` returns an object's position, and `get` takes it."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 # `__exit__` closes it
@@ -159,10 +158,10 @@ def _in_the_temporary_folder() -> Iterator[None]:
 
 
 class _Waiting:
-    """Detections that were read, and whose picture has not come: name, and position in the store."""
+    """Detections that were read and whose picture has not come: name, and position in the store."""
 
     def __init__(self) -> None:
-        # A container for each name would take most of the memory.
+        # A name with one position has no container, because containers would take most of the memory.
         self._by_name: dict[str, int | deque[int]] = {}
         self._like: dict[str, str | dict[str, None]] = {}
 
@@ -215,19 +214,19 @@ class _Waiting:
 
 
 def _alike(labelled: str, detected: str) -> bool:
-    """Whether one of them, as `Pairing` says, is the other or its end."""
+    """Whether detections can belong to a labelled picture by the rules of `Pairing`."""
     return f"/{detected}".endswith((f"/{labelled}", f"/{stem(labelled)}")) or f"/{stem(detected)}".endswith(
         f"/{labelled}"
     )
 
 
 def _common(name: str) -> str:
-    """What names that are alike have in common."""
+    """A part of the name that all names like it share."""
     return name.rpartition("/")[2].partition(".")[0]
 
 
 def _ends(name: str) -> Iterator[str]:
-    """What is behind each `/` of a name."""
+    """The parts of a name behind each of its `/`."""
     at = name.find("/")
     while at >= 0:
         yield name[at + 1 :]
@@ -235,7 +234,7 @@ def _ends(name: str) -> Iterator[str]:
 
 
 class _Unpaired:
-    """Pictures that wait for the end."""
+    """Pictures that are not paired until all names are known."""
 
     def __init__(self) -> None:
         self._names = array("q")
@@ -251,7 +250,7 @@ class _Unpaired:
         return len(self._names)
 
     def arrays(self) -> _Arrays:
-        """In the order in which they came."""
+        """The pictures in the order in which they came."""
         names, stems, positions = (
             np.frombuffer(part, np.int64) for part in (self._names, self._stems, self._positions)
         )
@@ -262,7 +261,7 @@ class _Unpaired:
 
 
 class _Arrays(NamedTuple):
-    """Of pictures: hashes of their names, of these without suffix, and positions in the store; (N,) each."""
+    """Hashes of pictures' names, hashes of the names without suffix, and positions in the store; (N,) each."""
 
     names: Hashes
     stems: Hashes
@@ -270,7 +269,7 @@ class _Arrays(NamedTuple):
 
 
 class _Match:
-    """Assigns detections to labelled pictures, claim by claim, the best first."""
+    """Assigns detections to labelled pictures, rule by rule, the best first."""
 
     def __init__(self, labelled: _Arrays, detected: _Arrays, paired: Hashes, name_at: Callable[[int], str]) -> None:
         self._labelled = labelled
@@ -281,7 +280,7 @@ class _Match:
         self.free_detected = np.ones(len(detected.names), np.bool_)
         """(M,): which detections have no picture yet."""
         self.detected_of = np.full(len(labelled.names), -1, np.intp)
-        """(N,): by labelled picture the index of its detections; -1: none."""
+        """(N,): for each labelled picture the index of its detections; -1: none."""
 
     def by_name(self) -> None:
         labelled, detected = self._labelled.names, self._detected.names
@@ -313,7 +312,7 @@ class _Match:
         self._settle(*_joined(claims))
 
     def _tables(self) -> tuple[_Table, _Table]:
-        """Names of the labelled pictures that are free, by themselves without suffix, and by themselves."""
+        """Two tables of the free labelled pictures' names: by the name without suffix, and by the name."""
         names, stems = self._labelled.names[self._free_labelled], self._labelled.stems[self._free_labelled]
         return _Table(stems, names), _Table(names, names)
 
@@ -334,7 +333,7 @@ class _Match:
         self._assign(claims, wanted[first])
 
     def _assign(self, claims: Indices, wanted: Hashes) -> None:
-        """The same, where all is clear, in turn."""
+        """As `_settle`, for claims without conflicts. Those of one name are assigned in turn."""
         labelled = np.flatnonzero(self._free_labelled)
         labelled = labelled[np.argsort(self._labelled.names[labelled], kind="stable")]
         order = np.argsort(wanted, kind="stable")
@@ -355,14 +354,14 @@ class _Match:
 
 
 class _Table:
-    """Values by key; a key may have several."""
+    """A table of values by key; a key may have several values."""
 
     def __init__(self, keys: Hashes, values: Hashes) -> None:
         self.keys, self.values = _distinct(keys, values)
 
 
 def _distinct(keys: Hashes, values: Hashes) -> tuple[Hashes, Hashes]:
-    """The pairs, each once, ascending. NumPy's `unique` of rows takes several times the memory."""
+    """The distinct pairs, ascending. NumPy's `unique` over rows takes several times the memory."""
     order = np.lexsort((values, keys))
     keys, values = keys[order], values[order]
     kept = np.ones(len(keys), np.bool_)
@@ -371,7 +370,7 @@ def _distinct(keys: Hashes, values: Hashes) -> tuple[Hashes, Hashes]:
 
 
 def _claims(table: _Table, owners: Indices, keys: Hashes) -> tuple[Indices, Hashes]:
-    """Each owner with each value that the table has of its key."""
+    """Each owner with each value that the table has for the owner's key."""
     low, high = (np.searchsorted(table.keys, keys, side) for side in ("left", "right"))
     counts = high - low
     first = np.repeat(low - (np.cumsum(counts) - counts), counts)

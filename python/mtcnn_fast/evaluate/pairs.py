@@ -1,4 +1,4 @@
-"""Labelled pictures with their detections, under the names that detectors give them."""
+"""Labelled pictures with their detections, paired by the pictures' names."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ class Coverage:
     """How the pictures of detections and those of a ground truth correspond."""
 
     pictures: int
-    """In the ground truth."""
+    """The number of pictures in the ground truth."""
     missing: tuple[str, ...]
     """Pictures of the ground truth that the file of detections does not mention. They count as pictures in which
     nothing was found."""
     unknown: tuple[str, ...]
-    """Pictures with detections that the ground truth does not have: they do not count."""
+    """Pictures with detections that the ground truth does not have. They do not count."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Of numbers and lists: ready for JSON."""
+        """A dict of numbers and lists, ready for JSON."""
         return {"pictures": self.pictures, "missing": list(self.missing), "unknown": list(self.unknown)}
 
 
 class Pairs(Generic[L]):
-    """Iterates over labelled pictures and the detections of each, or None where there are none.
+    """Iterates over labelled pictures and the detections of each, or None if it has none.
 
-    They belong together as `Pairing` says, which also says what comes when, and what is refused.
+    `Pairing` says which belong together, in which order they come, and what it refuses.
 
-    * labelled: of each picture the name and what stands for it: an annotation, or an index.
-    * check: is called at the end if there were detections but none for a labelled picture, with a name of each of the
-      two, the first by the alphabet; None where no picture is labelled. It may raise ValueError.
-    * keep_names: keep the names that `coverage` gives; else only counts, in memory that does not grow with them.
+    * labelled: the name of each picture, and an object that stands for it: an annotation, or an index.
+    * check: is called at the end if there were detections, but none for a labelled picture. It receives the name of a
+      picture with detections and that of a labelled one, each the first by the alphabet; None if no picture is
+      labelled. It may raise ValueError.
+    * keep_names: keep the names that `coverage` gives. Otherwise only counts are kept, and memory does not grow.
     """
 
     def __init__(
@@ -57,16 +58,16 @@ class Pairs(Generic[L]):
         self._unknown: list[str] = []
         self._first_unknown: str | None = None
         self.pictures = 0
-        """Labelled, so far."""
+        """The number of labelled pictures so far."""
         self.without_detections = 0
-        """Labelled pictures, so far, that have none."""
+        """The number of labelled pictures so far that have no detections."""
         self.without_labels = 0
-        """Pictures with detections that no label named: known at the end."""
+        """The number of pictures with detections that are not labelled; known at the end."""
 
     def __iter__(self) -> Iterator[tuple[L, PictureDetections | None]]:
         labelled = ((name, (number, name, item)) for number, (name, item) in enumerate(self._labelled))
         detected = ((picture.name, picture) for picture in self._detections)
-        # The first by the alphabet, whatever the order they come in.
+        # The first by the alphabet, so that the order in which names come does not matter.
         first: str | None = None
         for (number, name, item), detections in Pairing(labelled, detected, self._add_unknown):
             first = name if first is None else min(first, name)
@@ -80,7 +81,7 @@ class Pairs(Generic[L]):
             self._check(self._first_unknown, first)
 
     def coverage(self) -> Coverage:
-        """Of the pictures so far, by their names."""
+        """The coverage of the pictures so far, with their names."""
         return Coverage(self.pictures, tuple(name for _, name in sorted(self._missing)), tuple(self._unknown))
 
     def _add_unknown(self, name: str) -> None:
@@ -91,8 +92,8 @@ class Pairs(Generic[L]):
 
 
 def annotated_pairs(annotations: Iterable[Annotation], detections: Iterable[PictureDetections]) -> Pairs[Annotation]:
-    """Annotations, each with its detections. Its iteration raises ValueError as `Pairing` does, and if there were
-    detections but none for an annotated picture."""
+    """Annotations, each with its detections. Iteration raises ValueError as `Pairing` does, and also if there were
+    detections, but none for an annotated picture."""
 
     def check(unknown: str, labelled: str | None) -> None:
         if labelled is not None:
@@ -107,15 +108,15 @@ def annotated_pairs(annotations: Iterable[Annotation], detections: Iterable[Pict
 def ground_truth_pairs(names: Sequence[str], detections: Iterable[PictureDetections]) -> Pairs[int]:
     """Indices of the pictures of a ground truth, each with its detections; with coverage.
 
-    Raises ValueError for a ground truth that has a name twice. Its iteration raises it as `Pairing` does, and if there
-    were detections but none for a picture of the ground truth.
+    Raises ValueError for a ground truth that has a name twice. Iteration raises it as `Pairing` does, and also if there
+    were detections, but none for a picture of the ground truth.
     """
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"the ground truth has {twice[0]!r} twice")
 
     def check(unknown: str, _: str | None) -> None:
-        known = f"such as {names[0]!r}" if names else "none"
-        raise ValueError(f"no picture of the detections is in the ground truth: not {unknown!r}; {known} is")
+        known = f"has names such as {names[0]!r}" if names else "is empty"
+        raise ValueError(f"the ground truth has no picture of the detections: {unknown!r} is not in it; it {known}")
 
     return Pairs(((name, index) for index, name in enumerate(names)), detections, check, keep_names=True)

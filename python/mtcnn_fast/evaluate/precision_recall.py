@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrecisionRecall:
-    """What a detector finds at each threshold of its score. Detections of one score stand or fall together."""
+    """The faces found and the false positives at each threshold of the score: at each distinct score."""
 
     iou: float
-    """Asked of a match."""
+    """The least IoU of a match."""
     faces: int
-    """That count: labelled and not ignored."""
+    """The number of faces that count: labelled and not ignored."""
     scores: NDArray[np.float64]
     """(K,): the distinct scores, highest first."""
     found: NDArray[np.int64]
-    """(K,): faces found by detections of that score and more."""
+    """(K,): the number of faces found by detections of at least that score."""
     false: NDArray[np.int64]
-    """(K,): false positives among the detections of that score and more."""
+    """(K,): the number of false positives among the detections of at least that score."""
 
     @property
     def recalls(self) -> NDArray[np.float64]:
-        """(K,): the share of the faces found, at each score; NaN if there are no faces."""
+        """(K,): the share of the faces that are found, at each score; NaN if there are no faces."""
         return np.asarray(self.found / self.faces) if self.faces else np.full(len(self.found), np.nan)
 
     @property
@@ -46,17 +46,17 @@ class PrecisionRecall:
 
     @property
     def recall(self) -> float:
-        """Of all detections; NaN if there are no faces."""
+        """The recall of all detections; NaN if there are no faces."""
         return _ratio(int(self.found[-1]) if len(self.found) else 0, self.faces)
 
     @property
     def precision(self) -> float:
-        """Of all detections; NaN if there are none."""
+        """The precision of all detections; NaN if there are none."""
         return float(self.precisions[-1]) if len(self.scores) else float("nan")
 
     @property
     def false_positives(self) -> int:
-        """Among all detections."""
+        """The number of false positives among all detections."""
         return int(self.false[-1]) if len(self.false) else 0
 
     @property
@@ -65,23 +65,23 @@ class PrecisionRecall:
         return average_precision(self.precisions, self.recalls) if self.faces else float("nan")
 
     def recall_at(self, false_positives: int) -> float:
-        """At the lowest score that has no more false positives than that; NaN if there are no faces."""
+        """The recall at the lowest score that has at most so many false positives; NaN if there are no faces."""
         below = int(np.searchsorted(self.false, false_positives, side="right"))
         return _ratio(int(self.found[below - 1]) if below else 0, self.faces)
 
 
 def average_precision(precisions: NDArray[np.float64], recalls: NDArray[np.float64]) -> float:
-    """The area under the envelope: at each recall the best precision there or beyond.
+    """The area under the envelope of a curve, which at each recall is the best precision there or beyond.
 
-    precisions, recalls: (K,), recall ascending. As PASCAL VOC computes it since 2010 (Everingham et al., The PASCAL
-    Visual Object Classes Challenge: A Retrospective, 2015); beyond the last recall it counts 0.
+    precisions, recalls: (K,), recall ascending. PASCAL VOC computes it so since 2010 (Everingham et al., The PASCAL
+    Visual Object Classes Challenge: A Retrospective, 2015). Beyond the last recall the precision is 0.
     """
     envelope = np.maximum.accumulate(precisions[::-1])[::-1]
     return float((np.diff(recalls, prepend=0.0) * envelope).sum())
 
 
 class PrecisionRecallTally:
-    """Collects the pictures of a set, of which it keeps nine bytes a detection."""
+    """Collects the pictures of a set. It keeps nine bytes per detection."""
 
     def __init__(self, iou: float = 0.5) -> None:
         self._iou = checked_iou(iou)
@@ -90,9 +90,9 @@ class PrecisionRecallTally:
         self._true = bytearray()
 
     def update(self, annotation: Annotation, detections: DetectedFaces | None) -> None:
-        """Adds a picture and the faces that a detector found in it, in any order of pictures; None: none.
+        """Adds a picture and the faces that a detector found in it; None: no faces. Pictures may come in any order.
 
-        Where a label is lost (`complete` is False), what is no labelled face counts neither way.
+        If a label of the picture is lost (`complete` is False), detections without a labelled face count neither way.
         """
         self._faces += int((~annotation.ignored).sum())
         if detections is None or not len(detections.boxes):
@@ -103,7 +103,7 @@ class PrecisionRecallTally:
         self._true += (faces[counts] != FALSE).tobytes()
 
     def compute(self) -> PrecisionRecall:
-        """Of the pictures added so far."""
+        """The figures of the pictures added so far."""
         scores, true = np.array(self._scores, np.float64), np.array(self._true, np.bool_)
         order = np.argsort(-scores, kind="stable")
         scores, true_positives = scores[order], np.cumsum(true[order], dtype=np.int64)
@@ -115,11 +115,13 @@ class PrecisionRecallTally:
 def precision_recall(
     annotations: Iterable[Annotation], detections: Iterable[PictureDetections], iou: float = 0.5
 ) -> PrecisionRecall:
-    """Of detections on annotations, one to one at `iou`, highest score first; ignored faces count neither way.
+    """Precision and recall of detections on annotations.
 
-    Pictures belong together as `annotated_pairs` says. In one without detections nothing was found; detections in a
-    picture without annotations are left out. Raises ValueError for an `iou` that is not in (0, 1], and as the iteration
-    over `annotated_pairs` does.
+    Detections match faces one to one at `iou`, highest score first. Ignored faces count neither way. `annotated_pairs`
+    pairs the pictures. In a picture without detections, nothing was found. Detections in a picture without annotations
+    are left out.
+
+    Raises ValueError for an `iou` that is not in (0, 1], and as the iteration over `annotated_pairs` does.
     """
     tally = PrecisionRecallTally(iou)
     for annotation, faces in annotated_pairs(annotations, detections):

@@ -1,4 +1,4 @@
-"""Annotated sets by their descriptions: tables of a TOML file, and what `--set` takes."""
+"""Annotated sets by their descriptions: the tables of a TOML file, and the argument of `--set`."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class MeasuredSet:
 
     annotated: AnnotatedSet
     iou: float = 0.5
-    """Asked of a match."""
+    """The least IoU of a match."""
     normalisation: str = INTER_OCULAR
-    """Of the landmarks' errors."""
+    """The normalisation of the landmarks' errors."""
 
 
 def parse_set(description: str, folder: Path = Path()) -> MeasuredSet:
-    """A set as `--set` gives it: `NAME=FORMAT:PATH[,images=DIR][,only=FILE][,iou=T][,complete=no][,normalisation=N]
-    [,outside=yes]`.
+    """The set that an argument of `--set` describes: `NAME=FORMAT:PATH[,images=DIR][,only=FILE][,iou=T][,complete=no]
+    [,normalisation=N][,outside=yes]`.
 
-    Paths are below `folder`. Raises ValueError for anything else.
+    Paths are below `folder`. Raises ValueError for any other description.
     """
     name, equals, rest = description.partition("=")
     place, *pairs = rest.split(",")
@@ -63,9 +63,11 @@ def parse_set(description: str, folder: Path = Path()) -> MeasuredSet:
 
 
 def read_sets(path: Path) -> list[MeasuredSet]:
-    """The sets of a TOML file, whose tables `[NAME]` have the keys `path` and, as AnnotatedSet and MeasuredSet,
-    format, images, only, iou, complete, normalisation and outside. Paths are below the file's folder. Raises ValueError
-    for anything else."""
+    """The sets of a TOML file.
+
+    Its tables `[NAME]` have the key `path` and, as fields of AnnotatedSet and MeasuredSet, format, images, only, iou,
+    complete, normalisation and outside. Paths are below the file's folder. Raises ValueError for any other file.
+    """
     toml = require("tomllib" if find_spec("tomllib") else "tomli", "reading TOML files", "evaluate")
     content = documents.text(path)
     try:
@@ -99,9 +101,9 @@ def _checked_set(name: str, entry: object, folder: Path) -> MeasuredSet:
 
 
 def _below(folder: Path, name: str) -> Path:
-    """A path as it is given, or else as Windows may have written it."""
+    """A path below a folder. If it does not exist, it may be written as in Windows."""
     path = folder / name
-    # A Path raises for a name that no file can have.
+    # os.path, because a Path raises for a name that no file can have.
     return path if os.path.exists(path) else folder / portable(name)  # noqa: PTH110
 
 

@@ -1,4 +1,4 @@
-"""What a detector finds on an annotated set."""
+"""Measures a detector on an annotated set."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """What a detector finds on a set."""
+    """The figures of a detector on a set."""
 
     detector: str
     annotated: AnnotatedSet
     pictures: int
-    """Of the set, those that cannot be read included: nothing is found in them."""
+    """The number of pictures in the set. Those that cannot be read count too: nothing is found in them."""
     incomplete: int
-    """Pictures of the set of which a label is lost."""
+    """The number of pictures that have lost a label."""
     faces: PrecisionRecall
     landmarks: LandmarkErrors
 
@@ -33,10 +33,10 @@ class Row:
 def evaluate(
     name: str, find: Find, measured: MeasuredSet, labels: Problems, failures: Problems, notes: Problems
 ) -> Row:
-    """Detects on a set, in batches and at constant memory; of a picture with pages on the first.
+    """Detects on the pictures of a set, in batches and at constant memory. Only the first page of a file is searched.
 
-    labels: is told of entries of the annotations that cannot be used; failures: of pictures; notes: of pictures that
-    are damaged, or have pages that are not searched.
+    labels: receives entries of the annotations that cannot be used. failures: receives pictures that cannot be used.
+    notes: receives pictures that are damaged, or have pages that are not searched.
     """
     faces = PrecisionRecallTally(measured.iou)
     landmarks = LandmarkTally(measured.normalisation, measured.iou)

@@ -1,4 +1,4 @@
-"""Average precision on WIDER FACE by its official protocol, that of the authors' eval_tools in MATLAB."""
+"""Average precision on WIDER FACE by its official protocol, which the authors' eval_tools in MATLAB define."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class WiderGroundTruth:
     names: tuple[str, ...]
     """EVENT/PICTURE, without suffix."""
     boxes: tuple[NDArray[np.float64], ...]
-    """Of each picture (N, 4): x, y, width, height in pixels. All faces, those in none of the sets too."""
+    """For each picture (N, 4): x, y, width, height in pixels of all faces, including those in none of the sets."""
     members: Mapping[str, tuple[NDArray[np.bool_], ...]]
-    """By set, of each picture (N,): whether a face counts in that set. Otherwise it is ignored."""
+    """By set, for each picture (N,): whether a face counts in that set. Otherwise it is ignored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,9 +48,9 @@ class WiderCurve:
     """Precision and recall on one of the sets, at the thresholds .999, .998, ..., 0 of the normalised score."""
 
     precision: NDArray[np.float64]
-    """(1000,): NaN where nothing is proposed."""
+    """(1000,): the precision at each threshold; NaN where nothing is proposed."""
     recall: NDArray[np.float64]
-    """(1000,)."""
+    """(1000,): the recall at each threshold."""
 
     @property
     def average_precision(self) -> float:
@@ -60,19 +60,19 @@ class WiderCurve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WiderResult:
-    """What `evaluate_wider` gives."""
+    """The result of `evaluate_wider`."""
 
     faces: Mapping[str, int]
-    """By set, how many count."""
+    """By set, the number of faces that count."""
     curves: Mapping[str, WiderCurve]
-    """By set."""
+    """By set, its curve."""
     coverage: Coverage
 
 
 def read_wider_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:
     """The ground truth in `wider_easy_val.mat`, `wider_medium_val.mat` and `wider_hard_val.mat` of eval_tools.
 
-    Raises OSError for a file that is not there, ValueError for one that is not of this kind or contradicts another.
+    Raises OSError for a file that does not exist, ValueError for one of another kind, or one that contradicts another.
     """
     names: list[str] = []
     boxes: list[NDArray[np.float64]] = []
@@ -113,10 +113,10 @@ def _matlab_pictures(path: Path) -> Iterator[tuple[str, NDArray[np.float64], NDA
 def evaluate_wider(detections: Iterable[PictureDetections], ground_truth: WiderGroundTruth) -> WiderResult:
     """Precision and recall on the easy, medium and hard set.
 
-    The protocol: scores are normalised to [0, 1] over all pictures. A detection, highest score first, takes the face
-    of highest IoU, where coordinates are inclusive (VOC's + 1) and faces that are ignored take part. From IoU .5 on it
-    is a true positive if that face counts and is not taken yet, a false positive if it is taken, and nothing if the
-    face is ignored; below, it is a false positive. There are 1,000 thresholds.
+    The protocol: scores are normalised to [0, 1] over all pictures. Each detection, highest score first, takes the face
+    of highest IoU among all faces, including those that are ignored. The IoU counts coordinates as inclusive (VOC's
+    + 1). Below IoU .5 the detection is a false positive. From .5 on, it is a true positive if that face counts and no
+    detection has taken it, a false positive if one has, and nothing if the face is ignored. There are 1,000 thresholds.
 
     Raises ValueError if a picture comes twice, if names can be of several pictures, or if no picture is in the ground
     truth.
@@ -128,7 +128,7 @@ def evaluate_wider(detections: Iterable[PictureDetections], ground_truth: WiderG
     for index, picture in pairs:
         if picture is None:
             continue
-        # The files' rows need not be sorted: eval_tools sorts, some of its translations do not, and lose half the AP.
+        # Rows in files need not be sorted. eval_tools sorts them; some translations of it do not, and lose half the AP.
         order = np.argsort(-picture.scores, kind="stable")
         scores.append(picture.scores[order])
         faces = ground_truth.boxes[index]
@@ -137,7 +137,7 @@ def evaluate_wider(detections: Iterable[PictureDetections], ground_truth: WiderG
             counts = ground_truth.members[name][index][face] if len(faces) else np.zeros(len(order), np.bool_)
             hits = np.flatnonzero(overlaps & counts)
             first = hits[np.unique(face[hits], return_index=True)[1]]
-            # eval_tools passes over pictures in which nothing at all is labelled.
+            # eval_tools skips pictures without any labelled face.
             proposed[name].append(~overlaps | counts if len(faces) else counts)
             recalled[name].append(np.isin(np.arange(len(order)), first))
     steps = _steps(np.concatenate(scores))
@@ -155,7 +155,8 @@ def evaluate_wider(detections: Iterable[PictureDetections], ground_truth: WiderG
 
 
 def _best(boxes: NDArray[np.float64], faces: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """For boxes (n, 4) x1, y1, x2, y2 the face (m, 4) x, y, w, h of highest IoU, and whether that is enough."""
+    """For each box (n, 4) x1, y1, x2, y2, the index of the face (m, 4) x, y, w, h of highest IoU, and whether it is
+    enough."""
     face, overlaps = np.zeros(len(boxes), np.intp), np.zeros(len(boxes), np.bool_)
     if not len(faces):
         return face, overlaps
@@ -183,7 +184,7 @@ def _steps(scores: NDArray[np.float64]) -> NDArray[np.intp]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PublishedCurve:
-    """A detector's curve on one of the sets, as WIDER FACE's authors publish it."""
+    """A detector's curve on one of the sets, from the files that WIDER FACE's authors publish."""
 
     set: str
     label: str
@@ -195,10 +196,11 @@ def read_published_curves(
 ) -> list[PublishedCurve]:
     """The validation curves at any depth of a folder: `.mat` files with a set and "val" in their names.
 
-    problems: is told of files that are no such curve; None: they are errors. notes: is told of what was passed over.
+    problems: receives files that are no such curve; None: they are errors. notes: receives a count of files that were
+    passed over.
 
-    Raises ValueError if there are none, and for two of one label and set; ImportError where one needs h5py that is
-    missing.
+    Raises ValueError if there are no curves, and for two of one label and set; ImportError if a file needs h5py and it
+    is missing.
     """
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"{folder} is not a folder of published curves")
@@ -238,7 +240,7 @@ def read_published_curves(
 
 
 def _published(path: Path, name: str) -> PublishedCurve:
-    """Raises ValueError that does not name the file."""
+    """The curve in a file. Raises ValueError that does not name the file."""
     try:
         check_regular(path)
         variables = matlab.variables(path, ("pr_cruve", "legend_name"), hdf5=True)
@@ -246,6 +248,6 @@ def _published(path: Path, name: str) -> PublishedCurve:
         precision, recall = np.asarray(curve, np.float64).T
     except (ImportError, MemoryError):
         raise
-    except Exception as error:  # whatever a damaged file makes of its variables
+    except Exception as error:  # the variables of a damaged file may be anything
         raise ValueError(f"it is not a published curve of WIDER FACE: {reason(error)}") from error
     return PublishedCurve(name, label, WiderCurve(precision, recall))
