@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <span>
 #include <string>
 
 #include "cpu/packer.h"
@@ -11,20 +12,23 @@ namespace mtcnn_fast {
 namespace {
 
 // G in Lavin and Gray's names: a kernel's weights along one axis as a polynomial's coefficients, its values at the
-// points of tiles of that side, divided as Lagrange's interpolation asks, and at infinity.
-std::vector<std::vector<double>> winograd_weights(std::size_t tile, std::size_t kernel) {
+// finite points, divided as Lagrange's interpolation asks, and at infinity.
+std::vector<std::vector<double>> winograd_weights(std::span<const double> points, std::size_t kernel) {
   std::vector<std::vector<double>> rows;
-  const std::size_t finite = tile + kernel - 2;
-  for (std::size_t i = 0; i < finite; ++i) {
-    const double point = kWinogradPoints[i];
+  for (const double point : points) {
     double factor = 1;
-    for (std::size_t j = 0; j < finite; ++j)
-      if (j != i) factor /= point - kWinogradPoints[j];
+    for (const double other : points)
+      if (other != point) factor /= point - other;
     rows.emplace_back();
     for (std::size_t k = 0; k < kernel; ++k, factor *= point) rows.back().push_back(factor);
   }
   rows.emplace_back(kernel).back() = 1;
   return rows;
+}
+
+// Of tiles of that side, in R-Net and O-Net.
+std::vector<std::vector<double>> tile_weights(std::size_t tile, std::size_t kernel) {
+  return winograd_weights(std::span(kWinogradPoints).first(tile + kernel - 2), kernel);
 }
 
 // The layouts of the float32 kernels.
@@ -37,12 +41,33 @@ class FloatPacker : Packer {
   Layer planar(const std::string& name, const std::string& slope) {
     const Tensor& weight = get(name + ".weight");
     const auto outputs = static_cast<std::size_t>(weight.shape[0]), taps = weight.data.size() / outputs;
-    const auto block = static_cast<std::size_t>(planar_block(static_cast<int>(outputs), kernels_.registers));
-    float* packed = allocate(weight.data.size());
-    for (std::size_t o = 0; o < outputs; ++o)
-      for (std::size_t t = 0; t < taps; ++t)
-        packed[(o / block * taps + t) * block + o % block] = weight.data[o * taps + t];
-    return {packed, copy(get(name + ".bias"), outputs), copy(get(slope + ".weight"), outputs)};
+    Rows rows(outputs, taps);
+    rows.data = weight.data;
+    return planar_layer(rows, name, slope);
+  }
+
+  // The same by Winograd tiles: [out / block][point][in][block].
+  Layer planar_tiles(const std::string& name, const std::string& slope) {
+    const Convolution conv(get(name + ".weight"));
+    const Rows rows = in_points(conv, winograd_weights(kPnetRowPoints, conv.kernel),
+                                winograd_weights(kPnetColumnPoints, conv.kernel), conv.outputs);
+    return planar_layer(rows, name, slope);
+  }
+
+  // With points along columns only: [out / block][point][in][kw][block].
+  Layer planar_tile_columns(const std::string& name, const std::string& slope) {
+    const Convolution conv(get(name + ".weight"));
+    const auto g = winograd_weights(kPnetPixelPoints, conv.kernel);
+    Rows rows(conv.outputs, g.size() * conv.inputs * conv.kernel);
+    for (std::size_t o = 0; o < conv.outputs; ++o)
+      for (std::size_t i = 0; i < conv.inputs; ++i)
+        for (std::size_t p = 0; p < g.size(); ++p)
+          for (std::size_t x = 0; x < conv.kernel; ++x) {
+            double value = 0;
+            for (std::size_t y = 0; y < conv.kernel; ++y) value += g[p][y] * conv.at(o, i, y, x);
+            rows.at(o, (p * conv.inputs + i) * conv.kernel + x) = static_cast<float>(value);
+          }
+    return planar_layer(rows, name, slope);
   }
 
   // A dense layer for lanes that are channels: [out / tile][in][tile]. Its input, flattened as (channel, row, column),
@@ -61,25 +86,15 @@ class FloatPacker : Packer {
   // A convolution for Winograd tiles of that side: [out / tile][point][in][tile]. Evaluated in double and rounded once.
   Layer winograd(const std::string& name, const std::string& slope, std::size_t tile) {
     const Convolution conv(get(name + ".weight"));
-    const auto g = winograd_weights(tile, conv.kernel);
-    const std::size_t edge = g.size();
-    Rows rows(padded(conv.outputs), edge * edge * conv.inputs);
-    for (std::size_t o = 0; o < conv.outputs; ++o)
-      for (std::size_t i = 0; i < conv.inputs; ++i)
-        for (std::size_t p = 0; p < edge * edge; ++p) {
-          double value = 0;
-          for (std::size_t y = 0; y < conv.kernel; ++y)
-            for (std::size_t x = 0; x < conv.kernel; ++x)
-              value += g[p / edge][y] * g[p % edge][x] * conv.at(o, i, y, x);
-          rows.at(o, p * conv.inputs + i) = static_cast<float>(value);
-        }
+    const auto g = tile_weights(tile, conv.kernel);
+    Rows rows = in_points(conv, g, g, padded(conv.outputs));
     return layer(rows, name, slope);
   }
 
   // The same with points along rows only: [out / tile][kh][in][point][tile].
   Layer winograd_rows(const std::string& name, const std::string& slope, std::size_t tile) {
     const Convolution conv(get(name + ".weight"));
-    const auto g = winograd_weights(tile, conv.kernel);
+    const auto g = tile_weights(tile, conv.kernel);
     const std::size_t edge = g.size();
     Rows rows(padded(conv.outputs), conv.kernel * conv.inputs * edge);
     for (std::size_t o = 0; o < conv.outputs; ++o)
@@ -130,17 +145,43 @@ class FloatPacker : Packer {
     }
   };
 
+  // A convolution's weights at the points along both axes: [output][point][in].
+  static Rows in_points(const Convolution& conv, const std::vector<std::vector<double>>& along_columns,
+                        const std::vector<std::vector<double>>& along_rows, std::size_t outputs) {
+    const std::size_t points = along_columns.size() * along_rows.size();
+    Rows rows(outputs, points * conv.inputs);
+    for (std::size_t o = 0; o < conv.outputs; ++o)
+      for (std::size_t i = 0; i < conv.inputs; ++i)
+        for (std::size_t p = 0; p < points; ++p) {
+          const auto &down = along_columns[p / along_rows.size()], &across = along_rows[p % along_rows.size()];
+          double value = 0;
+          for (std::size_t y = 0; y < conv.kernel; ++y)
+            for (std::size_t x = 0; x < conv.kernel; ++x) value += down[y] * across[x] * conv.at(o, i, y, x);
+          rows.at(o, p * conv.inputs + i) = static_cast<float>(value);
+        }
+    return rows;
+  }
+
+  Layer planar_layer(const Rows& rows, const std::string& name, const std::string& slope) {
+    const auto block = static_cast<std::size_t>(planar_block(static_cast<int>(rows.outputs), kernels_.registers));
+    return {blocks(rows, block), copy(get(name + ".bias"), rows.outputs), copy(get(slope + ".weight"), rows.outputs)};
+  }
+
   Layer layer(Rows& rows, const std::string& name, const std::string& slope) {
     return {register_tiles(rows), copy(get(name + ".bias"), rows.outputs), copy(get(slope + ".weight"), rows.outputs)};
   }
 
   const float* register_tiles(Rows& rows) {
     const auto lanes = static_cast<std::size_t>(kernels_.lanes);
-    const std::size_t tile =
-        lanes * static_cast<std::size_t>(register_tile_vectors(static_cast<int>(rows.outputs / lanes)));
+    return blocks(rows, lanes * static_cast<std::size_t>(register_tile_vectors(static_cast<int>(rows.outputs / lanes))));
+  }
+
+  // [out / block][tap][block]
+  const float* blocks(const Rows& rows, std::size_t block) {
     float* packed = allocate(rows.data.size());
     for (std::size_t o = 0; o < rows.outputs; ++o)
-      for (std::size_t t = 0; t < rows.taps; ++t) packed[(o / tile * rows.taps + t) * tile + o % tile] = rows.at(o, t);
+      for (std::size_t t = 0; t < rows.taps; ++t)
+        packed[(o / block * rows.taps + t) * block + o % block] = rows.data[o * rows.taps + t];
     return packed;
   }
 
@@ -152,8 +193,12 @@ class FloatPacker : Packer {
 PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
   check_tensors(tensors);
   FloatPacker p(*this, tensors, "pnet", kernels);
-  pnet = {p.planar("conv1", "prelu1"), p.planar("conv2", "prelu2"), p.planar("conv3", "prelu3"), p.planar_face(),
-          p.planar_box()};
+  if (kernels.pnet_in_tiles)
+    pnet = {p.planar_tile_columns("conv1", "prelu1"), p.planar_tiles("conv2", "prelu2"),
+            p.planar_tiles("conv3", "prelu3"), p.planar_face(), p.planar_box()};
+  else
+    pnet = {p.planar("conv1", "prelu1"), p.planar("conv2", "prelu2"), p.planar("conv3", "prelu3"), p.planar_face(),
+            p.planar_box()};
   FloatPacker r(*this, tensors, "rnet", kernels);
   rnet = {r.winograd_rows("conv1", "prelu1", kConv1WinogradTile),
           r.winograd("conv2", "prelu2", kRnetConv2WinogradTile),

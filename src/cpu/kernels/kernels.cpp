@@ -1,13 +1,15 @@
 // Compiled once for each instruction set of isa_list.h; exports one symbol, kernels_<isa>.
 #include "cpu/kernels/kernels.h"
 
-#include "cpu/kernels/pnet.h"
 #include "cpu/kernels/refine.h"
 #include "cpu/kernels/resample.h"
 #if defined(__AMX_BF16__) || defined(__AMXBF16__)  // Clang's name before 15
 #define MTCNN_FAST_AMX
+#include "cpu/kernels/pnet.h"
 #include "cpu/kernels/pnet_bf16.h"
 #include "cpu/kernels/refine_bf16.h"
+#else
+#include "cpu/kernels/pnet_tiled.h"
 #endif
 
 #define MTCNN_FAST_CONCATENATE(a, b) a##b
@@ -21,6 +23,11 @@ const Kernels MTCNN_FAST_KERNELS(MTCNN_FAST_ISA_NAME) = {
     .name = MTCNN_FAST_NAME(MTCNN_FAST_ISA_NAME),
     .lanes = kLanes,
     .registers = kRegisters,
+#if defined(MTCNN_FAST_AMX)
+    .pnet_in_tiles = false,
+#else
+    .pnet_in_tiles = true,
+#endif
     .resample_scratch = resample_scratch,
     .pnet_scratch = pnet_scratch,
     .refine_scratch = refine_scratch,

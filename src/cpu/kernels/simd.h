@@ -99,6 +99,19 @@ inline F32 min(F32 a, F32 b) {
 #endif
 }
 
+// Whether a lane of a comparison holds.
+inline bool any_lane(I32 v) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(v)) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(reinterpret_cast<__m256>(v)) != 0;
+#elif defined(__SSE2__)
+  return _mm_movemask_ps(reinterpret_cast<__m128>(v)) != 0;
+#else
+  return vmaxvq_u32(reinterpret_cast<uint32x4_t>(v)) != 0;
+#endif
+}
+
 // Parametric ReLU: x where positive, slope * x elsewhere. A slope may be negative or exceed 1, so that neither max nor
 // min of the two would do.
 inline F32 prelu(F32 x, F32 slope) {
