@@ -52,15 +52,6 @@ inline void amx_tile_multiply() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kLeft), "i"(kRight));
 }
 
-// f.template operator()<0>() .. f.template operator()<kCount - 1>()
-template <int kCount, int kFirst = 0, class F>
-__attribute__((always_inline)) inline void for_constants(const F& f) {
-  if constexpr (kFirst < kCount) {
-    f.template operator()<kFirst>();
-    for_constants<kCount, kFirst + 1>(f);
-  }
-}
-
 // Where a product finds its inputs: kRuns runs (a kernel's rows) of kSteps * kAmxTileDepth inputs.
 template <int kRuns, int kSteps>
 struct AmxTaps {

@@ -153,12 +153,11 @@ struct TiledConv {
         F32 x[kVectors];
 #pragma GCC unroll 3
         for (int v = 0; v < kVectors; ++v) x[v] = load(inputs + v * kLanes);
-#pragma GCC unroll 8
-        for (int c = 0; c < block; ++c) {
-          const F32 w = splat(weight[c]);
+        const Factors<block> factors(weight);
+        for_constants<block>([&]<int c>() {
 #pragma GCC unroll 3
-          for (int v = 0; v < kVectors; ++v) sum[c][v] = fma(w, x[v], sum[c][v]);
-        }
+          for (int v = 0; v < kVectors; ++v) sum[c][v] = factors.template multiply_add<c>(x[v], sum[c][v]);
+        });
       }
 #pragma GCC unroll 8
       for (int c = 0; c < block; ++c)
