@@ -157,7 +157,9 @@ void Cascade::split() {
         Band& band = work_.bands.add();
         band.image = i, band.level = k;
         // Bands that begin at even rows share no row of Winograd tiles.
-        const auto edge = [&](int n) { return n == count ? rows : static_cast<int>(std::int64_t{rows} * n / count) & ~1; };
+        const auto edge = [&](int n) {
+          return n == count ? rows : static_cast<int>(std::int64_t{rows} * n / count) & ~1;
+        };
         band.first_row = edge(b);
         band.end_row = edge(b + 1);
         band.work = work / count;
@@ -199,9 +201,8 @@ void Cascade::pnet() {
     switch (precision.arithmetic) {
       case Arithmetic::fp32:
         model_.kernels.pnet(networks.pnet, task, memory);
-        std::sort(band.cells.begin(), band.cells.end(), [](const Cell& a, const Cell& b) {
-          return a.row != b.row ? a.row < b.row : a.column < b.column;
-        });
+        std::sort(band.cells.begin(), band.cells.end(),
+                  [](const Cell& a, const Cell& b) { return a.row != b.row ? a.row < b.row : a.column < b.column; });
         band.confirmed = std::int64_t{band.end_row - band.first_row} * pnet_cells(task.width);
         break;
       case Arithmetic::screened:

@@ -26,8 +26,8 @@ std::vector<std::vector<double>> winograd_weights(std::span<const double> points
   return rows;
 }
 
-// Of tiles of that side, in R-Net and O-Net.
-std::vector<std::vector<double>> tile_weights(std::size_t tile, std::size_t kernel) {
+// For the Winograd tiles of R-Net and O-Net, of that side.
+std::vector<std::vector<double>> refine_winograd_weights(std::size_t tile, std::size_t kernel) {
   return winograd_weights(std::span(kWinogradPoints).first(tile + kernel - 2), kernel);
 }
 
@@ -47,7 +47,7 @@ class FloatPacker : Packer {
   }
 
   // The same by Winograd tiles: [out / block][point][in][block].
-  Layer planar_tiles(const std::string& name, const std::string& slope) {
+  Layer planar_winograd(const std::string& name, const std::string& slope) {
     const Convolution conv(get(name + ".weight"));
     const Rows rows = in_points(conv, winograd_weights(kPnetRowPoints, conv.kernel),
                                 winograd_weights(kPnetColumnPoints, conv.kernel), conv.outputs);
@@ -55,7 +55,7 @@ class FloatPacker : Packer {
   }
 
   // With points along columns only: [out / block][point][in][kw][block].
-  Layer planar_tile_columns(const std::string& name, const std::string& slope) {
+  Layer planar_winograd_columns(const std::string& name, const std::string& slope) {
     const Convolution conv(get(name + ".weight"));
     const auto g = winograd_weights(kPnetPixelPoints, conv.kernel);
     Rows rows(conv.outputs, g.size() * conv.inputs * conv.kernel);
@@ -86,7 +86,7 @@ class FloatPacker : Packer {
   // A convolution for Winograd tiles of that side: [out / tile][point][in][tile]. Evaluated in double and rounded once.
   Layer winograd(const std::string& name, const std::string& slope, std::size_t tile) {
     const Convolution conv(get(name + ".weight"));
-    const auto g = tile_weights(tile, conv.kernel);
+    const auto g = refine_winograd_weights(tile, conv.kernel);
     Rows rows = in_points(conv, g, g, padded(conv.outputs));
     return layer(rows, name, slope);
   }
@@ -94,7 +94,7 @@ class FloatPacker : Packer {
   // The same with points along rows only: [out / tile][kh][in][point][tile].
   Layer winograd_rows(const std::string& name, const std::string& slope, std::size_t tile) {
     const Convolution conv(get(name + ".weight"));
-    const auto g = tile_weights(tile, conv.kernel);
+    const auto g = refine_winograd_weights(tile, conv.kernel);
     const std::size_t edge = g.size();
     Rows rows(padded(conv.outputs), conv.kernel * conv.inputs * edge);
     for (std::size_t o = 0; o < conv.outputs; ++o)
@@ -173,7 +173,8 @@ class FloatPacker : Packer {
 
   const float* register_tiles(Rows& rows) {
     const auto lanes = static_cast<std::size_t>(kernels_.lanes);
-    return blocks(rows, lanes * static_cast<std::size_t>(register_tile_vectors(static_cast<int>(rows.outputs / lanes))));
+    return blocks(rows,
+                  lanes * static_cast<std::size_t>(register_tile_vectors(static_cast<int>(rows.outputs / lanes))));
   }
 
   // [out / block][tap][block]
@@ -193,9 +194,9 @@ class FloatPacker : Packer {
 PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
   check_tensors(tensors);
   FloatPacker p(*this, tensors, "pnet", kernels);
-  if (kernels.pnet_in_tiles)
-    pnet = {p.planar_tile_columns("conv1", "prelu1"), p.planar_tiles("conv2", "prelu2"),
-            p.planar_tiles("conv3", "prelu3"), p.planar_face(), p.planar_box()};
+  if (kernels.pnet_by_winograd)
+    pnet = {p.planar_winograd_columns("conv1", "prelu1"), p.planar_winograd("conv2", "prelu2"),
+            p.planar_winograd("conv3", "prelu3"), p.planar_face(), p.planar_box()};
   else
     pnet = {p.planar("conv1", "prelu1"), p.planar("conv2", "prelu2"), p.planar("conv3", "prelu3"), p.planar_face(),
             p.planar_box()};

@@ -23,11 +23,6 @@ const Kernels MTCNN_FAST_KERNELS(MTCNN_FAST_ISA_NAME) = {
     .name = MTCNN_FAST_NAME(MTCNN_FAST_ISA_NAME),
     .lanes = kLanes,
     .registers = kRegisters,
-#if defined(MTCNN_FAST_AMX)
-    .pnet_in_tiles = false,
-#else
-    .pnet_in_tiles = true,
-#endif
     .resample_scratch = resample_scratch,
     .pnet_scratch = pnet_scratch,
     .refine_scratch = refine_scratch,
@@ -36,6 +31,7 @@ const Kernels MTCNN_FAST_KERNELS(MTCNN_FAST_ISA_NAME) = {
     .rnet = rnet,
     .onet = onet,
 #if defined(MTCNN_FAST_AMX)
+    .pnet_by_winograd = false,  // confirming single windows gives the bits of direct convolutions
     .pnet_bf16_scratch = pnet_bf16_scratch,
     .refine_bf16_scratch = refine_bf16_scratch,
     .pnet_bf16 = pnet_bf16,

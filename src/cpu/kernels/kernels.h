@@ -63,8 +63,8 @@ struct PnetWeights {
   // [out / block][point][in][block], points by row and column; conv1, which has points along columns only,
   // [out / block][point][in][kw][block].
   Layer conv1, conv2, conv3;
-  const float* face;          // [32] weights, then the bias, of logit(face) - logit(not a face)
-  const float* box;           // [32][4] weights, then [4] biases
+  const float* face;  // [32] weights, then the bias, of logit(face) - logit(not a face)
+  const float* box;   // [32][4] weights, then [4] biases
 };
 
 // Outputs are padded with zeros to a multiple of kChannelPad and stand in register tiles, see register_tile_vectors():
@@ -81,9 +81,10 @@ constexpr int kChannelPad = 16;
 constexpr int planar_block(int out_channels, int registers) { return out_channels % 8 ? 5 : registers >= 32 ? 8 : 4; }
 
 // The finite points of P-Net's Winograd tiles: along the 2 rows and the 4 columns of a tile, and of conv1 along its 4
-// rows. Of the points a, -a, b, -b whose squares, products and cubes are exact, these have the least rounding error: the
-// root mean square of F(4x4, 3x3) is 1.6 times that of a direct convolution, and 2.3 times with 0, 1, -1, 1/2, -2. For
-// conv1 the latter are better: neighbouring pixels are nearly equal, and at 1 and -1 what is equal cancels unrounded.
+// rows. Of the points a, -a, b, -b whose squares, products and cubes are exact, these have the least rounding error:
+// the root mean square of F(4x4, 3x3) is 1.6 times that of a direct convolution, and 2.3 times with 0, 1, -1, 1/2, -2.
+// For conv1 the latter are better: neighbouring pixels are nearly equal, and at 1 and -1 what is equal cancels
+// unrounded.
 constexpr double kPnetRowPoints[] = {0, 1, -1};
 constexpr double kPnetColumnPoints[] = {0, 0.625, -0.625, 1.5, -1.5};
 constexpr double kPnetPixelPoints[] = {0, 1, -1, 0.5, -2};
@@ -150,7 +151,6 @@ constexpr std::size_t crop_scratch(int width, int channels) {
 struct Kernels {
   const char* name;
   int lanes, registers;
-  bool pnet_in_tiles;  // which of its layouts pnet's weights have
 
   // Scratch is 64-byte aligned and holds at least what the matching function says, in floats. Its contents do not
   // matter, and nothing is kept there from one call to the next.
@@ -164,6 +164,8 @@ struct Kernels {
   // crops: (n, 24, 24, 3) or (n, 48, 48, 3), n <= kMaxRefineBatch; out: (n, kHeadOutputs). 64-byte aligned crops.
   void (*rnet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
   void (*onet)(const RefineWeights&, const float* crops, int n, float* out, float* scratch);
+
+  bool pnet_by_winograd = true;  // which of its two layouts PnetWeights has
 
   // In bf16; null where the processor has no AMX tiles. The scratch is what pnet_bf16_scratch() and
   // refine_bf16_scratch() say.

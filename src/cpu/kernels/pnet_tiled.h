@@ -1,6 +1,6 @@
-// P-Net over a band of a pyramid level by Winograd tiles (tiled_planes.h), fused: resize -> conv1, PReLU, pool -> conv2,
-// PReLU -> conv3, PReLU, logit, in steps of a few rows of tiles, so that nothing between the image and the candidates
-// leaves the second-level cache.
+// P-Net over a band of a pyramid level by Winograd tiles (tiled_planes.h), fused: resize -> conv1, PReLU, pool ->
+// conv2, PReLU -> conv3, PReLU, logit, in steps of a few rows of tiles, so that nothing between the image and the
+// candidates leaves the second-level cache.
 //
 // * Tiles begin at multiples of 2 rows and 4 columns of cells, whatever band is asked for, so results do not depend on
 //   bands and threads. Rows of the first and last tiles beyond the band are computed and not emitted: bands that begin
@@ -22,17 +22,17 @@ class TiledPnet {
   using Conv2 = TiledConv<10, 16>;
   using Conv3 = TiledConv<16, 32>;
   static constexpr int kRows = TileRows::tile, kColumns = TileColumns::tile;
-  static constexpr int kPlanes = kRows * kColumns;        // of a channel
-  static constexpr int kPixels = 2 * kColumns;            // columns of the level that a tile of pooled pixels begins with
-  static constexpr int kMostTiles = 62;                   // of a row of a strip
-  static constexpr int kRowsTogether = 4;                 // of the resize
-  static constexpr int kGroup = kPixels * kLanes;         // pixels that are dealt to planes together
+  static constexpr int kPlanes = kRows * kColumns;  // of a channel
+  static constexpr int kPixels = 2 * kColumns;      // columns of the level that a tile of pooled pixels begins with
+  static constexpr int kMostTiles = 62;             // of a row of a strip
+  static constexpr int kRowsTogether = 4;           // of the resize
+  static constexpr int kGroup = kPixels * kLanes;   // pixels that are dealt to planes together
 
  public:
   // The strips of a level, and where everything lies in the scratch.
   struct Plan {
-    int cells, tiles, strips;   // of a row of the level
-    std::ptrdiff_t row_plane;   // floats of a channel's rows as they are resized, before they are dealt to planes
+    int cells, tiles, strips;  // of a row of the level
+    std::ptrdiff_t row_plane;  // floats of a channel's rows as they are resized, before they are dealt to planes
     std::size_t rows_at, natural_at, input_at, pooled_at, conv2_at, inputs_at, sums_at, features_at, total;
 
     explicit Plan(const PnetBand& band) {
@@ -50,7 +50,8 @@ class TiledPnet {
       conv2_at = pooled_at + 10 * kPlanes * kPlaneFloats;
       inputs_at = conv2_at + 16 * kPlanes * kPlaneFloats;
       sums_at = inputs_at + Conv3::inputs_floats;
-      features_at = sums_at + (Conv3::sums_floats > TiledConv1::sums_floats ? Conv3::sums_floats : TiledConv1::sums_floats);
+      features_at =
+          sums_at + (Conv3::sums_floats > TiledConv1::sums_floats ? Conv3::sums_floats : TiledConv1::sums_floats);
       total = features_at + 32 * kPlanes * Conv3::lanes;
     }
 
@@ -119,7 +120,7 @@ class TiledPnet {
     resample_.x.weights += first_column_;
     resample_.width = columns_;
     resample_.source_first = resample_.x.first[0];
-    const int end = resample_.x.first[columns_ - 1] + resample_.x.taps;
+    const int end = resample_.x.first[columns_ - 1] + resample_.x.most_taps;
     if (end < resample_.source_end) resample_.source_end = end;
     weighted_ = prepare_rows(resample_, rows_memory_);
   }
@@ -202,8 +203,8 @@ class TiledPnet {
     }
   }
 
-  // `n` rows of tiles, from row 0 of the input's on, to pooled rows from `to` on; `origin` is the first one's row in the
-  // level.
+  // `n` rows of tiles, from row 0 of the input's on, to pooled rows from `to` on; `origin` is the first one's row in
+  // the level.
   __attribute__((noinline)) void conv1_and_pool(int to, int n, int origin) {
     // Where a side of conv1's map is odd, the pixel, its tile and its place in it that only the border's row or column
     // makes.

@@ -37,8 +37,8 @@ __attribute__((noinline)) void item_register_tile(const float* in, const float* 
       store(out + m * out_stride + v * kLanes, kPrelu ? prelu(sum[m][v], load(slope + v * kLanes)) : sum[m][v]);
 }
 
-// The largest tile whose sums, one tap's weights and one input fit the registers. NEON has no operands in memory: GCC 12
-// keeps inputs of several items in registers, and from 11 items on sums go through the stack.
+// The largest tile whose sums, one tap's weights and one input fit the registers. NEON has no operands in memory: GCC
+// 12 keeps inputs of several items in registers, and from 11 items on sums go through the stack.
 #if defined(__ARM_NEON)
 constexpr int max_items(int vectors) { return vectors == 3 ? 6 : 10; }
 #else

@@ -68,9 +68,9 @@ inline F32 fma(F32 a, F32 b, F32 c) {
 #endif
 }
 
-// kCount factors that stand one after the other, for multiply-adds with vectors. NEON multiplies by a lane of a register:
-// four factors share one. Loaded one by one, P-Net's eight do not fit the registers beside its sums (GCC 12: 8 vectors
-// through the stack for 24 multiply-adds).
+// kCount factors that stand one after the other, for multiply-adds with vectors. NEON multiplies by a lane of a
+// register: four factors share one. Loaded one by one, P-Net's eight do not fit the registers beside its sums (GCC 12:
+// 8 vectors through the stack for 24 multiply-adds).
 template <int kCount>
 struct Factors {
 #if defined(__ARM_NEON)

@@ -1,4 +1,5 @@
-// 3x3 convolutions of P-Net by Winograd tiles of 2 rows x 4 columns (winograd.h says what that is), with pixels as lanes.
+// 3x3 convolutions of P-Net by Winograd tiles of 2 rows x 4 columns (winograd.h says what that is), with pixels as
+// lanes.
 //
 // Maps are kept as tiled planes: pixel (y, x) of a channel stands in plane (y % rows, x % columns) of the channel, at
 // position (y / rows) * pitch + x / columns. What a tile looks at then lies at one position, and at its right and lower
@@ -15,9 +16,9 @@
 namespace mtcnn_fast {
 namespace {
 
-// Minimal filtering along one axis, F(tile, 3): input() multiplies by B^T and output() by A^T in Lavin and Gray's names,
-// for the finite points of kernels.h and infinity. All factors are exact in float32. The bias of the layer enters here
-// and not as a first summand of the products: no point counts once in every output.
+// Minimal filtering along one axis, F(tile, 3): input() multiplies by B^T and output() by A^T in Lavin and Gray's
+// names, for the finite points of kernels.h and infinity. All factors are exact in float32. The bias of the layer
+// enters here and not as a first summand of the products: no point counts once in every output.
 struct TileRows {  // F(2, 3) at kPnetRowPoints
   static constexpr int tile = 2, edge = 4;
   template <class Get, class Set>
@@ -134,8 +135,9 @@ struct TiledConv {
         }
 #pragma GCC unroll 4
         for (int y = 0; y < Rows::edge; ++y)
-          Columns::input([&](int x) { return half[x][y]; },
-                         [&](int x, F32 value) { store(inputs + ((y * Columns::edge + x) * kIn + i) * lanes + v, value); });
+          Columns::input(
+              [&](int x) { return half[x][y]; },
+              [&](int x, F32 value) { store(inputs + ((y * Columns::edge + x) * kIn + i) * lanes + v, value); });
       }
     }
   }
@@ -197,8 +199,7 @@ struct TiledConv {
     transform_inputs(in, position, inputs);
     for (int c = 0; c < kOut; c += block) {
       sum_up(inputs, layer.weight + c * points * kIn, sums);
-      transform_outputs<kStride>(sums, layer.bias + c, layer.slope + c,
-                                 out + c * Rows::tile * Columns::tile * kStride);
+      transform_outputs<kStride>(sums, layer.bias + c, layer.slope + c, out + c * Rows::tile * Columns::tile * kStride);
     }
   }
 };
@@ -289,8 +290,8 @@ struct TiledConv1 {
     }
   }
 
-  // The pooled pixels of the tiles from `position` on, to `position_out` on. `cut` holds but where `any` says so for the
-  // pooled column.
+  // The pooled pixels of the tiles from `position` on, to `position_out` on. `cut` holds but where `any` says so for
+  // the pooled column.
   static void run(const Planes& in, std::ptrdiff_t position, const Layer& layer, const Pooled& pooled,
                   std::ptrdiff_t position_out, const Cut (&cut)[TileColumns::tile],
                   const bool (&any)[TileColumns::tile], float* inputs, float* sums) {
