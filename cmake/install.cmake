@@ -24,3 +24,10 @@ configure_package_config_file(cmake/mtcnn_fast-config.cmake.in ${generated}/mtcn
 write_basic_package_version_file(${generated}/mtcnn_fast-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${generated}/mtcnn_fast-config.cmake ${generated}/mtcnn_fast-config-version.cmake
   DESTINATION ${package_dir})
+
+file(RELATIVE_PATH include_from_pkgconfig
+  ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_FULL_INCLUDEDIR})
+list(TRANSFORM CMAKE_DL_LIBS PREPEND -l OUTPUT_VARIABLE system_libraries)
+string(JOIN " " system_libraries -pthread ${system_libraries})
+configure_file(cmake/mtcnn_fast.pc.in ${generated}/mtcnn_fast.pc @ONLY)
+install(FILES ${generated}/mtcnn_fast.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

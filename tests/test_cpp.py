@@ -55,3 +55,24 @@ def test_example_refuses_what_is_no_picture(detect: Path, tmp_path: Path, conten
     run = subprocess.run([detect, tmp_path / "picture.ppm"], capture_output=True, text=True)
     assert run.returncode == 1
     assert "P6" in run.stderr or "short" in run.stderr
+
+
+@pytest.mark.skipif(shutil.which("pkg-config") is None, reason="no pkg-config")
+def test_flags_of_pkg_config_build_the_example(detect: Path, tmp_path: Path) -> None:
+    files = Path(mtcnn_fast.get_cmake_dir()).parents[1] / "pkgconfig"
+    run = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", f"mtcnn_fast = {mtcnn_fast.__version__}"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PKG_CONFIG_PATH": str(files)},
+    )
+    compiler = next(filter(None, map(shutil.which, COMPILERS)))
+    program = tmp_path / "detect"
+    source = ROOT / "examples/cpp/detect.cpp"
+    subprocess.run([compiler, "-std=c++20", source, "-o", program, *run.stdout.split()], check=True)
+    picture = tmp_path / "picture.ppm"
+    with Image.open(ROOT / "tests/data/astronaut.jpg") as image:
+        image.convert("RGB").save(picture)
+    first, second = (subprocess.run([each, picture], check=True, capture_output=True) for each in (detect, program))
+    assert first.stdout == second.stdout != b""
