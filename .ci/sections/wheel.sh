@@ -17,6 +17,8 @@ user/bin/python -W error bare.py
 user/bin/mtcnn-fast evaluate wider --help >help # what a command needs is imported when it runs
 test -f "$(user/bin/python -c 'import mtcnn_fast; print(mtcnn_fast.get_include())')/../lib/libmtcnn_fast_cuda.so"
 user/bin/mtcnn-fast info
+user/bin/pip install "$(grep ^mypy== "$root/.ci/requirements-lint.txt")"
+user/bin/python -m mypy.stubtest mtcnn_fast._core --allowlist "$root/.ci/stubtest-allowlist.txt"
 wheel=$(echo dist/*.whl)
 user/bin/pip install "${wheel}[headless]"
 # No extra but `cli` brings the other OpenCV beside the headless one.
