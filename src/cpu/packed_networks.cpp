@@ -26,8 +26,8 @@ std::vector<std::vector<double>> winograd_weights(std::span<const double> points
   return rows;
 }
 
-// For the Winograd tiles of R-Net and O-Net, of that side.
-std::vector<std::vector<double>> refine_winograd_weights(std::size_t tile, std::size_t kernel) {
+// For Winograd tiles of that side, at the points of kWinogradPoints.
+std::vector<std::vector<double>> winograd_tile_weights(std::size_t tile, std::size_t kernel) {
   return winograd_weights(std::span(kWinogradPoints).first(tile + kernel - 2), kernel);
 }
 
@@ -49,7 +49,7 @@ class FloatPacker : Packer {
   // The same by Winograd tiles: [out / block][point][in][block].
   Layer planar_winograd(const std::string& name, const std::string& slope) {
     const Convolution conv(get(name + ".weight"));
-    const Rows rows = in_points(conv, winograd_weights(kPnetRowPoints, conv.kernel),
+    const Rows rows = in_points(conv, winograd_tile_weights(2, conv.kernel),
                                 winograd_weights(kPnetColumnPoints, conv.kernel), conv.outputs);
     return planar_layer(rows, name, slope);
   }
@@ -86,7 +86,7 @@ class FloatPacker : Packer {
   // A convolution for Winograd tiles of that side: [out / tile][point][in][tile]. Evaluated in double and rounded once.
   Layer winograd(const std::string& name, const std::string& slope, std::size_t tile) {
     const Convolution conv(get(name + ".weight"));
-    const auto g = refine_winograd_weights(tile, conv.kernel);
+    const auto g = winograd_tile_weights(tile, conv.kernel);
     Rows rows = in_points(conv, g, g, padded(conv.outputs));
     return layer(rows, name, slope);
   }
@@ -94,7 +94,7 @@ class FloatPacker : Packer {
   // The same with points along rows only: [out / tile][kh][in][point][tile].
   Layer winograd_rows(const std::string& name, const std::string& slope, std::size_t tile) {
     const Convolution conv(get(name + ".weight"));
-    const auto g = refine_winograd_weights(tile, conv.kernel);
+    const auto g = winograd_tile_weights(tile, conv.kernel);
     const std::size_t edge = g.size();
     Rows rows(padded(conv.outputs), conv.kernel * conv.inputs * edge);
     for (std::size_t o = 0; o < conv.outputs; ++o)

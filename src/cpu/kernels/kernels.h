@@ -80,15 +80,6 @@ constexpr int kChannelPad = 16;
 // that any number of channels fills the vectors.
 constexpr int planar_block(int out_channels, int registers) { return out_channels % 8 ? 5 : registers >= 32 ? 8 : 4; }
 
-// The finite points of P-Net's Winograd tiles: along the 2 rows and the 4 columns of a tile, and of conv1 along its 4
-// rows. Of the points a, -a, b, -b whose squares, products and cubes are exact, these have the least rounding error:
-// the root mean square of F(4x4, 3x3) is 1.6 times that of a direct convolution, and 2.3 times with 0, 1, -1, 1/2, -2.
-// For conv1 the latter are better: neighbouring pixels are nearly equal, and at 1 and -1 what is equal cancels
-// unrounded.
-constexpr double kPnetRowPoints[] = {0, 1, -1};
-constexpr double kPnetColumnPoints[] = {0, 0.625, -0.625, 1.5, -1.5};
-constexpr double kPnetPixelPoints[] = {0, 1, -1, 0.5, -2};
-
 // R-Net's and O-Net's lanes are channels; their weights stand in register tiles of that many vectors.
 constexpr int register_tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1; }
 
@@ -99,6 +90,14 @@ constexpr int register_tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 :
 constexpr int kConv1WinogradTile = 2, kRnetConv2WinogradTile = 3, kRnetConv3WinogradTile = 3;
 constexpr int kOnetConv2WinogradTile = 3, kOnetConv3WinogradTile = 2, kOnetConv4WinogradTile = 3;
 constexpr double kWinogradPoints[] = {0, 1, -1, 0.5};
+
+// Finite points of P-Net's Winograd tiles of 2 rows x 4 columns. Down the rows they are the first of kWinogradPoints.
+// Along the columns, symmetric points have the least rounding error among those whose squares, products and cubes are
+// exact: the root mean square of F(4x4, 3x3) is 1.6 times that of a direct convolution, and 2.3 times with the points
+// 0, 1, -1, 1/2, -2. Conv1, down its rows, takes the latter: neighbouring pixels are nearly equal, and at 1 and -1
+// their equal parts cancel before anything is rounded.
+constexpr double kPnetColumnPoints[] = {0, 0.625, -0.625, 1.5, -1.5};
+constexpr double kPnetPixelPoints[] = {0, 1, -1, 0.5, -2};
 
 // The same networks in bf16, for processors that multiply tiles of it (AMX): [column / 16][run][step] AMX tiles of 16 x
 // 16 pairs, [input / 2][column][2] (packed_networks_bf16.cpp packs them, amx_tiles.h says what runs and steps are).

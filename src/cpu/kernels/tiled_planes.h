@@ -1,39 +1,30 @@
-// 3x3 convolutions of P-Net by Winograd tiles of 2 rows x 4 columns (winograd.h says what that is), with pixels as
-// lanes.
+// 3x3 convolutions of P-Net by Winograd tiles of 2 rows x 4 columns, with pixels as lanes. winograd.h explains the
+// tiles.
 //
 // Maps are kept as tiled planes: pixel (y, x) of a channel stands in plane (y % rows, x % columns) of the channel, at
-// position (y / rows) * pitch + x / columns. What a tile looks at then lies at one position, and at its right and lower
-// neighbours, of the channel's planes: kLanes neighbouring tiles are the lanes of a vector, and both transforms are
-// additions and multiplications of whole vectors, without a shuffle. Between the transforms stand 1 x 1 convolutions,
-// one per point, which run at more than nine tenths of the peak.
+// position (y / rows) * pitch + x / columns. So all inputs of a tile lie at one position of the channel's planes, and
+// at its right and lower neighbours. The lanes of a vector are kLanes neighbouring tiles, and both transforms are
+// arithmetic of whole vectors without a shuffle. The convolutions between the transforms are 1 x 1, one per point; they
+// run at more than nine tenths of the peak.
 //
 // A value depends on where its tile begins, and in its last bits on all inputs of the tile.
 #pragma once
 
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/simd.h"
+#include "cpu/kernels/winograd.h"
 
 namespace mtcnn_fast {
 namespace {
 
 // Minimal filtering along one axis, F(tile, 3): input() multiplies by B^T and output() by A^T in Lavin and Gray's
-// names, for the finite points of kernels.h and infinity. All factors are exact in float32. The bias of the layer
-// enters here and not as a first summand of the products: no point counts once in every output.
-struct TileRows {  // F(2, 3) at kPnetRowPoints
+// names, for the finite points of kernels.h and infinity. All factors are exact in float32. The output transform adds
+// the layer's bias. (The products cannot: no point counts once in every output.)
+struct TileRows : Winograd<4> {  // F(2, 3)
   static constexpr int tile = 2, edge = 4;
   template <class Get, class Set>
-  static void input(const Get& get, const Set& set) {
-    const F32 d1 = get(1), d2 = get(2);
-    set(0, d2 - get(0));
-    set(1, d2 + d1);
-    set(2, d2 - d1);
-    set(3, get(3) - d1);
-  }
-  template <class Get, class Set>
   static void output(const Get& get, const Set& set) {
-    const F32 m1 = get(1), m2 = get(2);
-    set(0, get(0) + (m1 + m2));
-    set(1, get(3) + (m1 - m2));
+    Winograd<4>::output<tile>(get, set);
   }
 };
 
