@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Recall and precision of mtcnn_fast and facenet-pytorch, side by side, on photographs with ground truth.
 
-A face is found if a detection overlaps its box by the stated IoU, one to one, the highest scores first, as
-`mtcnn-fast evaluate faces` counts. On photos, which have no ground truth, the table gives the share of
-facenet-pytorch's faces that mtcnn_fast finds (recall) and the share of mtcnn_fast's that facenet-pytorch finds
-(precision). net_7876 labels one face a picture, tightly: an IoU of 0.4, and no precision. The boxes of WIDER FACE that
-are marked invalid count neither way.
+A face is found if a detection overlaps its box by at least the stated IoU. Faces and detections match one to one, the
+highest scores first, as in `mtcnn-fast evaluate faces`. The set "photos" has no ground truth. There the table gives the
+share of facenet-pytorch's faces that mtcnn_fast finds (recall) and the share of mtcnn_fast's faces that facenet-pytorch
+finds (precision). net_7876 labels one face per picture, with a tight box, so its IoU is 0.4 and it has no precision.
+The boxes of WIDER FACE that are marked invalid count neither way.
 
     python bench/accuracy.py --json accuracy.json
 """
@@ -34,7 +34,7 @@ COLUMNS = ["set", "iou", "detector", "faces", "recall", "precision", "false"]
 
 
 def measured(photographs: Iterable[Annotation], found: Iterable[Detections], iou: float) -> PrecisionRecall:
-    """Of what was found in each photograph."""
+    """Precision and recall of the faces that were found in each photograph."""
     tally = PrecisionRecallTally(iou)
     for photograph, faces in zip(photographs, found, strict=True):
         tally.update(photograph, faces)
@@ -42,7 +42,7 @@ def measured(photographs: Iterable[Annotation], found: Iterable[Detections], iou
 
 
 def shares(result: PrecisionRecall, chosen: MeasuredSet) -> dict[str, float]:
-    """Recall, and precision where every face is labelled; without those that are shares of nothing."""
+    """Recall, and precision if every face is labelled. A share whose divisor is 0 is left out."""
     if not result.faces:
         return {}
     precise = chosen.annotated.complete and len(result.scores)
@@ -50,7 +50,7 @@ def shares(result: PrecisionRecall, chosen: MeasuredSet) -> dict[str, float]:
 
 
 def labelled_by(photograph: Annotation, faces: Detections) -> Annotation:
-    """The photograph as if those were its faces."""
+    """The photograph with those faces as its labels."""
     return replace(photograph, boxes=faces.boxes, landmarks=faces.landmarks, ignored=np.zeros(len(faces), np.bool_))
 
 

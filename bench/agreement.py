@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Agreement of every instruction set with the oracle (tests/reference.py) on photographs.
 
-An image agrees exactly if it has the same faces within rounding; its differences are explained if a decision that
-float32 may take either way lies under each of them; anything else is an error, and makes the exit status 1.
+An image is exact if it has the same faces within rounding. It is explained if each of its differences comes from a
+decision that float32 may take either way. Any other difference is an error, and makes the exit status 1.
 
     python bench/agreement.py --limit 50 --profiles reference --json agreement.json
 """
@@ -26,7 +26,7 @@ import mtcnn_fast
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import reference
 
-Outcome = tuple[str, str, str]  # instruction set, "exact", "explained" or "unexplained", and what is to be said of it
+Outcome = tuple[str, str, str]  # instruction set, "exact", "explained" or "unexplained", and a text about it
 
 
 @functools.cache
@@ -56,7 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="sets of photographs (all)")
-    parser.add_argument("--limit", type=int, default=150, help="photographs of a set, at most (%(default)s)")
+    parser.add_argument("--limit", type=int, default=150, help="most photographs per set (%(default)s)")
     parser.add_argument("--profiles", nargs="+", choices=list(reference.CONVENTIONS), default=["reference"])
     parser.add_argument("--isas", nargs="+", default=mtcnn_fast.available_isas(), help="instruction sets (all)")
     parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")
@@ -65,14 +65,14 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="file to write the counts to")
     arguments = parser.parse_args()
 
-    # NumPy's threads would fight with the processes.
+    # NumPy's threads would compete with the processes.
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
     rows: list[dict[str, Any]] = []
     print("| profile | photographs | instruction set | images | exact | explained | unexplained |")
     print("|---|---|---|---:|---:|---:|---:|")
     details = []
-    # Spawned, so that NumPy reads the variables above.
+    # The processes are spawned, so that NumPy reads the variables above.
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
         for profile in arguments.profiles:
             for name in arguments.sets:

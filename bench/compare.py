@@ -1,13 +1,13 @@
 """End-to-end speed of mtcnn_fast beside other MTCNN packages and detectors, measured side by side.
 
-Each contestant is a process of its own for each thread count; the rounds are interleaved (one image of each contestant
-in turn), and medians are compared, so that a machine whose speed drifts is fair to all. The whole cascade runs for
-every image: nothing is kept from one call to the next. ncnn and OpenVINO run only the three networks, on as many
-levels and crops as mtcnn_fast has: lower bounds of any cascade on these engines.
+Each contestant has a process of its own per thread count. The rounds are interleaved, one image per contestant in turn,
+and medians are compared, so that a machine whose speed drifts is fair to all. The whole cascade runs for every image:
+nothing is kept from one call to the next. ncnn and OpenVINO run only the three networks, on as many levels and crops as
+mtcnn_fast has. Their times are lower bounds of any cascade on these engines.
 
-Candidate counts are mtcnn_fast's own, from `MTCNN.inspect`; the multiply-adds follow from them. A floor is the time of
-these multiply-adds on the cores' multiply-add units, whose rate is measured in the same rounds, for the instruction set
-of the contestant (of other packages: the best of this machine).
+Candidate counts are mtcnn_fast's own, from `MTCNN.inspect`. The multiply-adds follow from them. A floor is the time of
+these multiply-adds on the cores' multiply-add units. The rate of these units is measured in the same rounds, for the
+instruction set of the contestant (for other packages: the best of this machine).
 
     python bench/compare.py --json out.json --plot out.png PHOTO ...
 
@@ -40,13 +40,13 @@ import mtcnn_fast
 
 Row = dict[str, Any]
 
-# Thread pools of other libraries spin for a while after their work, on the processors that the next in turn needs.
+# Thread pools of other libraries spin for a while after their work, on processors that the next contestant needs.
 PAUSE_SECONDS = 0.1
-# What mtcnn_fast is to keep to on one thread: floors of its instruction set, and milliseconds a megapixel beyond.
+# Targets of mtcnn_fast on one thread: at most so many floors of its instruction set, plus milliseconds per megapixel.
 FLOORS = {"avx512": 1.5, "avx2": 1.6}
 MILLISECONDS_A_MEGAPIXEL = 1.0
 FAST_FLOORS = 0.75
-# ... on two: how many times faster than on one, from 1280x720 on; and for the whole process.
+# Targets on two threads: at least so many times faster than on one, from 1280x720 on. And the time of the import.
 SPEED_UP, SPEED_UP_PIXELS = 1.8, 1280 * 720
 IMPORT_SECONDS = 0.1
 # A row whose peak is below this share of the run's best was disturbed by other programs.
@@ -56,7 +56,7 @@ MEMORY_IMAGES, MEMORY_MB = 3, 32
 
 @dataclass
 class Taken:
-    """What the rounds of a row gave for one contestant."""
+    """The measurements of one contestant in the rounds of a row."""
 
     milliseconds: list[float] = field(default_factory=list)
     memory_mb: float = 0.0
@@ -64,7 +64,7 @@ class Taken:
 
 
 def allowed_milliseconds(name: str, isa: str, floor: float, megapixels: float, threads: int) -> float | None:
-    """The target of a setting of mtcnn_fast; None where there is none."""
+    """The target of a setting of mtcnn_fast; None: it has none."""
     if not name.startswith(OWN) or threads != 1:
         return None
     if name == f"{OWN}[fast]":
@@ -73,7 +73,7 @@ def allowed_milliseconds(name: str, isa: str, floor: float, megapixels: float, t
 
 
 def import_seconds(name: str, repeats: int = 5) -> float:
-    """Median time of importing a contestant beyond NumPy, in fresh processes."""
+    """The median time of importing a contestant after NumPy, in fresh processes."""
     timed = "import time, numpy; start = time.perf_counter(); {}; print(); print(time.perf_counter() - start)"
     command = [sys.executable, "-c", timed.format(CONTESTANTS[name].imports)]
     here = Path(__file__).parent
@@ -84,7 +84,7 @@ def import_seconds(name: str, repeats: int = 5) -> float:
 def run_rounds(
     workers: list[Worker], image: Path, min_face_size: float, work: Work, rounds: int, peaks: Peaks
 ) -> dict[str, Taken]:
-    """Asks every worker once a round, after a round to warm up."""
+    """Asks every worker once per round, after a round to warm up."""
     taken = {worker.name: Taken() for worker in workers}
     for attempt in range(rounds + 1):
         peaks.measure()
@@ -140,7 +140,7 @@ def measure_row(
 
 
 def own_isas(names: list[str]) -> dict[str, str]:
-    """The instruction set whose peak each contestant is held against."""
+    """For each contestant, the instruction set whose peak its time is compared with."""
     import mtcnn_fast
 
     best = vectors(mtcnn_fast.MTCNN(device="cpu").isa)
@@ -148,14 +148,14 @@ def own_isas(names: list[str]) -> dict[str, str]:
 
 
 def save_frames(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
-    """Files of the frames, smallest first, for what a contestant keeps for a large one would count for a small one."""
+    """Files of the frames, smallest first, because the memory that a contestant keeps would count for later frames."""
     photographs = {path: mtcnn_fast.read(path) for path in args.photos}
     made: dict[str, frames.Image] = {}
     for frame in sorted(args.frames, key=frames.order):
         pixels = frames.make(frame, photographs)
         same = [name for name, other in made.items() if pixels is not None and np.array_equal(other, pixels)]
         if pixels is None:
-            print(f"left out: {frame}: a photograph of it is not given", file=sys.stderr)
+            print(f"left out: {frame}: one of its photographs is not given", file=sys.stderr)
         elif same:
             print(f"left out: {frame}: the same as {same[0]}", file=sys.stderr)
         else:
@@ -217,7 +217,7 @@ def row_text(row: Row) -> str:
 
 
 def print_targets(rows: list[Row]) -> None:
-    """Whether each setting of mtcnn_fast keeps to its target."""
+    """Prints whether each setting of mtcnn_fast meets its target."""
     print(table_head(["one thread", "setting", "ms", "floors", "target, ms", "holds"]))
     for row in rows:
         for name, result in row["contestants"].items():
@@ -227,7 +227,7 @@ def print_targets(rows: list[Row]) -> None:
 
 
 def print_speed_ups(rows: list[Row]) -> None:
-    """How much faster mtcnn_fast is on more threads than on one."""
+    """Prints how much faster mtcnn_fast is on more threads than on one."""
     single = {row_name(row): row for row in rows if row["threads"] == 1}
     several = [row for row in rows if row["threads"] > 1 and row_name(row) in single]
     if not several:
@@ -243,7 +243,7 @@ def print_speed_ups(rows: list[Row]) -> None:
 
 
 def print_faces(rows: list[Row]) -> None:
-    """How many of each contestant's faces mtcnn_fast has (IoU 0.5), once for each frame."""
+    """Prints how many of each contestant's faces mtcnn_fast has (IoU 0.5), once per frame."""
     names = [name for name, result in rows[0]["contestants"].items() if "faces" in result]
     print("\n" + table_head(["faces matched", *names]))
     for row in rows:
@@ -253,7 +253,7 @@ def print_faces(rows: list[Row]) -> None:
 
 
 def print_memory(rows: list[Row]) -> None:
-    """Peak resident memory beyond the interpreter's and NumPy's, most of any thread count."""
+    """Prints the peak resident memory beyond the interpreter's and NumPy's, the most over all thread counts."""
     names = [name for name, result in rows[0]["contestants"].items() if "memory_mb" in result]
     print("\n" + table_head(["memory beyond NumPy's, MB", f"target of {OWN}", "holds", *names]))
     for name in dict.fromkeys(row_name(row) for row in rows):
@@ -283,7 +283,7 @@ def print_summary(result: dict[str, Any]) -> None:
 
 
 def chosen(wanted: list[str] | None) -> list[str]:
-    """The contestants to measure, mtcnn_fast first; says which of the wanted ones cannot be."""
+    """The contestants to measure, mtcnn_fast first. Prints which of the wanted ones cannot be measured."""
     names = [OWN]
     for name in wanted or [name for name, contestant in CONTESTANTS.items() if contestant.in_default]:
         reason = CONTESTANTS[name].unavailable()
@@ -303,7 +303,7 @@ def main() -> None:
     parser.add_argument("--min-face-sizes", nargs="+", type=float, default=[20, 40], help="pixels (default 20 40)")
     parser.add_argument("--thread-counts", nargs="+", type=int, default=[1, 2], help="(default 1 2)")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default 7)")
-    parser.add_argument("--yunet-model", type=Path, help="YuNet's ONNX file, of opencv_zoo (default: leave YuNet out)")
+    parser.add_argument("--yunet-model", type=Path, help="YuNet's ONNX file of opencv_zoo (default: leave YuNet out)")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--plot", type=Path, help="draw the times to this PNG file (needs Matplotlib)")
     args = parser.parse_args()

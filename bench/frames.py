@@ -16,7 +16,7 @@ Image = NDArray[np.uint8]
 class Workload:
     """A frame, and the names (the ends of file names without suffix) of the photographs for its tiles.
 
-    Without names, it is made of the photographs given from the `first` on.
+    Without names, it is made of the given photographs, beginning with number `first`.
     """
 
     width: int
@@ -25,7 +25,8 @@ class Workload:
     first: int = 0
 
 
-# Those of named photographs have about the crops of frames for which times of cascades on other engines are known.
+# The frames of named photographs have about as many crops as frames for which times of cascades on other engines are
+# known.
 WORKLOADS = {
     "640x480": Workload(640, 480, first=0),
     "1280x720": Workload(1280, 720, first=1),
@@ -40,7 +41,7 @@ WORKLOADS = {
 
 
 def order(name: str) -> tuple[int, bool]:
-    """Sorts frames by area, those of named photographs first."""
+    """A sort key for frames: by area, and for one area those of named photographs first."""
     workload = WORKLOADS[name]
     return workload.width * workload.height, not workload.photographs
 
@@ -65,7 +66,7 @@ def tiled(photos: list[Image], width: int, height: int) -> Image:
 
 
 def make(name: str, photographs: dict[Path, Image]) -> Image | None:
-    """The frame of that name; None where a photograph that it is made of is not among those given."""
+    """The frame of that name; None if one of its photographs is not among those given."""
     workload = WORKLOADS[name]
     if workload.photographs:
         by_end = {

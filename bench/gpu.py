@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""What the CUDA backend does on the GPU at hand: whether it is right; speed beside its targets and facenet-pytorch.
+"""Checks and measures the CUDA backend on the GPU at hand, beside its targets and facenet-pytorch.
 
-Checks, which decide the exit status: agreement with the CPU in float32 on the photographs, and where they differ with
-the definition; the same bits in every run; no growth of memory. Measurements: what the card can do (FFMA, mma.sync,
-copies), each step of the cascade, whole calls from C++ by where the images lie and from Python; precision="fast" beside
-"fp32". Rounds are interleaved, and medians are compared. The card's settings are taken as they are.
+The checks decide the exit status. They are: agreement with the CPU in float32 on the photographs, or with the
+definition where these differ; the same bits in every run; no growth of memory. The measurements are: peak rates of the
+card (FFMA, mma.sync, copies); each step of the cascade; whole calls from C++, by the memory of the images, and from
+Python; precision="fast" beside "fp32". Rounds are interleaved, and medians are compared. The script changes no setting
+of the card.
 
     python bench/gpu.py FOLDER --native build/bench/bench/bench_cuda --json gpu.json
 
-FOLDER has the layout that photographs.py reads. On the emulator (MTCNN_FAST_CUDA_LIBRARY names it) the same program
-shows that it runs, with `--brief`; no figure of it means anything, and it says so.
+FOLDER has the layout that photographs.py reads. The script also runs on the emulator, which MTCNN_FAST_CUDA_LIBRARY
+names, with `--brief`. That shows only that it works: its figures mean nothing, and it says so.
 """
 
 from __future__ import annotations
@@ -39,19 +40,19 @@ import mtcnn_fast
 Row = dict[str, Any]
 CARD = ["name", "driver_version", "pstate", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem"]
 CARD += ["power.limit", "temperature.gpu", "ecc.mode.current"]
-# In the order in which plain frames are made of them: with crops near those that the targets assume.
+# Plain frames are made of these first, in this order: then they have about as many crops as the targets assume.
 FIRST_PHOTOGRAPHS = ("timesler_multiface", "insightface_t1", "TropComplique_office1")
 BRIEF = {"rounds": 1, "batches": [1, 2], "min_face_sizes": [40.0], "runs": 3, "calls": 20, "limit": 1}
-BRIEF["sets"] = ("wider_val_416", "net_7876")  # whose first pictures are small
+BRIEF["sets"] = ("wider_val_416", "net_7876")  # their first pictures are small
 
 
 def emulated() -> bool:
-    """Whether the backend is the one for machines without a GPU (tests/simt), which MTCNN_FAST_CUDA_LIBRARY names."""
+    """Whether the backend is the emulator (tests/simt), which runs without a GPU."""
     return mtcnn_fast.MTCNN(device="cuda:0")._core.device_name == "emulator"
 
 
 def make_frames(data: Path, names: list[str], brief: bool) -> dict[str, gpu_speed.Image]:
-    """Made of the folder's photos; `brief`: the face of the picture of the tests."""
+    """Frames made of the folder's photos. brief: only the face in the tests' picture."""
     if brief:
         astronaut = mtcnn_fast.read(Path(__file__).parents[1] / "tests" / "data" / "astronaut.jpg")
         return {"100x120": np.ascontiguousarray(astronaut[60:180, 170:270])}
@@ -65,7 +66,7 @@ def make_frames(data: Path, names: list[str], brief: bool) -> dict[str, gpu_spee
 
 @contextlib.contextmanager
 def part(result: Row, title: str, file: Path | None) -> Iterator[None]:
-    """A part of the run: what goes wrong in it is kept and ends the part alone. Then the file has all until here."""
+    """A part of the run. An error in it is recorded and ends only the part. Then `file` gets all results so far."""
     start = time.monotonic()
     print(f"\n## {title}\n", flush=True)
     try:
@@ -102,7 +103,7 @@ def check_fast(args: argparse.Namespace, result: Row) -> None:
 
 
 def present_sets(args: argparse.Namespace) -> list[str]:
-    """The sets that are in the folder; those that are not are named."""
+    """The sets that are in the folder. Prints the names of the others."""
     missing = [name for name in args.sets if not (args.data / name).is_dir()]
     if missing:
         print(f"left out: {', '.join(missing)}: not in {args.data}", file=sys.stderr)
@@ -171,18 +172,18 @@ def about() -> Row:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
-    parser.add_argument("--native", type=Path, help="the program bench_cuda (default: leave out what it measures)")
+    parser.add_argument("--native", type=Path, help="the program bench_cuda (default: leave out its measurements)")
     parser.add_argument("--frames", nargs="+", choices=frames.WORKLOADS, default=["640x480", "1920x1080"])
     parser.add_argument("--min-face-sizes", nargs="+", type=float, default=[20, 40], help="pixels (default 20 40)")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32], help="images a call (default 1 8 32)")
-    parser.add_argument("--rounds", type=int, default=15, help="of bench_cuda's (%(default)s)")
-    parser.add_argument("--python-rounds", type=int, default=7, help="of calls from Python (%(default)s)")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32], help="images per call (default 1 8 32)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of bench_cuda (%(default)s)")
+    parser.add_argument("--python-rounds", type=int, default=7, help="rounds of calls from Python (%(default)s)")
     parser.add_argument("--without-facenet", action="store_true", help="leave facenet-pytorch out")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="photographs to agree on (all)")
-    parser.add_argument("--limit", type=int, help="photographs of a set, at most (all)")
-    parser.add_argument("--runs", type=int, default=100, help="that are to give the same bits (%(default)s)")
-    parser.add_argument("--calls", type=int, default=10_000, help="after which memory has not grown (%(default)s)")
-    seconds = parser.add_argument_group("limits in seconds, so that the whole ends in time; what was left out is said")
+    parser.add_argument("--limit", type=int, help="most photographs per set (all)")
+    parser.add_argument("--runs", type=int, default=100, help="runs that must give the same bits (%(default)s)")
+    parser.add_argument("--calls", type=int, default=10_000, help="calls that must not let memory grow (%(default)s)")
+    seconds = parser.add_argument_group("limits in seconds; the script says what it left out")
     seconds.add_argument("--agreement-seconds", type=float, default=60, help="(%(default)s)")
     seconds.add_argument("--growth-seconds", type=float, default=60, help="(%(default)s)")
     seconds.add_argument("--native-seconds", type=float, default=120, help="(%(default)s)")

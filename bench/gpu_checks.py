@@ -1,5 +1,5 @@
-"""Whether the CUDA backend is right on the GPU at hand: agreement with the CPU and with the definition
-(tests/reference.py), the same bits in every run, no growth of memory."""
+"""Checks of the CUDA backend on the GPU at hand: agreement with the CPU and with the definition (tests/reference.py),
+the same bits in every run, no growth of memory."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ import reference
 Image = NDArray[np.uint8]
 Row = dict[str, Any]
 
-# What memory may grow by, once every size of image has been seen: less than a byte a call would be more.
+# The most growth of memory over all calls, after every size of image has been seen.
 MOST_GROWTH_MB = 4.0
 
 
 def detectors(min_face_size: float) -> dict[str, mtcnn_fast.MTCNN]:
-    """On the CPU, and on the GPU in both precisions."""
+    """The detectors to compare: on the CPU, and on the GPU in both precisions."""
     options: dict[str, Any] = {"min_face_size": min_face_size}
     return {
         "cpu": mtcnn_fast.MTCNN(device="cpu", **options),
@@ -38,12 +38,12 @@ def detectors(min_face_size: float) -> dict[str, mtcnn_fast.MTCNN]:
 
 
 def as_result(faces: mtcnn_fast.Detections) -> reference.Result:
-    """As if the definition had found them, with no decision that may fall either way."""
+    """Faces as a result of the definition, without any decision that rounding may turn."""
     return reference.Result(*(array.astype(np.float64) for array in faces.astuple()))
 
 
 def differences(found: mtcnn_fast.Detections, expected: reference.Result) -> tuple[str, str]:
-    """A verdict, "exact", "explained" or "unexplained", and what is to be said of it: reference.assert_agrees."""
+    """The verdict of reference.assert_agrees, "exact", "explained" or "unexplained", and a text about it."""
     try:
         decisions = reference.assert_agrees(expected, *found.astuple())
     except AssertionError as error:
@@ -52,10 +52,10 @@ def differences(found: mtcnn_fast.Detections, expected: reference.Result) -> tup
 
 
 def agreement(name: str, photographs: list[Annotation], min_face_size: float, until: float) -> Row:
-    """CUDA in float32 beside the CPU: same faces, boxes within 0.01 px, scores within 1e-4.
+    """Compares CUDA in float32 with the CPU: same faces, boxes within 0.01 px, scores within 1e-4.
 
-    A picture on which they differ is shown to the definition, which says whether a decision that rounding may turn
-    explains it. No picture is begun after `until`, a time of `time.monotonic`.
+    For a picture on which they differ, the definition says whether a decision that rounding may turn explains the
+    difference. No picture is begun after `until`, a time of `time.monotonic`.
     """
     made = detectors(min_face_size)
     row: Row = {"set": name, "photographs": 0, "faces": 0, "exact": 0, "explained": 0, "unexplained": 0, "said": []}
@@ -70,7 +70,7 @@ def agreement(name: str, photographs: list[Annotation], min_face_size: float, un
             row["said"].append(
                 f"{photograph.path.name}: {verdict}: {said}\nBy the definition: {explanation or 'exact'}"
             )
-            # What the definition finds exactly, the CPU decided otherwise, within its rounding.
+            # If CUDA agrees exactly with the definition, the CPU decided otherwise, within its rounding.
             verdict = "explained" if verdict == "exact" else verdict
         row["photographs"] += 1
         row["faces"] += len(expected)
@@ -91,7 +91,7 @@ def bits(faces: mtcnn_fast.Detections) -> bytes:
 
 
 def repeated(frames: dict[str, Image], min_face_size: float, runs: int) -> list[Row]:
-    """Whether so many runs, and a batch of mixed sizes, give the same bits as the first run."""
+    """Compares the bits of `runs` runs, and of a batch of mixed sizes, with those of the first run."""
     rows = []
     made = detectors(min_face_size)
     for precision in ("fp32", "fast"):
@@ -108,7 +108,7 @@ def repeated(frames: dict[str, Image], min_face_size: float, runs: int) -> list[
 
 
 def resident_mb() -> float:
-    """Memory of this process, in the host."""
+    """The resident memory of this process on the host."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
@@ -116,7 +116,7 @@ def resident_mb() -> float:
 
 
 def query_card(fields: list[str]) -> dict[str, str] | None:
-    """What nvidia-smi says of the first GPU, by its names of fields; None without it."""
+    """Values of the first GPU from nvidia-smi, by its names of fields; None without nvidia-smi."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -127,15 +127,15 @@ def query_card(fields: list[str]) -> dict[str, str] | None:
 
 
 def device_mb() -> float | None:
-    """Memory in use on the GPU, of all processes; None where nothing tells."""
+    """The memory in use on the GPU, by all processes; None if it is not known."""
     used = query_card(["memory.used"])
     return float(used["memory.used"]) if used else None
 
 
 def growth(frame: Image, calls: int, sizes: int = 50, seconds: float = 60) -> Row:
-    """Memory in use on host and GPU before and after so many calls with images of changing sizes, all seen before.
+    """The growth of memory on host and GPU over `calls` calls, or those that `seconds` allow.
 
-    Stops after so many seconds.
+    The images have `sizes` different sizes, and the detector has seen each of them before.
     """
     generator = np.random.default_rng(4)
     height, width = frame.shape[:2]

@@ -1,4 +1,4 @@
-"""Times on a GPU: what bench_cuda (bench_cuda.cpp) measures without Python, calls from Python, and the targets."""
+"""Times on a GPU: those that bench_cuda (bench_cuda.cpp) measures without Python, calls from Python, and targets."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ Row = dict[str, Any]
 
 PRECISIONS = ("fp32", "fast")
 FACENET = "facenet-pytorch"
-# A crop's pixels for R-Net and O-Net, and the bytes of a value of the pyramid or a crop.
+# The side of a crop for R-Net and O-Net in pixels, and the bytes per value of the pyramid or a crop.
 SIDES = {"rnet_crops": 24, "onet_crops": 48}
 VALUE_BYTES = {"fp32": 4, "fast": 2}
 
 
 @dataclass(frozen=True)
 class Target:
-    """Stated for one H100, images on the device, faces on the host, and for these counts of candidates."""
+    """A target for one H100, with images on the device, faces on the host, and these counts of candidates."""
 
     rnet: int
     onet: int
-    microseconds: dict[str, float]  # of one frame, by precision
+    microseconds: dict[str, float]  # per frame in single calls, by precision
     frames_a_second: dict[str, float]  # in batches of BATCH
 
     BATCH = 32
@@ -54,9 +54,10 @@ TARGETS = {
 def run_native(
     program: Path, images: dict[str, Path], args: list[str], seconds: float | None = None
 ) -> dict[str, list[Row]]:
-    """What bench_cuda prints, by "kind": "device", "peaks", "call" (times of whole calls) and "cascade" (of steps).
+    """The rows that bench_cuda prints, by "kind": "device", "peaks", "call" (times of whole calls) and "cascade" (times
+    of steps).
 
-    images: PPM files. After so many seconds it is stopped, and what it has measured until then stays.
+    images: PPM files. seconds: the time after which it is stopped; the rows that it has printed until then are kept.
     """
     command = [str(program), *args, *(str(path) for path in images.values())]
     try:
@@ -88,13 +89,16 @@ def peak_flops(peaks: Row, precision: str) -> float:
 
 
 def floor_microseconds(row: Row, peaks: Row) -> float:
-    """Of one image: all counted multiply-adds at the peak of the row's precision."""
+    """The floor of one image: the time of all counted multiply-adds at the peak of the row's precision."""
     flops = peak_flops(peaks, row["precision"])
     return 2e12 * work_of(row).mmac() / flops if flops else float("nan")
 
 
 def share_of_peak(step: str, microseconds: float, row: Row, peaks: Row) -> float | None:
-    """Of a cascade's step: arithmetic by the peak of its precision, what moves pixels by that of copying; else None."""
+    """The share of the peak that a step of the cascade reaches; None for a step without a peak.
+
+    A network has the arithmetic peak of its precision. A step that moves pixels has the peak of copying.
+    """
     work, images = work_of(row), row["images"]
     value = VALUE_BYTES[row["precision"]]
     mmac = {"pnet": work.pnet_mmac(), "rnet": work.rnet * RNET_MMAC, "onet": work.onet * ONET_MMAC}.get(step)
@@ -129,7 +133,7 @@ def counts_text(candidates: dict[str, int]) -> str:
 
 
 def print_cascades(rows: list[Row], peaks: Row) -> None:
-    """Microseconds and share of the peak, a step a column."""
+    """Prints microseconds and share of the peak, one step per column."""
     names = [step["name"] for step in rows[0]["steps"]]
     print(
         table_head(["on the device, us (share of peak)", "precision", "images", "cells / R / O / faces", "all", *names])
@@ -145,8 +149,8 @@ def print_cascades(rows: list[Row], peaks: Row) -> None:
 
 
 def print_calls(rows: list[Row], peaks: Row) -> None:
-    """Whole calls of the C++ library."""
-    columns = ["whole calls, C++", "precision", "memory", "batch", "cells / R / O / faces", "us an image", "floors"]
+    """Prints the times of whole calls of the C++ library."""
+    columns = ["whole calls, C++", "precision", "memory", "batch", "cells / R / O / faces", "us per image", "floors"]
     print(table_head([*columns, "images/s"]))
     for row in rows:
         each = 1e3 * row["milliseconds"] / row["batch"]
@@ -157,7 +161,7 @@ def print_calls(rows: list[Row], peaks: Row) -> None:
 
 
 def targets(rows: list[Row]) -> list[Row]:
-    """The calls for which there is a target, with it and whether it holds."""
+    """The calls that have a target, with the target and whether it holds."""
     judged = []
     for row in rows:
         target = TARGETS.get((row["width"], row["height"], row["min_face_size"]))
@@ -188,7 +192,7 @@ def print_targets(rows: list[Row], device: str) -> None:
 
 
 def on_gpu_by_torch(images: list[Image]) -> list[Any] | None:
-    """The images as PyTorch's arrays on the GPU; None where PyTorch or its GPU is missing."""
+    """The images as PyTorch's arrays on the GPU; None if PyTorch or its GPU is missing."""
     if not importlib.util.find_spec("torch"):
         return None
     import torch
@@ -201,7 +205,7 @@ def on_gpu_by_torch(images: list[Image]) -> list[Any] | None:
 
 
 def facenet_on_gpu(min_face_size: float) -> Callable[[list[Image]], Any] | str:
-    """facenet-pytorch on the same GPU, for images of one size; or why it cannot run."""
+    """facenet-pytorch on the same GPU, for images of one size; or the reason why it cannot run."""
     if not importlib.util.find_spec("facenet_pytorch"):
         return "not installed"
     import torch
@@ -215,7 +219,7 @@ def facenet_on_gpu(min_face_size: float) -> Callable[[list[Image]], Any] | str:
 def python_calls(
     frames: dict[str, Image], min_face_sizes: list[float], batches: list[int], rounds: int, without_facenet: bool
 ) -> list[Row]:
-    """Times of calls from Python, each detector in turn: medians of interleaved rounds, after one to warm up.
+    """Times of calls from Python, each detector in turn: medians of interleaved rounds, after a round to warm up.
 
     facenet-pytorch takes part with batches of at most 8 images.
     """
@@ -252,7 +256,7 @@ def _call(detector: mtcnn_fast.MTCNN, images: list[Any]) -> Callable[[], Any]:
 
 
 def _interleaved(calls: dict[tuple[str, str], Callable[[], Any]], rounds: int) -> dict[tuple[str, str], float]:
-    """Median milliseconds of each. Of its turn in a round, the first call is not counted."""
+    """Median milliseconds of each call. In each turn it is called twice, and the first time is not counted."""
     taken: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
     for attempt in range(rounds + 1):
         for key, call in calls.items():
@@ -265,7 +269,9 @@ def _interleaved(calls: dict[tuple[str, str], Callable[[], Any]], rounds: int) -
 
 
 def print_python_calls(rows: list[Row]) -> None:
-    print(table_head(["whole calls, Python", "detector", "memory", "batch", "us an image", "times fp32 from the host"]))
+    print(
+        table_head(["whole calls, Python", "detector", "memory", "batch", "us per image", "times fp32 from the host"])
+    )
     base = {
         (workload(row), row["batch"]): row["milliseconds"]
         for row in rows

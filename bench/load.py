@@ -1,7 +1,7 @@
-"""How much slower a detector gets while other programs compute: the same image with and without busy processes.
+"""Measures how much slower a detector gets while other programs compute: one image with and without busy processes.
 
-Rounds without and with them take turns; each busy process is a loop that computes without end. A detector on all
-processors whose threads wait for each other by spinning loses far more than its share of them.
+Rounds without and with busy processes take turns. Each busy process is a loop that computes without end. A detector on
+all processors loses far more than its share if its threads wait for each other by spinning.
 
     python bench/load.py --busy 2 PHOTO
 """
@@ -31,13 +31,13 @@ from workers import Worker
 
 import mtcnn_fast
 
-# With two other busy programs, mtcnn_fast on all processors is to be no more than so many times slower.
+# With two other busy programs, mtcnn_fast on all processors must be at most so many times slower.
 TARGET, TARGET_BUSY = 2.5, 2
 IMAGES_A_TURN = 5
 
 
 class Busy:
-    """Processes that compute while they are let."""
+    """Processes that compute only in the block of `running`."""
 
     def __init__(self, count: int) -> None:
         self._processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
@@ -62,7 +62,7 @@ class Busy:
 
 
 def turn(worker: Worker, image: Path, min_face_size: float, work: Work) -> list[float]:
-    """Milliseconds of some images in a row."""
+    """Milliseconds of each of several images, one after another."""
     time.sleep(PAUSE_SECONDS)
     return [float(worker.ask(image, min_face_size, work)["milliseconds"]) for _ in range(IMAGES_A_TURN)]
 
@@ -70,7 +70,7 @@ def turn(worker: Worker, image: Path, min_face_size: float, work: Work) -> list[
 def measure(
     names: list[str], image: Path, min_face_size: float, threads: int, busy: Busy, rounds: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Milliseconds of each contestant, "idle" and "busy"."""
+    """Milliseconds of each contestant, by "idle" and "busy"."""
     from mtcnn_fast import MTCNN
 
     work = Work.seen(MTCNN(min_face_size=min_face_size, device="cpu").inspect(np.load(image)))
@@ -102,12 +102,12 @@ def main() -> None:
     default = Path(__file__).parents[1] / "tests" / "data" / "astronaut.jpg"
     processors = len(os.sched_getaffinity(0))
     parser.add_argument("photos", nargs="*", type=Path, default=[default], help=f"photographs (default {default.name})")
-    parser.add_argument("--busy", type=int, default=2, help="processes that compute meanwhile (%(default)s)")
+    parser.add_argument("--busy", type=int, default=2, help="busy processes (%(default)s)")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=[OWN], help=f"(default {OWN})")
     parser.add_argument("--frame", choices=frames.WORKLOADS, default="1280x720", help="(%(default)s)")
     parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")
-    parser.add_argument("--threads", type=int, default=processors, help="of each detector (all: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help=f"of {IMAGES_A_TURN} images each (%(default)s)")
+    parser.add_argument("--threads", type=int, default=processors, help="threads of each detector (all: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help=f"rounds of {IMAGES_A_TURN} images each (%(default)s)")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     args = parser.parse_args()
     pixels = frames.make(args.frame, {path: mtcnn_fast.read(path) for path in args.photos})

@@ -1,4 +1,4 @@
-"""Draws what bench/compare.py measured: milliseconds an image, a group of bars a frame.
+"""Draws the measurements of bench/compare.py: milliseconds per image, with a group of bars per frame.
 
 python bench/plot.py results.json times.png
 """
@@ -16,7 +16,7 @@ ENGINE_COLOURS = ("#666666", "#999999", "#cccccc")
 
 
 def colours(names: list[str]) -> dict[str, str]:
-    """Blues for mtcnn_fast, greys for networks without a cascade, warm ones for the rest."""
+    """A colour per contestant: blue for mtcnn_fast, grey for networks without a cascade, warm colours for the rest."""
     from contestants import CONTESTANTS, OWN
 
     palettes = {"own": iter(OWN_COLOURS), "engine": iter(ENGINE_COLOURS), "peer": iter(PEER_COLOURS)}
@@ -28,7 +28,7 @@ def colours(names: list[str]) -> dict[str, str]:
 
 
 def shown_rows(result: dict[str, Any], threads: int, min_face_size: float) -> list[dict[str, Any]]:
-    """The rows of the frames made of named photographs, if there are any; of all frames otherwise."""
+    """The rows of frames that are made of named photographs, if there are any; else the rows of all frames."""
     rows = [row for row in result["rows"] if row["threads"] == threads and row["min_face_size"] == min_face_size]
     return [row for row in rows if " " in row["frame"]] or rows
 
@@ -39,12 +39,12 @@ def label(row: dict[str, Any]) -> str:
 
 
 def rounded(value: float) -> str:
-    """Three figures, or all before the point."""
+    """The value with three figures, or with all figures before the point."""
     return f"{value:.0f}" if value >= 99.5 else f"{value:.3g}"
 
 
 def draw(result: dict[str, Any], path: Path, threads: int | None = None, min_face_size: float | None = None) -> None:
-    """Writes a PNG file, of the first row's threads and min_face_size unless others are given."""
+    """Writes a PNG file. threads, min_face_size: those of the rows to draw; None: those of the first row."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -57,7 +57,7 @@ def draw(result: dict[str, Any], path: Path, threads: int | None = None, min_fac
     if not rows:
         raise ValueError(f"no rows of {threads} threads and a min_face_size of {min_face_size:g} were measured")
     names = list(rows[0]["contestants"])
-    # mtcnn_fast, other detectors, what is only a lower bound of one.
+    # The order: mtcnn_fast, other detectors, networks without a cascade.
     names.sort(key=lambda name: (CONTESTANTS[name].networks_only, not name.startswith(OWN)))
     palette = colours(names)
     width = 0.86 / len(names)
@@ -94,7 +94,7 @@ def draw(result: dict[str, Any], path: Path, threads: int | None = None, min_fac
     axes.set_xticks(range(len(rows)), [label(row) for row in rows])
     axes.tick_params(axis="x", length=0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_ylabel("ms an image (logarithmic)")
+    axes.set_ylabel("ms per image (logarithmic)")
     plural = "s" if threads > 1 else ""
     axes.set_title(
         f"Image to faces, min_face_size {min_face_size:g}, {threads} thread{plural}: {result['processor']}", fontsize=10
@@ -108,8 +108,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="the JSON file of bench/compare.py")
     parser.add_argument("picture", type=Path, help="the PNG file to write")
-    parser.add_argument("--threads", type=int, help="(those measured first)")
-    parser.add_argument("--min-face-size", type=float, help="pixels (that measured first)")
+    parser.add_argument("--threads", type=int, help="threads of the rows to draw (default: the first row's)")
+    parser.add_argument("--min-face-size", type=float, help="pixels (default: the first row's)")
     arguments = parser.parse_args()
     result = json.loads(arguments.results.read_text())
     draw(result, arguments.picture, arguments.threads, arguments.min_face_size)

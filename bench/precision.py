@@ -1,8 +1,8 @@
-"""What precision="fast" changes and what it is worth, beside precision="fp32", on one set of photographs after another.
+"""Compares precision="fast" with precision="fp32" on sets of photographs: agreement, accuracy and speed.
 
-Agreement: faces of either that have a partner in the other (IoU 0.5 and 0.98, one to one), and the largest differences
-of partners. Accuracy: recall and precision of both where the faces are labelled. Speed: both detectors take turns on
-every photograph; the ratio of the sums, one thread unless said otherwise.
+Agreement: the share of both detectors' faces that have a partner in the other's (IoU 0.5 and 0.98, one to one), and the
+largest differences of partners. Accuracy: recall and precision of both, where the faces are labelled. Speed: both
+detectors take turns on every photograph, and the ratio is that of the sums; on one thread by default.
 
     python bench/precision.py --json precision.json
 """
@@ -25,20 +25,20 @@ from mtcnn_fast.datasets import Annotation
 
 LOOSE, TIGHT = 0.5, 0.98
 COLUMNS = ["photographs", "faces", f"matched, IoU {LOOSE} / {TIGHT}", "largest score difference"]
-COLUMNS += ["box / landmark, px", "recall", "precision", "ms an image", "times faster"]
+COLUMNS += ["box / landmark, px", "recall", "precision", "ms per image", "times faster"]
 TABLE_HEAD = "| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS)
 
 
 @dataclass
 class Found:
-    """What one detector found, highest scores first, and how long it took."""
+    """The faces that one detector found, highest scores first, and the time that it took."""
 
     faces: list[mtcnn_fast.Detections] = field(default_factory=list)
     seconds: float = 0.0
 
 
 def run(detectors: list[mtcnn_fast.MTCNN], photographs: list[Annotation], repeats: int) -> list[Found]:
-    """Each detector on each photograph, by turns; the time is the shortest of the repeats."""
+    """Runs each detector on each photograph, in turn. The time is the shortest of the repeats."""
     results = [Found() for _ in detectors]
     for photograph in photographs:
         image = mtcnn_fast.read(photograph.path)
@@ -56,7 +56,7 @@ def run(detectors: list[mtcnn_fast.MTCNN], photographs: list[Annotation], repeat
 
 
 def agreement(full: Found, fast: Found) -> dict[str, Any]:
-    """Of all faces of both, how many have partners; the largest differences of partners at an IoU of LOOSE."""
+    """The share of all faces of both that have partners, and the largest differences of partners at an IoU of LOOSE."""
     faces = loose = tight = 0
     score = box = landmark = 0.0
     for a, b in zip(full.faces, fast.faces, strict=True):
@@ -115,8 +115,8 @@ def row_text(row: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, threads=1)
-    parser.add_argument("--repeats", type=int, default=3, help="times that each photograph is timed (%(default)s)")
-    parser.add_argument("--precision", default="fast", help="what is compared with fp32 (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs per photograph (%(default)s)")
+    parser.add_argument("--precision", default="fast", help="precision to compare with fp32 (%(default)s)")
     arguments = parser.parse_args()
     options = {"min_face_size": arguments.min_face_size, "num_threads": arguments.threads, "device": "cpu"}
     try:

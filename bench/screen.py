@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Checks that the screen changes nothing: with and without it (MTCNN_FAST_SCREEN=0), detections are equal to the bit.
 
-The images are all photographs, and images generated of them: crops and mosaics, rescaled, mirrored, blurred, noisy, of
-other brightness, each by a seed of its own, so that one that differs can be made again (--first SEED --images 1). Also
-prints how much of the networks' work the screen left to be computed in fp32. A difference makes the exit status 1.
+The screen is the pass in bfloat16 that comes first. The images are all photographs, and images generated from them:
+crops and mosaics, rescaled, mirrored, blurred, noisy, brighter or darker. Each has a seed of its own, so that one that
+differs can be made again (--first SEED --images 1). The script also prints how much of the networks' work the screen
+left to fp32. A difference makes the exit status 1.
 
     python bench/screen.py --images 10000 --threads 1
 """
@@ -30,7 +31,7 @@ import mtcnn_fast
 
 SCREEN = "MTCNN_FAST_SCREEN"
 SIDES = (200, 400)  # of generated images, pixels
-# Photographs kept decoded, each at most so many pixels on its longer side.
+# The most photographs to keep decoded, and the most pixels on the longer side of each.
 KEPT, LONGEST = 1000, 1024
 REPORT_SECONDS = 10
 Image = NDArray[np.uint8]
@@ -49,12 +50,12 @@ def resized(image: Image, scale: float) -> Image:
 
 
 def pixels(values: NDArray[Any]) -> Image:
-    """Rounded and cut to 0..255."""
+    """The values, rounded and clipped to 0..255."""
     return np.ascontiguousarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
 def crop(random: np.random.Generator, sets: list[list[Path]], height: int, width: int) -> Image:
-    """A part of some photograph, at a scale of 0.5 to 2 where the photograph is large enough."""
+    """A part of a random photograph, at a scale of 0.5 to 2, or larger if the photograph is too small for the part."""
     paths = sets[random.integers(len(sets))]
     image = photograph(paths[random.integers(len(paths))])
     scale = float(np.exp2(random.uniform(-1, 1)))
@@ -74,7 +75,7 @@ def mosaic(random: np.random.Generator, sets: list[list[Path]], height: int, wid
 
 
 def altered(random: np.random.Generator, image: Image) -> Image:
-    """With some chance each: blur, gamma, contrast, noise."""
+    """The image with blur, gamma, contrast and noise, each with some chance."""
     values: NDArray[Any] = image.astype(np.float32)
     if random.random() < 0.3:
         values = cv2.GaussianBlur(values, (0, 0), random.uniform(0.4, 2.5))
@@ -88,7 +89,7 @@ def altered(random: np.random.Generator, image: Image) -> Image:
 
 
 def generated(seed: int, sets: list[list[Path]]) -> Image:
-    """The image of a seed; the same wherever the photographs, and their sets, are the same."""
+    """The image of a seed. It is the same on every machine that has the same photographs and sets."""
     random = np.random.default_rng(seed)
     height, width = random.integers(*SIDES, 2, endpoint=True)
     make = mosaic if random.random() < 0.3 else crop
@@ -96,7 +97,7 @@ def generated(seed: int, sets: list[list[Path]]) -> Image:
 
 
 def images(sets: list[list[Path]], first: int | None, count: int) -> Iterator[tuple[str, Image]]:
-    """Names, that tell how to get the image again, and images; without a first seed, the photographs themselves too."""
+    """Images, and names from which they can be made again. Without a first seed, the photographs themselves too."""
     if first is None:
         for path in itertools.chain.from_iterable(sets):
             yield str(path), mtcnn_fast.read(path)
@@ -105,7 +106,7 @@ def images(sets: list[list[Path]], first: int | None, count: int) -> Iterator[tu
 
 
 def detector(screened: bool, min_face_size: float, threads: int) -> mtcnn_fast.MTCNN:
-    """The variable is read when a detector is made."""
+    """A detector with or without the screen. It reads the variable when it is made."""
     os.environ.pop(SCREEN, None)
     if not screened:
         os.environ[SCREEN] = "0"
@@ -113,12 +114,12 @@ def detector(screened: bool, min_face_size: float, threads: int) -> mtcnn_fast.M
 
 
 def equal(a: mtcnn_fast.Detections, b: mtcnn_fast.Detections) -> bool:
-    """To the bit: neither zeros of two signs nor NaNs are taken as equal or unequal by value."""
+    """Whether detections are equal to the bit. Zeros of other sign differ, and a NaN equals the same NaN."""
     return all(x.tobytes() == y.tobytes() for x, y in zip(a.astuple(), b.astuple(), strict=True))
 
 
 def add_spared(totals: Counter[str], inspection: dict[str, Any]) -> None:
-    """Adds up what the networks have to decide and what the screen left of it."""
+    """Adds the windows that the networks have to decide, and those that the screen left."""
     totals["windows"] += sum(level["windows"] for level in inspection["levels"])
     for name in ("rnet", "onet"):
         totals[name] += inspection["candidates"][name]
@@ -139,10 +140,10 @@ def main() -> int:
     parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="sets of photographs (all)")
     parser.add_argument("--images", type=int, default=10000, help="images to generate (%(default)s)")
-    parser.add_argument("--first", type=int, help="their first seed, and no photographs (0, and all photographs)")
+    parser.add_argument("--first", type=int, help="first seed, without the photographs (default: 0, with them)")
     parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
-    parser.add_argument("--inspect-every", type=int, default=10, help="count the work of one in so many (%(default)s)")
+    parser.add_argument("--inspect-every", type=int, default=10, help="count the work of every Nth image (%(default)s)")
     arguments = parser.parse_args()
 
     cv2.setNumThreads(arguments.threads)

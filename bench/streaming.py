@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Growth of resident memory over a long run of detection, evaluation and mining, and runs that are cut off.
+"""Measures the growth of resident memory over long runs of detection, evaluation and mining, and interrupts runs.
 
-Makes a few small pictures, many links to them, and an annotation file of the links; detects on all of them into a file
-of detections, evaluates that file, mines training samples, and prints the largest resident memory early in each part
-and at its end. `mtcnn-fast detect --json` goes through the folder of links, too: once undisturbed, and once killed at
-random times and resumed. Mining is cut off half way and gone on with. Both must end with the bytes of a run that was
-not cut off. Exit status 1 if memory grew by more than --limit, or bytes differ.
+The script makes a few small pictures, many links to them, and an annotation file of the links. It detects on all of
+them into a file of detections, evaluates that file, and mines training samples. It prints the largest resident memory
+early in each part and at its end. `mtcnn-fast detect --json` also goes through the folder of links: once undisturbed,
+and once killed at random times and resumed. Mining is interrupted half way and then continued. Both must end with the
+bytes of an uninterrupted run. The exit status is 1 if memory grew by more than --limit, or bytes differ.
 
     python bench/streaming.py --entries 100000
 """
@@ -34,10 +34,10 @@ from mtcnn_fast.train.mining import Limits, mine
 from mtcnn_fast.train.samples import SampleStore
 from mtcnn_fast.train.windows import Recipe
 
-# By then buffers, threads and a full batch are there.
+# The pictures after which buffers, threads and a full batch exist.
 _WARM = 1000
 
-# Of ru_maxrss, in bytes.
+# The unit of ru_maxrss, in bytes.
 UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -78,7 +78,8 @@ def command(links: Path, output: Path, *options: str) -> list[str]:
 
 
 def memory_of(arguments: list[str]) -> float:
-    """The largest resident memory of a command, in MB, by way of a small process: a child begins with its parent's."""
+    """The largest resident memory of a command, in MB. A small process runs it, because a child's peak begins with the
+    memory of its parent."""
     code = (
         "import resource, subprocess, sys\n"
         "subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)\n"
@@ -89,7 +90,7 @@ def memory_of(arguments: list[str]) -> float:
 
 
 def kills_survived(arguments: list[str]) -> int:
-    """Runs a command until it ends by itself, and kills it at random times; how often."""
+    """Kills a command at random times and runs it again until it ends by itself. Returns the number of kills."""
     generator, kills = random.Random(0), 0
     while True:
         with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -104,11 +105,11 @@ def kills_survived(arguments: list[str]) -> int:
 
 
 class CutOff(Exception):
-    """Stands for whatever kills a process."""
+    """Represents the end of a process by a signal."""
 
 
 class Watched:
-    """Counts what passes and notes the memory once it is warm."""
+    """Counts the pictures that pass, and records the memory of the first `_WARM`."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -128,7 +129,7 @@ class Watched:
 
 
 def mined(annotations: Path, folder: Path, watched: Watched, cut_off_at: int | None = None) -> None:
-    """R-Net's samples of all rows, from a P-Net with so low a threshold that it finds faces in noise."""
+    """Mines R-Net's samples of all rows. P-Net's threshold is so low that it finds faces in noise."""
     detector = MTCNN(device="cpu", thresholds=(0.02, 0.1, 0.1), num_threads=1)
     source = AnnotatedSet(watched.over(read(annotations), cut_off_at))
     recipe = Recipe(background=0, near=1, about=1, landmarks=1, rotated=0)
@@ -144,7 +145,7 @@ def mined(annotations: Path, folder: Path, watched: Watched, cut_off_at: int | N
 
 
 def digest(folder: Path) -> str:
-    """Of all files of a folder, with their names."""
+    """SHA-256 of all files of a folder, with their names."""
     found = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         found.update(path.name.encode() + path.read_bytes())
@@ -184,7 +185,7 @@ def main() -> None:
         unchanged = (folder / "killed.json").read_bytes() == (folder / "all.json").read_bytes()
     for part, count, early, late in growths:
         print(f"{part}: {count} entries, {early:.1f} MB early, {late:.1f} MB at the end: grew by {late - early:.1f} MB")
-    print(f"mining cut off half way and gone on with: {'the same' if same else 'other'} bytes, {samples} samples")
+    print(f"mining interrupted half way and continued: {'the same' if same else 'other'} bytes, {samples} samples")
     print(f"mtcnn-fast detect killed {kills} times and resumed: {'the same' if unchanged else 'other'} bytes")
     sys.exit(not same or not unchanged or any(late - early > arguments.limit for _, _, early, late in growths))
 

@@ -1,5 +1,4 @@
-"""The arithmetic of an image, the rate at which a core can do it, and the floor that follows: what every time is held
-against."""
+"""The arithmetic of an image, the rate of a core, and the floor that follows from both: the least possible time."""
 
 from __future__ import annotations
 
@@ -15,20 +14,20 @@ ISA_FLAGS = {
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfma"],
     "avx2": ["-mavx2", "-mfma"],
 }
-# Million multiply-adds of a crop; P-Net's are counted from the levels.
+# Million multiply-adds per crop. P-Net's are counted from the levels.
 RNET_MMAC, ONET_MMAC = 1.531, 12.910
-# Multiply-adds of P-Net for an input pixel less borders, a pooled one, a cell (with its heads).
+# Multiply-adds of P-Net per input pixel (without borders), per pooled pixel, and per cell (with its heads).
 PNET_CONV1, PNET_CONV2, PNET_CELL = 270, 1440, 4608 + 32 * 6
 
 
 def vectors(isa: str) -> str:
-    """The instruction set whose fp32 peak an `MTCNN.isa` has: "amx" has that of "avx512"."""
+    """The instruction set whose fp32 peak an `MTCNN.isa` has. "amx" has the peak of "avx512"."""
     return "avx512" if isa == "amx" else isa
 
 
 @dataclass(frozen=True)
 class Work:
-    """What the networks compute for an image."""
+    """The inputs of the networks for an image."""
 
     levels: tuple[tuple[int, int], ...]  # (height, width) in pixels
     rnet: int  # crops
@@ -36,7 +35,7 @@ class Work:
 
     @classmethod
     def seen(cls, inspection: dict[str, Any]) -> Work:
-        """By `MTCNN.inspect`."""
+        """The work that a result of `MTCNN.inspect` shows."""
         sizes = tuple((level["height"], level["width"]) for level in inspection["levels"])
         return cls(sizes, inspection["candidates"]["rnet"], inspection["candidates"]["onet"])
 
@@ -61,7 +60,7 @@ class Work:
 
 
 class Peaks:
-    """fp32 rates of one core's multiply-add units, by bench/fp32_peak.cpp; none without a compiler."""
+    """fp32 rates of one core's multiply-add units, measured by bench/fp32_peak.cpp; none without a compiler."""
 
     def __init__(self, isas: set[str]) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -78,13 +77,13 @@ class Peaks:
             self._programs[isa] = program
 
     def measure(self) -> None:
-        """Takes one more measurement of each, of some tens of milliseconds."""
+        """Measures each rate once more, for some tens of milliseconds."""
         for isa, program in self._programs.items():
             output = subprocess.run([program], check=True, capture_output=True, text=True).stdout
             self._measured.setdefault(isa, []).append(float(output))
 
     def take(self) -> dict[str, float]:
-        """The highest in GFLOP/s since the last call: other programs can only lower it."""
+        """The highest rates since the last call, in GFLOP/s. Other programs can only lower a rate."""
         highest = {isa: max(values) for isa, values in self._measured.items()}
         self._measured.clear()
         return highest
@@ -94,12 +93,12 @@ class Peaks:
 
 
 def floor_milliseconds(mmac: float, peak_gflops: float, threads: int) -> float:
-    """Least time of so many million multiply-adds by direct convolution on so many cores of that peak."""
+    """The least time of `mmac` million multiply-adds, by direct convolution on `threads` cores of that peak."""
     return 2 * mmac / (peak_gflops * threads)
 
 
 def cpu_model() -> str:
-    """Name of the processor, as the system gives it."""
+    """The name of the processor, from the system."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():

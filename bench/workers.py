@@ -1,4 +1,4 @@
-"""A contestant in a process of its own, which times one detection a request."""
+"""A contestant in a process of its own, which times one detection per request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WARM_SECONDS = 0.05  # of untimed calls before a timed one
 
 
 class Worker:
-    """The end that asks, over pipes."""
+    """The asking end of the pipes to a contestant's process."""
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name
@@ -54,7 +54,7 @@ class Worker:
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process."""
+    """The peak resident memory of this process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
@@ -62,12 +62,12 @@ def peak_memory_mb() -> float:
 
 
 def forget_peak_memory() -> None:
-    """Lets the peak begin anew at what is resident now."""
+    """Resets the peak to the memory that is resident at this moment."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def serve(name: str, threads: int) -> None:
-    """The end that answers."""
+    """The answering end: measures one contestant until the pipe is closed."""
     contestant = contestants.CONTESTANTS[name]
     before = peak_memory_mb()
     key, run = None, None
@@ -81,7 +81,7 @@ def serve(name: str, threads: int) -> None:
         wanted = (request["min_face_size"], work if contestant.networks_only else None)
         if run is None or key != wanted:
             key, run = wanted, contestant.make(threads, request["min_face_size"], work)
-        # As in a stream of images: after the others' turns, the caches hold their data and the processors are asleep.
+        # Untimed calls, as in a stream of images: after the others' turns, caches hold their data and processors sleep.
         start = time.perf_counter()
         while time.perf_counter() - start < WARM_SECONDS:
             run(image)

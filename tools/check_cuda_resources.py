@@ -1,11 +1,11 @@
-"""Holds the machine code of the CUDA backend against limits, for every architecture in it.
+"""Checks the machine code of the CUDA backend against limits, for every architecture in it.
 
     python tools/check_cuda_resources.py build/libmtcnn_fast_cuda.so --architectures 75-real 80-real 120
 
-A kernel that needs more registers runs in fewer blocks at a time, and one that spills or has its arrays in local memory
-is slow without saying so: no test of what is computed would fail. A tensor-core instruction in a kernel of precision
-"fp32" would change results. Ends with 1 where a limit is exceeded, a kernel has none, or an architecture is missing.
-Needs cuobjdump and nvdisasm, of the CUDA toolkit or as tools/cuda_toolkit.sh installs them.
+A kernel that needs more registers runs in fewer blocks at a time. A kernel that spills, or has its arrays in local
+memory, is slow, and no test of its results would fail. A tensor-core instruction in a kernel of precision "fp32" would
+change results. The exit status is 1 if a limit is exceeded, a kernel has no limits, or an architecture is missing.
+Needs cuobjdump and nvdisasm, from the CUDA toolkit or installed by tools/cuda_toolkit.sh.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Limit:
-    """Most that any architecture may need: registers of a thread, and bytes of static shared memory of a block, without
-    what the driver takes."""
+    """The most that any architecture may need: registers per thread, and bytes of static shared memory per block,
+    without the driver's own."""
 
     registers: int
     shared: int = 0
     tensor_cores: bool = False
 
 
-# By kernel; instances of a template that differ from each other have their own lines. Registers are handed out in
-# eights. They are what nvcc 13.0 needs, and a few more where that costs no block on a multiprocessor.
+# By kernel. Instances of a template that differ from each other have lines of their own. The GPU allocates registers in
+# groups of eight. The limits are those that nvcc 13.0 needs, or a few more where a multiprocessor still runs as many
+# blocks.
 LIMITS = {
     "pyramid_kernel": Limit(80, shared=1600),
     "crops_kernel": Limit(80, shared=1600),
@@ -66,28 +67,28 @@ LIMITS = {
     "product_fp16_kernel<OnetFp16::Dense, float>": Limit(96, shared=24576, tensor_cores=True),
 }
 
-RESERVED_SHARED = 1024  # bytes a block that the driver takes from compute capability 9.0 on, and cuobjdump counts
+RESERVED_SHARED = 1024  # bytes per block that the driver takes from compute capability 9.0 on; cuobjdump counts them
 LOCAL = re.compile(r"(LDL|STL)\b")
-TENSOR = re.compile(r"[A-Z]*MMA\b")  # HMMA, and the names that other generations have
+TENSOR = re.compile(r"[A-Z]*MMA\b")  # HMMA, and the names in other generations
 
 
 @dataclass
 class Kernel:
     registers: int
-    local: int  # bytes of a thread's arrays and spilled registers
+    local: int  # bytes of arrays and spilled registers per thread
     shared: int
     opcodes: collections.Counter[str] = field(default_factory=collections.Counter)
 
 
 def plain_name(mangled: str) -> str:
-    """`pnet_kernel<16, 16>`: without return type, namespaces and parameters."""
+    """A kernel's name without return type, namespaces and parameters, such as `pnet_kernel<16, 16>`."""
     name = subprocess.run(["c++filt", mangled], check=True, capture_output=True, text=True).stdout.strip()
     name = name.replace("(anonymous namespace)::", "").replace("mtcnn_fast::", "").replace("cuda::", "")
     return name.partition("(")[0].removeprefix("void ")
 
 
 def read_code(cuobjdump: str, library: Path) -> tuple[dict[tuple[str, int], Kernel], set[int]]:
-    """Kernels by name and compute capability (75, ...), and the capabilities that there is PTX for."""
+    """Kernels by name and compute capability (75, ...), and the capabilities of the library's PTX."""
 
     def lines(option: str) -> list[str]:
         run = subprocess.run([cuobjdump, option, library], capture_output=True, text=True)
@@ -151,12 +152,12 @@ def violations(name: str, architecture: int, kernel: Kernel) -> list[str]:
 
 
 def missing_code(kernels: dict[tuple[str, int], Kernel], ptx: set[int], architectures: list[str]) -> list[str]:
-    """What the library lacks of `architectures`, which are in CMake's notation: 90-real, 90-virtual, or 90 for both."""
+    """The code that the library lacks. architectures: in CMake's notation, 90-real, 90-virtual, or 90 for both."""
     machine_code = {capability for _, capability in kernels}
     missing = []
     for architecture in architectures:
         number, _, kind = architecture.partition("-")
-        if not number.isdecimal():  # native, all, ...: what they mean depends on the machine
+        if not number.isdecimal():  # native, all, ...: their meaning depends on the machine
             continue
         if kind != "virtual" and int(number) not in machine_code:
             missing.append(f"no machine code for compute capability {number}")
@@ -168,8 +169,8 @@ def missing_code(kernels: dict[tuple[str, int], Kernel], ptx: set[int], architec
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("library", type=Path)
-    parser.add_argument("--architectures", nargs="+", default=[], help="what must be in it, in CMake's notation")
-    parser.add_argument("--cuobjdump", default="cuobjdump", help="its path; nvdisasm must lie beside it or on the PATH")
+    parser.add_argument("--architectures", nargs="+", default=[], help="those that it must have, in CMake's notation")
+    parser.add_argument("--cuobjdump", default="cuobjdump", help="its path; nvdisasm must be beside it or on the PATH")
     arguments = parser.parse_args()
     cuobjdump = shutil.which(arguments.cuobjdump)
     if cuobjdump is None:

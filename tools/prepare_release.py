@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes a checkout ready for building the files of a release, or says what is missing. Needs Python 3.11 alone.
+"""Makes a checkout ready for building the files of a release, or says what is missing. Needs only Python 3.11.
 
     tools/prepare_release.py [--check]
 
-It refuses while pyproject.toml lacks `authors` or an address, or CHANGELOG.md lacks the version's date, because PyPI
-shows a version as it was uploaded, for ever. Then it makes README's links absolute, because PyPI has no files beside
-README: `docs/cuda.md` becomes `https://github.com/OWNER/NAME/blob/v0.1.0/docs/cuda.md`. --check changes nothing.
+It refuses while pyproject.toml lacks `authors` or an address, or CHANGELOG.md lacks the version's date, because a
+version on PyPI cannot be changed after its upload. Then it makes README's links absolute, because PyPI has no files
+beside README: `docs/cuda.md` becomes `https://github.com/OWNER/NAME/blob/v0.1.0/docs/cuda.md`. --check changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 ADDRESSES = ("Documentation", "Repository", "Issues", "Changelog")
 PICTURES = {".jpg", ".png", ".svg", ".gif", ".webp"}
 
-# A block or a line of code, in which nothing is a link; or the address of a link or a picture.
+# A block or a line of code, which has no links; or the address of a link or a picture.
 MARKDOWN = re.compile(
     r"(?P<code>^```.*?^```$|`[^`\n]+`)|(?P<before>\]\(|\b(?:src|href)=\")(?P<address>[^)\"\s]+)",
     re.DOTALL | re.MULTILINE,
@@ -29,7 +29,7 @@ MARKDOWN = re.compile(
 
 
 def missing(project: dict[str, object]) -> list[str]:
-    """What the table [project] of pyproject.toml lacks for a release."""
+    """The fields that the table [project] of pyproject.toml lacks for a release."""
     found = []
     if not project.get("authors"):
         found.append('authors: is empty, wanted [{ name = "...", email = "..." }, ...]')
@@ -46,7 +46,7 @@ def missing(project: dict[str, object]) -> list[str]:
 
 
 def absolute_links(text: str, repository: str, tag: str, root: Path) -> str:
-    """Markdown whose links into the repository name the file at that tag. ValueError: a link to no file."""
+    """Markdown whose links into the repository name the file at that tag. Raises ValueError for a link to no file."""
 
     def absolute(match: re.Match[str]) -> str:
         address = match["address"]
