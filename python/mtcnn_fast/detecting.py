@@ -1,4 +1,4 @@
-"""A detector through files: a line, a drawing and a record of each picture. One way for every command."""
+"""Runs a detector over files, for every command: each picture gets a line, a drawing and a record."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ class Item(NamedTuple):
     """A file to search."""
 
     name: str
-    """In records and lines."""
+    """Its name in records and lines."""
     path: str
     below: str
-    """Where its drawing goes, below the folder of drawings."""
+    """The path of its drawing below the folder of drawings."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was done so far."""
+    """Counts of a run so far."""
 
     pictures: int = 0
-    """Pages count each. Those of an earlier run are among them."""
+    """Pictures, including those of an earlier run. Each page counts."""
     earlier: int = 0
-    """Of an earlier run, that needed nothing more."""
+    """Pictures of an earlier run that needed nothing more."""
     faces: int = 0
     failed: int = 0
     """Pictures that could not be searched."""
     damaged: int = 0
-    """Pictures that were searched, of which the decoder had to make something up."""
+    """Pictures that were searched although their files are damaged."""
     not_drawn: int = 0
 
     @property
     def all_well(self) -> bool:
-        """Whether nothing is to be done again."""
+        """Whether no picture must be searched or drawn again."""
         return not self.failed and not self.not_drawn
 
     def __str__(self) -> str:
@@ -62,13 +62,13 @@ class Tally:
 
 
 def finder(detector: MTCNN, max_faces: int | None, clip: bool = False) -> Find:
-    """What `detect_each` takes. Raises as `MTCNN.detect_batch` does for its options."""
+    """A detector's function for `detect_each`. Raises errors as `MTCNN.detect_batch` does for its options."""
     detector.detect_batch([], max_faces=max_faces, clip=clip)
     return lambda images: detector.detect_batch(images, max_faces=max_faces, clip=clip)
 
 
 def settings_of(detector: MTCNN, **others: Any) -> Record:
-    """All that results depend on: not the number of threads, nor which of several GPUs."""
+    """All settings that results depend on. The number of threads and the choice of one of several GPUs do not count."""
     options = {key: value for key, value in detector.options.items() if key not in ("num_threads", "channel_order")}
     options |= {"device": detector.device.partition(":")[0], "precision": detector.precision, **others}
     options["weights"] = weights_digest(options["weights"])
@@ -76,7 +76,10 @@ def settings_of(detector: MTCNN, **others: Any) -> Record:
 
 
 def to_do_again(drawings: Drawings | None) -> Callable[[list[Record]], bool]:
-    """Whether a picture of an earlier run is searched again: if it failed, or should have a drawing and has none."""
+    """A function that says whether to search a picture of an earlier run again, by its records.
+
+    It says yes if the picture failed, or if it should have a drawing and has none.
+    """
 
     def again(records: list[Record]) -> bool:
         return failed(records) or (drawings is not None and not all("drawing" in record for record in records))
@@ -98,11 +101,11 @@ def detect_files(
     pipes: bool = False,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Generator[None, None, None]:
-    """Searches the items, and yields after each picture: its record is written then, and `tally` counts it.
+    """Searches the items. It yields after each picture, when the record is written and `tally` has counted it.
 
-    say: is given a line a picture. complain: is given the name and the reason of what failed or is damaged. progress:
-    is told of the number of files done since it was last told. A drawing that fails costs neither the record nor the
-    line. Raises OSError if a record cannot be written, and as `results` does.
+    say: receives one line per picture. complain: receives the name and the reason of each failure and damage. progress:
+    receives the number of files done since its last call. If a drawing fails, the record and the line still come.
+    Raises OSError if a record cannot be written, and errors as `results` does.
     """
 
     def done(records: list[Record]) -> None:
@@ -132,7 +135,7 @@ def detect_files(
         elif drawings is not None:
             try:
                 drawing = _draw(drawings, outcome, item)
-            except Exception as error:  # encoders raise what they like
+            except Exception as error:  # encoders raise exceptions of any type
                 tally.not_drawn += 1
                 complain(name, f"not drawn: {line_of(error)}")
         if outcome.picture is not None and outcome.picture.damage is not None:
@@ -168,14 +171,14 @@ def detect_to_file(
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Problems:
-    """Finds the faces of any number of files, given with a name each, and writes a line of JSON a picture.
+    """Finds the faces in any number of files, which are pairs of name and path, and writes one line of JSON per file.
 
-    `{"path", "width", "height", "faces"}`, faces as `Detections.to_dicts` has them; for a file that cannot be read
-    `{"path", "error", "faces": []}`. Of a file with pages the first is searched. If `output` is there, the run goes on
-    with it, what failed is tried again, and the file ends as if it had never stopped. The settings of the run are kept
-    beside it, in `output` + ".settings".
+    A line is `{"path", "width", "height", "faces"}`, with faces as `Detections.to_dicts` gives them. For a file that
+    cannot be read it is `{"path", "error", "faces": []}`. Only the first page of a file is searched. If `output`
+    exists, the run continues it and tries failed files again, and the result is the same as that of one run. The
+    settings of the run are kept beside it, in `output` + ".settings".
 
-    detector: of channel order "rgb". progress: is told of the number of files done since it was last told.
+    detector: one with channel order "rgb". progress: receives the number of files done since its last call.
 
     Returns the files that failed or are damaged. Raises ValueError if `output` was begun with other settings or other
     pictures, OSError if it cannot be written.

@@ -1,4 +1,4 @@
-"""The detector: checks of what goes in; the work is done by the C++ core."""
+"""The detector: it checks arguments and images, and the C++ core does the work."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from mtcnn_fast.weights import load_weights
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Images in a call of the core, of each thread and on a GPU, which uploads some while others are worked on. The call
-# cannot be interrupted: Ctrl-C is answered between calls.
+# Images in one call of the core: per thread, and on a GPU, which uploads some images while it works on others. Ctrl-C
+# cannot interrupt a call, and takes effect between calls.
 _IMAGES_A_THREAD = 8
 _IMAGES_ON_A_GPU = 256
 
@@ -43,26 +43,26 @@ _OUTPUTS = ("host", "device")
 class MTCNN:
     """Finds faces, with five landmarks each. Immutable; safe to use from many threads; can be pickled.
 
-    Every argument goes by keyword.
+    All arguments are keyword-only.
 
-    * min_face_size: pixels, shorter side of the smallest face looked for, >= 4. The larger, the faster.
-    * max_face_size: pixels; None: as large as the image.
-    * scale_factor: between pyramid levels, in (0, 0.99].
-    * thresholds: face probability asked of P-Net, R-Net and O-Net, each in [0, 1].
-    * nms_thresholds: greatest overlap left per level, across levels, after R-Net (over the union of two boxes) and
-      after O-Net (over the smaller box), each in [0, 1].
-    * device: "auto", "cpu", "cuda" or "cuda:N". "auto" takes what is there; `device` says what.
-    * channel_order: "rgb", or "bgr" for what cv2.imread gives, of images with three or four channels.
-    * profile: "reference", "facenet-pytorch" or "mtcnn": whose numbers to give.
-    * precision: "fp32", or "fast": fp16 on a GPU, bf16 where the processor multiplies tiles of it (AMX), else fp32;
-      `precision` says what.
+    * min_face_size: shorter side of the smallest face to find, in pixels, >= 4. The larger, the faster.
+    * max_face_size: shorter side of the largest face to find, in pixels; None: as large as the image.
+    * scale_factor: scale from one pyramid level to the next, in (0, 0.99].
+    * thresholds: least face probability of P-Net, R-Net and O-Net, each in [0, 1].
+    * nms_thresholds: greatest overlap of boxes that are kept, per level, across levels, after R-Net (over the union of
+      two boxes) and after O-Net (over the smaller box), each in [0, 1].
+    * device: "auto", "cpu", "cuda" or "cuda:N". "auto" takes a GPU if there is one; the property `device` says which.
+    * channel_order: order of images with three or four channels: "rgb", or "bgr", which cv2.imread gives.
+    * profile: the package whose numbers are computed: "reference", "facenet-pytorch" or "mtcnn".
+    * precision: "fp32", or "fast": fp16 on a GPU, bf16 on a processor that multiplies tiles of it (AMX), and fp32
+      elsewhere. The property `precision` says which.
     * weights: None for the embedded networks, the path of a safetensors file, or a mapping of names to float32 arrays.
     * num_threads: CPU threads; None: MTCNN_FAST_NUM_THREADS, else the processors that this process may use
       (affinity mask and control group's quota).
 
     Raises TypeError for an option of a wrong type, ValueError for one out of its range and for a weight file that is
-    not whole, RuntimeError for a device that is not there, saying why. A detector on a GPU serves the process that made
-    it: in a forked child its methods raise RuntimeError; spawned workers make their own.
+    not whole, RuntimeError, with the reason, for a device that cannot be used. A detector on a GPU serves only the
+    process that made it: in a forked child its methods raise RuntimeError. Spawned workers make their own.
     """
 
     __slots__ = ("_channel_order", "_core", "_options")
@@ -99,32 +99,32 @@ class MTCNN:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Every argument by its name, as it was given; `weights` as a mapping, if any were."""
+        """Every argument by its name, as the caller gave it; `weights` as None or a mapping."""
         return {**self._options, "channel_order": self._channel_order}
 
     @property
     def device(self) -> str:
-        """What it really runs on: "cpu" or "cuda:0"."""
+        """The device that it runs on: "cpu" or "cuda:N"."""
         return self._core.device
 
     @property
     def isa(self) -> str:
-        """Instruction set of the CPU kernels that a detector on the CPU uses: one of `available_isas()`."""
+        """The instruction set that a detector on the CPU uses: one of `available_isas()`."""
         return self._core.isa
 
     @property
     def device_name(self) -> str:
-        """What the GPU's driver calls it; "" on the CPU."""
+        """The GPU's name, from its driver; "" on the CPU."""
         return self._core.device_name
 
     @property
     def precision(self) -> str:
-        """What it really computes in: "fp32", "bf16" or "fp16"."""
+        """The precision that it computes in: "fp32", "bf16" or "fp16"."""
         return self._core.precision
 
     @property
     def num_threads(self) -> int:
-        """CPU threads in use. Results do not depend on it."""
+        """The number of CPU threads in use. Results do not depend on it."""
         return self._core.num_threads
 
     @overload
@@ -159,17 +159,17 @@ class MTCNN:
         """Finds the faces in one image, highest score first.
 
         image: a uint8 array (H, W, 3), (H, W, 4: alpha is ignored), (H, W) or (H, W, 1), in `channel_order`, with any
-        strides, of NumPy or by DLPack in the host's memory (PyTorch, JAX); or a PIL image in mode RGB, RGBA or L, taken
-        as stored, with a UserWarning if EXIF would turn it. Faces have to be upright. An image too small for a face has
-        none. On a GPU also such an array in its memory, by DLPack or `__cuda_array_interface__` (PyTorch, CuPy, Numba).
-        No array is copied.
-        max_faces: keep those with the highest scores. clip: cut boxes to the image.
-        stream: an array in a GPU's memory is read when this stream has done what is queued on it: a cudaStream_t as an
-        integer, a stream of PyTorch, CuPy or cuda.core; None: the legacy default stream. Whatever stream the array
-        itself names is waited for as well. When the call returns, the image has been read.
-        output: "host", or on a GPU "device": results that stay in its memory.
+        strides. In the host's memory it is an array of NumPy, or of a package with DLPack (PyTorch, JAX). In a GPU's
+        memory, for a detector on that GPU, it is an array with DLPack or `__cuda_array_interface__` (PyTorch, CuPy,
+        Numba). No array is copied. The image may also be a PIL image in mode RGB, RGBA or L. It is taken as stored,
+        with a UserWarning if EXIF would turn it. Faces have to be upright. An image too small for a face has none.
+        max_faces: keep so many faces, those with the highest scores; None: all. clip: clip boxes to the image.
+        stream: an array in a GPU's memory is read after the work that is queued on this stream: a cudaStream_t as an
+        integer, a stream of PyTorch, CuPy or cuda.core; None: the legacy default stream. The detector also waits for
+        the stream that the array itself names. When the call returns, the image has been read.
+        output: "host", or on a GPU "device": the results stay in the GPU's memory.
 
-        Raises TypeError or ValueError for anything else, saying what came and what is wanted; OSError for a PIL image
+        Raises TypeError or ValueError for other arguments, with the value and the wanted kind; OSError for a PIL image
         whose file is damaged.
         """
         selection, queue = _selection(max_faces, clip), self._stream(stream)
@@ -212,13 +212,13 @@ class MTCNN:
         stream: Any = None,
         output: str = "host",
     ) -> list[Detections] | list[DeviceDetections]:
-        """Finds the faces in each of several images, which may differ in size: the same as `detect` one by one.
+        """Finds the faces in each of several images, which may differ in size. Results equal those of `detect`.
 
-        images: a list or tuple of what `detect` takes, host's and GPU's mixed as they come, or a uint8 array
-        (N, H, W, 1, 3 or 4) of one of the kinds that `detect` takes.
-        progress: show a bar on stderr (needs tqdm, extra `cli`). The others: as in `detect`.
+        images: a list or tuple of images as `detect` takes them, in the host's and the GPU's memory in any order; or a
+        uint8 array (N, H, W, 1, 3 or 4) of one of the kinds that `detect` takes.
+        progress: show a progress bar on stderr (needs tqdm, extra `cli`). The other arguments are those of `detect`.
 
-        Raises as `detect` does, with the image's index.
+        Raises errors as `detect` does, with the image's index.
         """
         selection, queue, on_device = _selection(max_faces, clip), self._stream(stream), self._on_device(output)
         views = self._views(images, queue)
@@ -236,40 +236,40 @@ class MTCNN:
         return found
 
     def __call__(self, image: Any, **options: Any) -> Any:
-        """`detect_batch` of a list, a tuple or a 4-D array, `detect` of anything else, with the same options."""
+        """Calls `detect_batch` for a list, a tuple or a 4-D array, and `detect` for anything else."""
         several = isinstance(image, list | tuple) or _dimensions(image) == 4
         return self.detect_batch(image, **options) if several else self.detect(image, **options)
 
     def inspect(self, image: Any) -> dict[str, Any]:
-        """Detects in one image and tells what was done.
+        """Detects in one image and returns counts and times of the steps.
 
         {"levels": [{"scale", "height", "width", "windows", "candidates", "after_nms"}, ...], one per pyramid level;
         "candidates": {"cells", "rnet", "onet", "faces"}: windows that passed P-Net, crops that R-Net and O-Net looked
-        at, faces; "confirmed": {"windows", "rnet", "onet"}: what each network computed in fp32: everything, what a
-        screen in bf16 left, or, where `precision` is not "fp32", nothing; "milliseconds": {"pnet", "nms", "rnet",
-        "onet", "total"}}
+        at, faces; "confirmed": {"windows", "rnet", "onet"}: windows and crops that each network computed in fp32: all,
+        those that a first pass in bf16 (the screen) left, or none if `precision` is not "fp32"; "milliseconds":
+        {"pnet", "nms", "rnet", "onet", "total"}}
         """
         view = self._view(image)
         warn_of_turned([("image", image)])
         return self._core.inspect(view)
 
     def windows(self, image: Any, network: str = "onet") -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What R-Net ("rnet") or O-Net ("onet") would look at in one image, on the CPU: hard samples to train it with.
+        """The windows of one image that R-Net ("rnet") or O-Net ("onet") looks at: hard samples to train it with.
 
-        (N, 4): x1, y1, x2, y2 in pixels, square to a pixel, which may lie partly outside the image (the peers' profiles
-        cut them there); (N,): the probability that the network before gave, highest first but across pyramid levels.
-        Raises as `detect` does, and RuntimeError on a GPU.
+        Returns boxes (N, 4): x1, y1, x2, y2 in pixels, square to a pixel; they may lie partly outside the image, where
+        the profiles "facenet-pytorch" and "mtcnn" cut them. And (N,): the probability from the network before, highest
+        first within a pyramid level. Raises errors as `detect` does, and RuntimeError on a GPU.
         """
         view = self._view(image)
         warn_of_turned([("image", image)])
         return self._core.windows(view, text("network", network))
 
     def align(self, image: Any, faces: Detections | Face | NDArray[np.float32], size: int = 112) -> NDArray[np.uint8]:
-        """Cuts the faces out upright, for a recognition network: uint8 (N, size, size, 3), channels as in the image.
+        """Crops the faces upright, for a recognition network: uint8 (N, size, size, 3), channels as in the image.
 
-        The landmarks are mapped by a least-squares similarity onto the ArcFace template scaled by size / 112; bilinear,
-        black outside the image. faces: detections, one face, or landmarks (N, 5, 2). size: up to 16384; the cuts of a
-        call take at most 16 GiB.
+        A least-squares similarity maps the landmarks onto the ArcFace template scaled by size / 112. Sampling is
+        bilinear, and black outside the image. faces: detections, one face, or landmarks (N, 5, 2). size: pixels, up to
+        16384. The crops of a call take at most 16 GiB.
         """
         landmarks = _rows(faces, "landmarks", (5, 2))
         return _core.align(walkable_pixels(image, self._channel_order), landmarks, integer("size", size))
@@ -277,10 +277,11 @@ class MTCNN:
     def crop(
         self, image: Any, faces: Detections | Face | NDArray[np.float32], size: int = 160, margin: float = 0.0
     ) -> NDArray[np.uint8]:
-        """Cuts the boxes out, stretched to squares: uint8 (N, size, size, 3), channels as in the image.
+        """Crops the boxes, stretched to squares: uint8 (N, size, size, 3), channels as in the image.
 
-        margin: share of a box's width and height added on each side, in (-0.5, 2]. Pixel area where both sides shrink,
-        else bilinear; black outside the image. faces: detections, one face, or boxes (N, 4). size: as in `align`.
+        margin: share of a box's width and height that is added on each side, in (-0.5, 2]. Sampling is by pixel area if
+        both sides shrink, else bilinear, and black outside the image. faces: detections, one face, or boxes (N, 4).
+        size: as in `align`.
         """
         boxes = _rows(faces, "boxes", (4,))
         size, margin = integer("size", size), number("margin", margin)
@@ -295,14 +296,14 @@ class MTCNN:
         return f"<MTCNN on {place}, {weights} weights: {options}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By options: the weights travel as arrays, so that a worker elsewhere needs no file.
+        # The options include the weights as arrays, so that a worker on another machine needs no file.
         return _restored, (type(self), self.options)
 
     def _view(self, image: Any, name: str = "image", stream: int = 0) -> _core.HostImage | _core.DeviceImage:
         if is_exported(image) and not is_on_host(image, name):
             return device_pixels(self._core, image, self._channel_order, name, stream)
         if is_pil(image) and 0 not in image.size:
-            # One beyond the limits is refused before it is read from its file.
+            # An image beyond the limits is refused before it is read from its file.
             with named(name, ValueError):
                 self._core.levels(*image.size[::-1])
         return self._host_view(*pixels(image, self._channel_order, name), name)
@@ -327,10 +328,10 @@ class MTCNN:
 
     def _host_view(self, array: NDArray[np.uint8], pixel_format: str, name: str) -> _core.HostImage:
         if has_zero_stride(array):
-            # A few bytes can stand for an image of any size: one beyond the limits is refused before it is copied.
+            # A few bytes can represent an image of any size, so one beyond the limits is refused before it is copied.
             with named(name, ValueError):
                 levels = self._core.levels(*array.shape[:2])
-            # Of one without a level nothing is looked at: a pixel, which has none either, stands for it.
+            # The core looks at nothing in an image without levels. A pixel has none either, and replaces it.
             array = array if levels else array[:1, :1]
         return walkable(array, name), pixel_format
 
@@ -372,7 +373,7 @@ def _dimensions(image: object) -> int:
     try:
         shape = getattr(image, "shape", None)
         interface = None if shape is not None else getattr(image, "__cuda_array_interface__", None)
-    except Exception:  # told, with the image's name, by `detect`
+    except Exception:  # `detect` raises it, with the image's name
         return 0
     if shape is None:
         shape = interface.get("shape") if isinstance(interface, dict) else None
@@ -384,7 +385,7 @@ def _progress_bar(total: int) -> Any:
 
 
 def _rows(faces: object, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The boxes or landmarks, by `name`, of detections or of one face; or a caller's own array (N, *shape)."""
+    """The boxes or landmarks, as `name` says, of detections or of one face; or a caller's own array (N, *shape)."""
     if isinstance(faces, Face):
         rows = (faces.box if name == "boxes" else faces.landmarks)[np.newaxis]
     elif isinstance(faces, Detections):
