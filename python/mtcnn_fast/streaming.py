@@ -1,4 +1,4 @@
-"""A detector over any number of pictures: read ahead, detected in batches, given in order, in constant memory."""
+"""Runs a detector over any number of pictures in constant memory: reads ahead, detects in batches, keeps the order."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ BATCH_SIZE = 32
 _BATCH_BYTES = 2**28
 
 FAILURES = (MemoryError, OSError, RuntimeError, ValueError)
-"""What one picture may raise, being read or searched, without ending the run: a GPU's driver raises RuntimeError."""
+"""The exceptions of reading or searching one picture that do not end the run. A GPU's driver raises RuntimeError."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome(Generic[K]):
-    """What was found in a picture, or in a page of it, or why nothing could be."""
+    """The faces found in a picture, or in a page of it, or the reason why it could not be searched."""
 
     key: K
-    """Of the file, as it was given."""
+    """The key that came with the file."""
     picture: Picture | None
-    """None: it could not be read."""
+    """The picture; None: it could not be read."""
     faces: Detections | None = None
-    """None: see `error`."""
+    """The faces; None: `error` says why there are none."""
     error: str | None = None
-    """Why there are no faces: of the reader or of the detector."""
+    """The reason why there are no faces, from the reader or from the detector; None: there are faces."""
     page: int = 0
     pages: int = 1
-    """As `Picture` has them; of a page that cannot be read too."""
+    """As in `Picture`. A page that cannot be read has them too."""
 
     @property
     def remark(self) -> str | None:
-        """What is to be said of a picture with labels, which belong to the first page; None: nothing."""
+        """`reading.remark` of the picture; None: there is none."""
         return None if self.picture is None else reading.remark(self.picture)
 
 
@@ -66,11 +66,11 @@ def detect_each(
     first_page_only: bool = False,
     pipes: bool = False,
 ) -> Iterator[Outcome[K]]:
-    """Detects faces in files, given with a key each; of a file with pages, in every page unless told otherwise.
+    """Detects faces in files, which are pairs of key and path, in every page unless `first_page_only`.
 
-    find: as `MTCNN.detect_batch` of a detector of channel order "rgb". Where it raises one of `FAILURES`, it is given
-    the pictures of the batch one by one, so that only the one that is at fault goes without.
-    pipes: whether pipes and STANDARD_INPUT are read to their ends, as a user who names them wants; else they fail.
+    find: a function as `MTCNN.detect_batch` of a detector with channel order "rgb". If it raises one of `FAILURES` for
+    a batch, it gets the pictures one by one, so that only the picture at fault has no faces.
+    pipes: whether to read pipes and STANDARD_INPUT to their ends, which suits a user who names them; else they fail.
     """
     waiting: list[Outcome[K]] = []
     size = 0
