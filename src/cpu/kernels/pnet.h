@@ -4,9 +4,9 @@
 // Its convolutions are direct, for the instruction set whose screen confirms single windows to the same bits
 // (pnet_confirm.h); the others take pnet_tiled.h. Planes are kept by channel and pixels are lanes. A convolution runs
 // over the rows of a step as one long row of pitch `pitch`: the taps of a pixel lie at the same offsets for every lane,
-// so vectors cross from row to row, small levels waste no lanes at row ends, and the last two (of conv3: four) positions
-// of a row hold values that nobody reads. Every output is the same sequence of operations wherever it lies: bands, steps
-// and lanes do not show in the result.
+// so vectors cross from row to row, small levels waste no lanes at row ends, and the last two (of conv3: four)
+// positions of a row hold values that nobody reads. Every output is the same sequence of operations wherever it lies:
+// bands, steps and lanes do not show in the result.
 #pragma once
 
 #include "cpu/kernels/kernels.h"
