@@ -438,7 +438,7 @@ def test_a_picture_that_comes_twice_is_one(tmp_path: Path) -> None:
     assert (summary(found), len(found[1])) == ([("a.jpg", 1, False)], 1)
     found = coco(tmp_path, labels, [*twice, {"id": 7, "file_name": "c.jpg"}])
     assert (summary(found), len(found[1])) == ([("a.jpg", 0, False), ("b.jpg", 1, True), ("c.jpg", 0, False)], 2)
-    assert "'c.jpg' has the id 7 too, of 1 labels" in found[1][0]
+    assert "'c.jpg' has the id 7 too, and 1 labels have it" in found[1][0]
     found = coco(tmp_path, labels, [*twice, twice[0]])
     assert (summary(found), len(found[1])) == ([("b.jpg", 1, True), ("a.jpg", 1, True)], 1)
 

@@ -293,7 +293,7 @@ def test_bad_picture_files(tmp_path: Path) -> None:
     problems = Problems()
     assert [picture.name for picture in read_detections(folder, problems=problems)] == ["c--d/three"]
     assert [told.partition(": ")[2] for told in problems] == [
-        f"has {count}; wanted a name, a count and rows of one" for count in ("0 pictures", "2 pictures or more")
+        f"has {count}; wanted one: a name, a count and rows" for count in ("0 pictures", "2 pictures or more")
     ]
 
 

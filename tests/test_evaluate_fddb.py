@@ -182,7 +182,7 @@ def test_nothing_found() -> None:
     for found in ([], [detections("a/b", []), detections("a/c", [])]):
         result = evaluate_fddb(found, truth)
         assert (result.faces, len(result.scores), result.at(100)) == (1, 0, (0, 0))
-    with pytest.raises(ValueError, match="sizes has 1 pictures of the ground truth too few, a/c among them"):
+    with pytest.raises(ValueError, match="sizes lacks 1 pictures of the ground truth, such as a/c"):
         evaluate_fddb([], truth, {"a/b": (9, 9)})
     result = evaluate_fddb([detections("a/c", [(0, 0, 9, 9, 1), (5000, 0, 9, 9, 2)])], truth)
     assert result.false_positives.tolist() == [1, 2]

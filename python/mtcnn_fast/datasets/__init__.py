@@ -146,4 +146,4 @@ def _format_of(path: Path) -> str:
             return "celeba"
         if facepoint.is_row(first):
             return "facepoint"
-    raise ValueError(f"nothing tells the format of {path}; format can be {', '.join(FORMATS)}")
+    raise ValueError(f"the format of {path} cannot be detected; wanted format, one of {', '.join(FORMATS)}")

@@ -14,7 +14,7 @@ from mtcnn_fast.writing import reason
 def read(path: Path, images: Path | None, outside: bool) -> Parts:
     """Every picture at any depth, in the order of the names. A picture's name is its path below the folder."""
     if images is not None:
-        raise ValueError("the folder of backgrounds is the folder of their pictures: there is no other to give")
+        raise ValueError("images is given; wanted none: the path of backgrounds is the folder of their pictures")
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is not a folder of pictures")
     return lambda reading: _parts(path, reading)

@@ -69,7 +69,9 @@ class _Document:
                 key = _key(picture, "id")
                 others = [other for other in by_id[key] if other != name]
                 if others:
-                    raise ValueError(f"{quoted(others[0])} has the id {key!r} too, of {len(labels[key])} labels")
+                    raise ValueError(
+                        f"{quoted(others[0])} has the id {key!r} too, and {len(labels[key])} labels have it"
+                    )
                 self._add(faces, labels[key])
                 if key in losing:
                     faces.lose()
@@ -111,7 +113,7 @@ class _Document:
                         problem += f", but with {spelled[str(key)]!r}: it is taken to lack this label"
                     self._tell(place, problem)
             except (KeyError, TypeError):
-                self._tell(place, "no image_id: the picture to which it belongs is not known, and may be incomplete")
+                self._tell(place, "no image_id, so that its picture is not known and may be incomplete")
         return positions, frozenset(losing)
 
     def _add(self, faces: Faces, positions: list[int]) -> None:

@@ -79,7 +79,7 @@ class Schemes:
         if category is None and len(self._names) == 1:
             category = next(iter(self._names))
         if not isinstance(category, Hashable):
-            raise ValueError("category_id is a list or an object; wanted that of a category")
+            raise ValueError("category_id is a list or an object; wanted the id of a category")
         names = self._names.get(category)
         triples = len(values) // 3
         count = len(names) if isinstance(names, list) else triples
@@ -96,7 +96,7 @@ class Schemes:
             except ValueError as error:
                 self._schemes[key] = None
                 problem = (
-                    f"the {triples} keypoints of category {category!r} tell no landmarks, here and elsewhere: {error}"
+                    f"the {triples} keypoints of category {category!r} give no landmarks, here and elsewhere: {error}"
                 )
         known = self._schemes[key]
         if known is None:
@@ -109,7 +109,7 @@ class Schemes:
             raise ValueError("the category comes twice, with other names")
         if names is None:
             if triples != len(LANDMARKS):
-                raise ValueError(f"they have no names; wanted {len(LANDMARKS)} then")
+                raise ValueError(f"they have no names; wanted names, or {len(LANDMARKS)} keypoints")
             return tuple(range(triples))
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("its `keypoints` are not a list of names")

@@ -49,7 +49,7 @@ def variables(path: Path, names: Collection[str], *, hdf5: bool = False) -> dict
     try:
         answer = _parse(content, names)
         if "hdf5" in answer and not hdf5:
-            raise Hdf5Error(f"{path} is of MATLAB 7.3; wanted the older format, of WIDER FACE's own files")
+            raise Hdf5Error(f"{path} has the format of MATLAB 7.3; wanted the older one of WIDER FACE's own files")
         if "hdf5" in answer:
             require("h5py", "reading files of MATLAB 7.3", "evaluate")
             answer = _parse(content, names, "hdf5")

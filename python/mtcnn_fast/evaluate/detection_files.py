@@ -183,7 +183,7 @@ def _wider(path: Path, problems: Problems, notes: Problems, outside: bool = Fals
             continue
         if len(pictures) != 1:
             count = f"{len(pictures)} pictures{' or more' if pictures else ''}"
-            problems.add(path / file, f"has {count}; wanted a name, a count and rows of one")
+            problems.add(path / file, f"has {count}; wanted one: a name, a count and rows")
             continue
         # As in the official reader, the file's name counts. Detectors write the name inside in different ways.
         name = "/".join(PurePosixPath(file).with_suffix("").parts[-2:])

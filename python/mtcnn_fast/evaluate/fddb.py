@@ -95,7 +95,7 @@ def read_fddb_ground_truth(path: str | os.PathLike[str], notes: Problems | None 
                 continue
             key = portable(name)
             if key in ellipses:
-                problems.add(file, f"{key} is there a second time", at)
+                problems.add(file, f"{key} comes a second time", at)
             ellipses[key] = np.array(values, np.float64).reshape(-1, 5)
     if problems.count:
         raise ValueError(f"{source} is no list of FDDB's ellipses: {next(iter(problems))}")
@@ -197,7 +197,7 @@ def evaluate_fddb(
     """
     lacking = [name for name in ground_truth.names if sizes is not None and name not in sizes]
     if lacking:
-        raise ValueError(f"sizes has {len(lacking)} pictures of the ground truth too few, {lacking[0]} among them")
+        raise ValueError(f"sizes lacks {len(lacking)} pictures of the ground truth, such as {lacking[0]}")
     pairs = ground_truth_pairs(ground_truth.names, detections)
     points = [np.empty((0, 4))]
     for index, picture in pairs:

@@ -104,7 +104,7 @@ def _matlab_pictures(path: Path) -> Iterator[tuple[str, NDArray[np.float64], NDA
                     raise ValueError(f"face_bbx_list of {file[0]} has a number that is not finite")
                 member = np.isin(np.arange(1, len(rows) + 1), indices)
                 if np.count_nonzero(member) != np.size(indices):
-                    raise IndexError(f"gt_list of {file[0]} is no choice of its {len(rows)} faces")
+                    raise IndexError(f"gt_list of {file[0]} has an index twice, or beyond its {len(rows)} faces")
                 yield portable(f"{event[0]}/{file[0]}"), rows, member
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not WIDER FACE's ground truth: {type(error).__name__}: {reason(error)}") from error
