@@ -268,8 +268,9 @@ class MTCNN:
         """Crops the faces upright, for a recognition network: uint8 (N, size, size, 3), channels as in the image.
 
         A least-squares similarity maps the landmarks onto the ArcFace template scaled by size / 112. Sampling is
-        bilinear, and black outside the image. faces: detections, one face, or landmarks (N, 5, 2). size: pixels, up to
-        16384. The crops of a call take at most 16 GiB.
+        bilinear, and black outside the image. The crops of a call take at most 16 GiB.
+
+        faces: detections, one face, or landmarks (N, 5, 2). size: pixels, up to 16384.
         """
         landmarks = _rows(faces, "landmarks", (5, 2))
         return _core.align(walkable_pixels(image, self._channel_order), landmarks, integer("size", size))
@@ -279,9 +280,10 @@ class MTCNN:
     ) -> NDArray[np.uint8]:
         """Crops the boxes, stretched to squares: uint8 (N, size, size, 3), channels as in the image.
 
-        margin: share of a box's width and height that is added on each side, in (-0.5, 2]. Sampling is by pixel area if
-        both sides shrink, else bilinear, and black outside the image. faces: detections, one face, or boxes (N, 4).
-        size: as in `align`.
+        Sampling is by pixel area if both sides shrink, else bilinear, and black outside the image.
+
+        faces: detections, one face, or boxes (N, 4). size: as in `align`. margin: share of a box's width and height
+        that is added on each side, in (-0.5, 2].
         """
         boxes = _rows(faces, "boxes", (4,))
         size, margin = integer("size", size), number("margin", margin)

@@ -81,8 +81,10 @@ def nms(
 ) -> NDArray[np.int64]:
     """Greedy suppression: int64 indices of the boxes kept, highest score first, ties in the order given.
 
-    boxes: (N, 4), x1, y1, x2, y2, half-open. scores: (N,). A box is dropped if it overlaps a kept one by more than
-    `threshold`. The overlap is the intersection over the union, or with mode "min" over the smaller box.
+    A box is dropped if it overlaps a kept one by more than `threshold`. The overlap is the intersection over the union,
+    or with mode "min" over the smaller box.
+
+    boxes: (N, 4), x1, y1, x2, y2, half-open. scores: (N,).
     """
     stages = _stages(device)
     corners = floats("boxes", boxes, (None, 4), integers=True).astype(np.float64)

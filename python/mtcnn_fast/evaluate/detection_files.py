@@ -69,9 +69,7 @@ def read_detections(
     * "document": a list of the same in one JSON document.
     * "coco": COCO's list of results: image_id, bbox `[x, y, w, h]`, score and, optionally, keypoints `[x, y, v] * 5`.
 
-    Parameters:
-
-    * format: one of the above; None: detected from the content.
+    * format: one of these; None: detected from the content.
     * images: for "coco" the annotation document whose `images` give each image_id its file_name, and also the
       pictures without detections; None: the image_id is the picture's name.
     * problems: receives every row, file and member that cannot be used; None: a warning says how many there were.
