@@ -232,7 +232,7 @@ def test_pictures_are_read_little_ahead(many: Path) -> None:
     outcomes = detect_each(lambda images: [none] * len(images), files(), batch_size=16)
     for _ in range(100):
         next(outcomes)
-    assert taken <= 100 + 16 + 8
+    assert taken <= 112 + 16  # the batches at hand and the next one
     outcomes.close()
 
 

@@ -561,7 +561,7 @@ def test_an_unwritable_destination_is_told_before_any_picture(
     def never(*_: Any) -> Any:
         raise AssertionError("a picture was read")
 
-    monkeypatch.setattr(streaming, "_read", never)
+    monkeypatch.setattr(streaming, "read_ahead", never)
     for arguments in (
         ["--draw", tmp_path / "file"],
         ["--draw", tmp_path / "file" / "sub"],

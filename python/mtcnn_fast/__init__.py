@@ -17,12 +17,14 @@ from mtcnn_fast.detector import MTCNN
 from mtcnn_fast.device import DeviceDetections
 from mtcnn_fast.drawing import draw
 from mtcnn_fast.reading import read
+from mtcnn_fast.streaming import ImageResult
 
 __all__ = [
     "MTCNN",
     "Detections",
     "DeviceDetections",
     "Face",
+    "ImageResult",
     "__version__",
     "available_devices",
     "available_isas",

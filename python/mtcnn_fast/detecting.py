@@ -12,7 +12,7 @@ from mtcnn_fast import __version__
 from mtcnn_fast.checks import shown
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.results import File, Record, Stream, failed, record_of
-from mtcnn_fast.streaming import BATCH_SIZE, Outcome, detect_each
+from mtcnn_fast.streaming import BATCH_SIZE, READERS, Outcome, detect_each, readers_for
 from mtcnn_fast.weights import weights_digest
 from mtcnn_fast.writing import line_of
 
@@ -97,6 +97,7 @@ def detect_files(
     say: Callable[[str], object] = lambda _: None,
     complain: Callable[[str, str], object],
     batch_size: int = BATCH_SIZE,
+    readers: int = READERS,
     first_page_only: bool = False,
     pipes: bool = False,
     progress: Callable[[int], object] = lambda _: None,
@@ -124,7 +125,9 @@ def detect_files(
     else:
         todo = ((item, None) for item in items)
     files = (((item, again), item.path) for item, again in todo)
-    for outcome in detect_each(find, files, batch_size=batch_size, first_page_only=first_page_only, pipes=pipes):
+    for outcome in detect_each(
+        find, files, batch_size=batch_size, readers=readers, first_page_only=first_page_only, pipes=pipes
+    ):
         item, again = outcome.key
         name = item.name if outcome.pages == 1 else f"{item.name} (page {outcome.page} of {outcome.pages})"
         tally.pictures += 1
@@ -203,6 +206,7 @@ def detect_to_file(
             results=results,
             complain=problems.add,
             batch_size=batch_size,
+            readers=readers_for(detector.num_threads),
             first_page_only=True,
             progress=progress,
         ):

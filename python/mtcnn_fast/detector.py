@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from mtcnn_fast import _core
 from mtcnn_fast.advice import can_be_an_array, file_hint
-from mtcnn_fast.checks import described, each, flag, floats, integer, named, number, text
+from mtcnn_fast.checks import at_least, described, each, flag, floats, integer, named, number, text
 from mtcnn_fast.detections import Detections, Face
 from mtcnn_fast.device import DeviceDetections, batch_device_pixels, device_pixels, stream_address
 from mtcnn_fast.extra import require
@@ -26,6 +26,7 @@ from mtcnn_fast.image import (
     warn_of_turned,
 )
 from mtcnn_fast.protocols import is_exported, is_on_host
+from mtcnn_fast.streaming import BATCH_SIZE, ImageResult, detect_each_image, readers_for
 from mtcnn_fast.weights import load_weights
 
 if TYPE_CHECKING:
@@ -228,12 +229,56 @@ class MTCNN:
         bar = _progress_bar(len(views)) if flag("progress", progress) else nullcontext()
         found: list[Any] = []
         with bar as shown:
-            chunk = _IMAGES_A_THREAD * self.num_threads if self.device == "cpu" else _IMAGES_ON_A_GPU
-            for start in range(0, len(views), chunk):
-                found += self._find(views[start : start + chunk], selection, queue, on_device)
+            for chunk in self._chunks(views):
+                found += self._find(chunk, selection, queue, on_device)
                 if shown is not None:
                     shown.update(len(found) - shown.n)
         return found
+
+    def detect_each(
+        self,
+        sources: Iterable[Any],
+        *,
+        batch_size: int = BATCH_SIZE,
+        readers: int | None = None,
+        max_faces: int | None = None,
+        clip: bool = False,
+    ) -> Generator[ImageResult, None, None]:
+        """Finds the faces in each of any number of images and files, in constant memory.
+
+        sources: any iterable, which need not end, of paths, images as `detect` takes them, and pairs (key, path or
+        image). Of a file with pages the first is searched.
+        batch_size: the most images that are searched at a time. A batch of several has at most 2^25 pixels. With 1, a
+        camera's frame is searched before the next one is asked for.
+        readers: threads that read the files of the next batch while one is searched; None: `num_threads`, at most 16.
+        max_faces, clip: as in `detect`.
+
+        Yields `ImageResult(key, image, faces, error)` in the order of the sources. The faces equal those of
+        `detect(image)`. A source that cannot be read or searched gives a result with an error, and the others follow. A
+        damaged file and a file with more pages give a UserWarning. An image must stay as it is until its result comes.
+        At most 2^26 pixels of files that were read are in memory, and a picture per reader. The threads end with the
+        iteration, also if it is left early.
+
+        Raises as `detect` does for the options, and TypeError for sources that are not iterable or are one image. The
+        iteration raises what the sources raise, after the results of what came before, and ImportError for a path
+        without Pillow (extra `cli`).
+        """
+        selection = _selection(max_faces, clip)
+        batch_size = at_least("batch_size", batch_size, 1)
+        readers = readers_for(self.num_threads) if readers is None else at_least("readers", readers, 1)
+        each_source = _iterator(sources)
+
+        def find(views: list[Any]) -> list[Any]:
+            return [faces for chunk in self._chunks(views) for faces in self._find(chunk, selection, 0, False)]
+
+        return detect_each_image(
+            find,
+            self._checked_view,
+            each_source,
+            channel_order=self._channel_order,
+            batch_size=batch_size,
+            readers=readers,
+        )
 
     def __call__(self, image: Any, **options: Any) -> Any:
         """Calls `detect_batch` for a list, a tuple or a 4-D array, and `detect` for anything else."""
@@ -310,6 +355,14 @@ class MTCNN:
                 self._core.levels(*image.size[::-1])
         return self._host_view(*pixels(image, self._channel_order, name), name)
 
+    def _checked_view(self, image: Any) -> tuple[_core.HostImage | _core.DeviceImage, int]:
+        """An image of which a batch of others does not fail, and its pixels."""
+        view = self._view(image)
+        height, width = view[1] if len(view) == 5 else view[0].shape[:2]
+        with named("image", ValueError):
+            self._core.levels(height, width)
+        return view, height * width
+
     def _views(self, images: Any, stream: int) -> list[Any]:  # of HostImage and DeviceImage
         if isinstance(images, list | tuple):
             return [self._view(image, f"image {i}", stream) for i, image in enumerate(images)]
@@ -336,6 +389,10 @@ class MTCNN:
             # The core looks at nothing in an image without levels. A pixel has none either, and replaces it.
             array = array if levels else array[:1, :1]
         return walkable(array, name), pixel_format
+
+    def _chunks(self, views: list[Any]) -> Iterator[list[Any]]:
+        size = _IMAGES_A_THREAD * self.num_threads if self.device == "cpu" else _IMAGES_ON_A_GPU
+        return (views[start : start + size] for start in range(0, len(views), size))
 
     def _find(
         self, views: list[Any], selection: tuple[int, bool], stream: int, on_device: bool
@@ -369,6 +426,21 @@ def _selection(max_faces: object, clip: object) -> tuple[int, bool]:
     if limit < 0:
         raise ValueError(f"max_faces is {limit}; wanted None or an integer of at least 0")
     return limit, flag("clip", clip)
+
+
+def _iterator(sources: Any) -> Iterator[Any]:
+    if isinstance(sources, str | os.PathLike | bytes | bytearray | memoryview):
+        hint = "; try [path], or pathlib.Path(folder).rglob('*.jpg')"
+    elif isinstance(sources, Mapping):
+        hint = "; try mapping.items()"
+    elif is_pil(sources) or _dimensions(sources) in (2, 3):
+        hint = "; try [image]"
+    else:
+        try:
+            return iter(sources)
+        except TypeError:
+            hint = ""
+    raise TypeError(f"sources is {described(sources)}; wanted an iterable of paths and images{hint}")
 
 
 def _dimensions(image: object) -> int:

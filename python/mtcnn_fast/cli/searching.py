@@ -20,7 +20,7 @@ from mtcnn_fast.extra import require
 from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.reading import STANDARD_INPUT
 from mtcnn_fast.results import File, Record, Stream
-from mtcnn_fast.streaming import BATCH_SIZE
+from mtcnn_fast.streaming import BATCH_SIZE, readers_for
 from mtcnn_fast.writing import JSON, check_destination, is_special, line_of, naming
 
 STANDARD_OUTPUT = "-"
@@ -95,6 +95,7 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
             say=report.say,
             complain=report.complain,
             batch_size=arguments.batch,
+            readers=readers_for(detector.num_threads),
             first_page_only=job.pages == FIRST,
             pipes=job.pipes,
             progress=report.progress,
