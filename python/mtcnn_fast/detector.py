@@ -250,7 +250,8 @@ class MTCNN:
         image). Of a file with pages the first is searched.
         batch_size: the most images that are searched at a time. A batch of several has at most 2^25 pixels. With 1, a
         camera's frame is searched before the next one is asked for.
-        readers: threads that read the files of the next batch while one is searched; None: `num_threads`, at most 16.
+        readers: threads that read the files of the next batch while one is searched; None: two per thread of the
+        detector, at most 16.
         max_faces, clip: as in `detect`.
 
         Yields `ImageResult(key, image, faces, error)` in the order of the sources. The faces equal those of
