@@ -34,9 +34,9 @@ BATCH_SIZE = 32
 READERS = 4
 """Of files for a detector of another package, whose threads are not known."""
 
-# Reading takes a fifth (min_face_size 20) to three fifths (80) of the processor time of both on AVX-512. Two readers per
-# thread take as much processor time as one per thread, within 5 %, and finish in 0.90 of the time where other programs
-# share the two cores. Each reader takes the memory of a picture.
+# Reading takes a fifth (min_face_size 20) to three fifths (80) of the processor time of both on AVX-512. Two readers
+# per thread take as much processor time as one per thread, within 5 %, and finish in 0.90 of the time where other
+# programs share the two cores. Each reader takes the memory of a picture.
 _READERS_A_THREAD = 2
 _MOST_READERS = 16
 
