@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fuzz",
         type=int,
         metavar="N",
-        help="cases of each kind in test_fuzz_*.py: some dozens by default, of fixed seeds all the same",
+        help="cases of each kind in test_fuzz_*.py: dozens or a few hundred by default, of fixed seeds all the same",
     )
     parser.addoption("--outside-links", action="store_true", help="follow the pages' links to other places, too")
 

@@ -35,7 +35,7 @@ Image = NDArray[np.uint8]
 Random = np.random.Generator
 
 HERE = Path(__file__).parent
-PROFILES = ("reference", "facenet-pytorch", "mtcnn")
+PROFILES = tuple(reference.CONVENTIONS)
 WILD = (0.0, -0.0, 1e-45, 1.0, -1.0, 16.5, 1e9, -1e9, 1e30, -3e38, 3.4e38, math.inf, -math.inf, math.nan)
 WILD_INTEGERS = (0, -1, 1, 2, 255, 2**14, 2**14 + 1, 2**31 - 1, 2**31, -(2**31), 2**32, 2**63, -(2**63), 2**64, 10**30)
 

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from mtcnn_fast import MTCNN, ops
+from reference import CONVENTIONS
 
-PROFILES = ["reference", "facenet-pytorch", "mtcnn"]
+PROFILES = tuple(CONVENTIONS)
 
 # The oracle takes seconds a megapixel.
 PHOTOS = ["TropComplique_office1", "TropComplique_office4", "TropComplique_office5", "ipazc_mtcnn_ivan"]

@@ -18,6 +18,7 @@ from lying import Lying
 from mtcnn_fast import MTCNN, _core, ops
 from mtcnn_fast.protocols import read_on_gpu
 from mtcnn_fast.weights import embedded_weights
+from reference import CONVENTIONS
 
 F32 = np.float32
 LANDMARKS = F32([[[38, 52], [74, 52], [56, 72], [42, 92], [71, 92]]])
@@ -138,7 +139,7 @@ def test_cuts_of_too_many_faces(face: NDArray[np.uint8]) -> None:
 # --- Weights ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", ["reference", "facenet-pytorch", "mtcnn"])
+@pytest.mark.parametrize("profile", CONVENTIONS)
 @pytest.mark.parametrize("precision", ["fp32", "fast"])
 @pytest.mark.parametrize("layer", ["pnet.box", "rnet.box", "onet.box", "onet.landmarks"])
 @pytest.mark.parametrize("value", [40.0, -1e9, 3.4e38])
@@ -185,7 +186,7 @@ def test_wild_weights_against_the_oracle(
     monkeypatch.setattr(reference, "_networks", lambda: weights)
     reference.weight.cache_clear()
     try:
-        for profile in ("reference", "facenet-pytorch", "mtcnn"):
+        for profile in CONVENTIONS:
             options: dict[str, Any] = {"thresholds": (0.6, 0.1, 0.01), "profile": profile}
             faces = MTCNN(device="cpu", weights=weights, **options).detect(face)
             expected = reference.detect(face, **options)

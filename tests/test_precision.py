@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mtcnn_fast import MTCNN, Detections, ops
+from reference import CONVENTIONS
 
 Image = NDArray[np.uint8]
 
@@ -25,7 +26,7 @@ def assert_same(faces: Detections, others: Detections) -> None:
         np.testing.assert_array_equal(array, other)
 
 
-@pytest.mark.parametrize("profile", ["reference", "facenet-pytorch", "mtcnn"])
+@pytest.mark.parametrize("profile", CONVENTIONS)
 @pytest.mark.parametrize("options", [{}, {"min_face_size": 12}, {"thresholds": (0.5, 0.5, 0.9)}, {"num_threads": 1}])
 def test_the_screen_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, astronaut: Image, profile: str, options: dict[str, object]

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from mtcnn_fast import MTCNN
 from mtcnn_fast.weights import embedded_weights
+from reference import CONVENTIONS
 
 NETWORKS = ("rnet", "onet")
 
 
-@pytest.mark.parametrize("profile", ["reference", "facenet-pytorch", "mtcnn"])
+@pytest.mark.parametrize("profile", CONVENTIONS)
 def test_windows_are_the_crops_of_the_oracle(
     profile: str, reference: ModuleType, astronaut: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,11 +4,13 @@
 #include <cstdlib>
 #include <functional>
 #include <random>
+#include <string>
 #include <vector>
 
 #include <mtcnn_fast/detector.h>
 
 #include "check.h"
+#include "conventions.h"
 
 // Calls `test` once per instruction set that was built and that this machine has, with MTCNN_FAST_ISA set to it.
 inline void for_each_isa(const std::function<void()>& test) {
@@ -18,6 +20,12 @@ inline void for_each_isa(const std::function<void()>& test) {
     test();
   }
   unsetenv("MTCNN_FAST_ISA");
+}
+
+inline std::vector<std::string> profiles() {
+  std::vector<std::string> names;
+  for (const mtcnn_fast::Conventions& conventions : mtcnn_fast::kProfiles) names.emplace_back(conventions.name);
+  return names;
 }
 
 // A packed RGB picture. Blobs of several sizes under a little noise: pure noise makes P-Net see nothing.

@@ -36,7 +36,7 @@ TEST(cascade, sizes_and_thresholds) {
   for (const Size& size : sizes) pictures.emplace_back(size.width, size.height, 7);
   for_each_isa([&] {
     for (const auto& threshold : thresholds)
-      for (const char* profile : {"reference", "facenet-pytorch", "mtcnn"})
+      for (const std::string& profile : profiles())
         for (const double min_face_size : {5.0, 12.0, 17.0}) {
           const Detector detector(Options{.min_face_size = min_face_size, .thresholds = threshold, .profile = profile});
           for (const Picture& picture : pictures) {
@@ -97,7 +97,7 @@ TEST(cascade, faces_are_finite_whatever_the_weights) {
     std::size_t found = 0;
     for (const char* layers : {"pnet.box", "rnet.box", "onet.box", "onet.landmarks", "onet.fc"})
       for (const float value : {30.0f, 1e9f, largest})
-        for (const char* profile : {"reference", "facenet-pytorch", "mtcnn"})
+        for (const std::string& profile : profiles())
           for (const char* precision : {"fp32", "fast"}) {
             Options options = lenient();
             options.profile = profile, options.precision = precision;

@@ -64,7 +64,7 @@ TEST(memory, a_steady_stream_allocates_its_results_alone) {
   const Picture picture(80, 64, 3), other(80, 64, 4);
   const ImageView gray{
       .data = picture.pixels.data(), .width = 80, .height = 64, .stride = 240, .format = mtcnn_fast::PixelFormat::gray};
-  for (const char* profile : {"reference", "facenet-pytorch", "mtcnn"})
+  for (const std::string& profile : profiles())
     for (const int threads : {1, 2}) {
       check::context = std::string(profile) + ", " + std::to_string(threads) + " threads";
       mtcnn_fast::Options options = lenient();

@@ -99,7 +99,7 @@ TEST(cascade, as_on_the_cpu) {
   const Size sizes[] = {{12, 12}, {13, 12}, {12, 40}, {45, 31}, {90, 12}};
   const std::array<double, 3> thresholds[] = {{0.01, 0.01, 0.003}, {0.6, 0.7, 0.7}, {1, 1, 1}};
   for (const auto& threshold : thresholds)
-    for (const char* profile : {"reference", "facenet-pytorch", "mtcnn"}) {
+    for (const std::string& profile : profiles()) {
       check::context = profile;
       Options options = lenient();
       options.thresholds = threshold;
