@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import Any, NoReturn
 
 
@@ -11,6 +12,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"formatter_class": Formatter, **settings})
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # Python 3.11.2 and older versions let the OSError of a full stream pass. The console tells of it at the end.
+        with suppress(OSError):
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         """Prints the message and ends the process with status 2."""
