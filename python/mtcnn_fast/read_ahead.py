@@ -1,7 +1,8 @@
-"""Sources that are loaded ahead in threads and come in order, within a limit of memory."""
+"""Work on sources that runs ahead in threads and comes back in order, within a limit of memory."""
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,17 +18,17 @@ def read_ahead(
     sources: Iterable[S],
     load: Callable[[S], R],
     *,
-    ahead: Callable[[S], bool],
-    pixels: Callable[[R], int],
+    ahead: Callable[[S], bool] = lambda _: True,
+    pixels: Callable[[R], int] = lambda _: 0,
     readers: int,
     most_sources: int,
-    most_pixels: int,
+    most_pixels: int = sys.maxsize,
 ) -> Generator[tuple[S, R], None, None]:
     """Each source with what `load` makes of it, in the order of the sources.
 
     ahead: whether one of the `readers`, which are threads, loads a source. The caller's thread loads any other in its
-    turn, and takes no source beyond it: a camera's frame does not wait for the next one.
-    pixels: of what was loaded.
+    turn, and takes no source beyond it: a camera's frame does not wait for the next one. By default all are read ahead.
+    pixels: of what was loaded; by default none, and memory is limited by `most_sources` alone.
     most_sources: the most that are at work or wait to be taken.
     most_pixels: no loading begins while so many wait to be taken.
 

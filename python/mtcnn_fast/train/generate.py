@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from mtcnn_fast.checks import at_least
 from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.extra import require
-from mtcnn_fast.prefetch import prefetch
+from mtcnn_fast.read_ahead import read_ahead
 from mtcnn_fast.train.photographs import FAILURES, name_bytes, pixels_to_learn
 from mtcnn_fast.train.rotate import rotated_crop, rotation
 from mtcnn_fast.train.run_options import RunOptions
@@ -104,7 +103,7 @@ def make_samples(
     labelling = [{"complete": bool(source.complete), "expand": list(map(float, source.expand))} for source in sources]
     writer = SampleWriter(folder, {**settings, "sources": labelling}, options.block)
     number = 0
-    with _bar(options.progress, pictures) as bar, ThreadPoolExecutor(workers) as pool:
+    with _bar(options.progress, pictures) as bar:
         for number, entries in enumerate(_blocks(_entries(sources, pictures), options.block), 1):
             digest = _annotations_digest(entries)
             summary = writer.summary(number - 1)
@@ -116,8 +115,9 @@ def make_samples(
                         problems.add(entries[place].annotation.path, note)
                     bar.update(len(entries))
                     continue
-            with writer.shard(number - 1, digest) as shard:
-                for entry, (samples, note) in prefetch(lambda entry: pool.submit(work, entry), entries, 2 * workers):
+            ahead = read_ahead(entries, work, readers=workers, most_sources=2 * workers)
+            with writer.shard(number - 1, digest) as shard, closing(ahead) as results:
+                for entry, (samples, note) in results:
                     if note is not None:
                         problems.add(entry.annotation.path, note)
                     if samples is None:
