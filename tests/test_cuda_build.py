@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from types import ModuleType
 import pytest
 
 import mtcnn_fast
+from tool import load_tool
 
 ROOT = Path(__file__).parents[1]
 # cmake and ninja come with the extra "test"; a virtual environment need not be activated for pytest to run in it.
@@ -137,13 +137,7 @@ arch = sm_90
 @pytest.fixture
 def checker(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script with limits for one kernel."""
-    name = "check_cuda_resources"
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)  # where dataclasses look their module up
-    spec.loader.exec_module(module)
+    module = load_tool("check_cuda_resources")
     monkeypatch.setattr(module, "LIMITS", {"some_kernel": module.Limit(32, shared=512)})
     return module
 

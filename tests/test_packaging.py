@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from importlib import metadata, resources
 from pathlib import Path
@@ -13,6 +12,7 @@ from packaging.requirements import Requirement
 
 import mtcnn_fast
 from mtcnn_fast import _core
+from tool import load_tool
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,12 +95,7 @@ def test_headless_is_cli_with_the_other_opencv() -> None:
 @pytest.fixture(scope="module")
 def release() -> ModuleType:
     pytest.importorskip("tomllib")
-    spec = importlib.util.spec_from_file_location("prepare_release", ROOT / "tools" / "prepare_release.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("prepare_release")
 
 
 REPOSITORY = "https://github.com/someone/detector"

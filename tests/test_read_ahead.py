@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
-from mtcnn_fast.prefetch import prefetch
+from mtcnn_fast.read_ahead import read_ahead
 
 
 @pytest.mark.parametrize("depth", [1, 3, 50])
@@ -19,9 +19,8 @@ def test_results_come_in_order(depth: int) -> None:
         time.sleep(0.002 * (item % 3))
         return item * item
 
-    with ThreadPoolExecutor(4) as pool:
-        assert list(prefetch(lambda item: pool.submit(work, item), range(20), depth)) == [(i, i * i) for i in range(20)]
-        assert list(prefetch(lambda item: pool.submit(work, item), [], depth)) == []
+    assert list(read_ahead(range(20), work, readers=4, most_sources=depth)) == [(i, i * i) for i in range(20)]
+    assert list(read_ahead([], work, readers=4, most_sources=depth)) == []
 
 
 def test_no_more_items_are_taken_than_wait() -> None:
@@ -32,9 +31,8 @@ def test_no_more_items_are_taken_than_wait() -> None:
             taken.append(item)
             yield item
 
-    with ThreadPoolExecutor(2) as pool:
-        for item, _ in prefetch(lambda item: pool.submit(int, item), items(), 3):
-            assert taken == list(range(min(item + 3, 10)))
+    for item, _ in read_ahead(items(), int, readers=2, most_sources=3):
+        assert taken == list(range(min(item + 3, 10)))
 
 
 def test_an_error_comes_in_its_turn() -> None:
@@ -43,23 +41,29 @@ def test_an_error_comes_in_its_turn() -> None:
             raise OSError("gone")
         return item
 
-    with ThreadPoolExecutor(2) as pool:
-        results = prefetch(lambda item: pool.submit(work, item), range(5), 4)
-        assert [next(results), next(results)] == [(0, 0), (1, 1)]
-        with pytest.raises(OSError, match="gone"):
-            next(results)
+    results = read_ahead(range(5), work, readers=2, most_sources=4)
+    assert [next(results), next(results)] == [(0, 0), (1, 1)]
+    with pytest.raises(OSError, match="gone"):
+        next(results)
 
 
-def test_work_that_has_not_begun_is_cancelled() -> None:
-    release = threading.Event()
-    futures: list[Future[bool]] = []
+def test_work_that_has_not_begun_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    second_begins, release = threading.Event(), threading.Event()
+    begun = []
 
-    def submit(item: int) -> Future[bool]:
-        futures.append(pool.submit(release.wait, 10 if item else 0))
-        return futures[-1]
+    def work(item: int) -> bool:
+        begun.append(item)
+        if item:
+            second_begins.set()
+        return release.wait(10 if item else 0)
 
-    with ThreadPoolExecutor(1) as pool:
-        with closing(prefetch(submit, range(9), 5)) as results:
-            assert next(results) == (0, False)
-        assert [future.cancelled() for future in futures[2:]] == [True] * 3
+    def shutdown(pool: ThreadPoolExecutor) -> None:
         release.set()
+        original(pool)
+
+    original = ThreadPoolExecutor.shutdown
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shutdown)
+    with closing(read_ahead(range(9), work, readers=1, most_sources=5)) as results:
+        assert next(results) == (0, False)
+        assert second_begins.wait(10)
+    assert begun == [0, 1]
