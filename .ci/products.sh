@@ -29,15 +29,26 @@ build() { # DIRECTORY CMAKE_OPTION...
   cmake --build "$work/$1" -j "$jobs" -- --quiet
 }
 
-# $work/release, with the CUDA kernels for every architecture and emulated. Needs use_tools.
+has_google_benchmark() { c++ -std=c++20 -fsyntax-only -include benchmark/benchmark.h -x c++ /dev/null 2>/dev/null; }
+
+# Before make_release: bench_stages needs Google Benchmark, which Debian's libbenchmark-dev brings.
+use_google_benchmark() {
+  if has_google_benchmark; then return; fi
+  section "Google Benchmark"
+  local as_root=()
+  if [ "$(id -u)" != 0 ]; then as_root=(sudo -n); fi
+  if ! command -v apt-get || ! "${as_root[@]}" apt-get -q update ||
+    ! "${as_root[@]}" apt-get -q install -y libbenchmark-dev; then
+    echo "not installed, which takes apt-get, and root or a sudo without a password"
+  fi
+}
+
+# $work/release, with the CUDA kernels for every architecture and emulated, and the benchmarks. Needs use_tools.
 make_release() {
   if [ -e "$work/release" ]; then return; fi
   use_cuda
   section "native build"
-  local benchmarks=OFF
-  if c++ -std=c++20 -fsyntax-only -include benchmark/benchmark.h -x c++ /dev/null 2>/dev/null; then benchmarks=ON; fi
-  echo "microbenchmarks, compiled only: $benchmarks"
-  build release -DMTCNN_FAST_BUILD_BENCHMARKS=$benchmarks -DMTCNN_FAST_CUDA=ON
+  build release -DMTCNN_FAST_BUILD_BENCHMARKS=ON -DMTCNN_FAST_CUDA=ON
 }
 
 # $work/picture.ppm, and in $work/faces what the C++ example finds in it. Needs use_tools.
