@@ -23,6 +23,7 @@ import mtcnn_fast
 from conftest import EMULATED
 from device_memory import ByDLPack, ByInterface, ByOldDLPack, OnDevice, values
 from mtcnn_fast import MTCNN, Detections, DeviceDetections, _core
+from resident import assert_no_growth, needs_statm, resident
 
 Image = NDArray[np.uint8]
 
@@ -372,20 +373,23 @@ def test_a_spawned_worker_makes_its_own(gpu: MTCNN, face: Image) -> None:
         assert children.submit(gpu.detect, face).result(timeout=120) == gpu.detect(face)
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc/self/statm")
+@needs_statm
 def test_memory_does_not_grow(gpu: MTCNN, astronaut: Image) -> None:
     """The host's; with the emulator, the device's is part of it."""
     random = np.random.default_rng(5)
     calls, most = (200, 60) if EMULATED else (5000, 400)
-    used = []
-    for call, (height, width) in enumerate(random.integers(1, most, (calls, 2))):
-        image = astronaut[:height, :width].copy()
-        output: Any = "device" if call % 2 else "host"
-        gpu.detect_batch([image, ByDLPack(gpu, image)], output=output)
-        if call % (calls // 20) == 0:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            used.append(pages * os.sysconf("SC_PAGE_SIZE"))
-    assert max(used[10:]) - max(used[:10]) < 4e6, used
+
+    def growth(calls: int) -> float:
+        used = []
+        for call, (height, width) in enumerate(random.integers(1, most, (calls, 2))):
+            image = astronaut[:height, :width].copy()
+            output: Any = "device" if call % 2 else "host"
+            gpu.detect_batch([image, ByDLPack(gpu, image)], output=output)
+            if call % (calls // 20) == 0:
+                used.append(resident())
+        return max(used[10:]) - max(used[:10])
+
+    assert_no_growth(growth, calls, 4e6, driver=not EMULATED)
 
 
 # --- Where there is no GPU --------------------------------------------------------------------------------------------

@@ -8,13 +8,14 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from conftest import EMULATED
 from mtcnn_fast import MTCNN, Detections
+from resident import assert_no_growth, needs_statm, resident
 
 
 def content(faces: Detections) -> bytes:
@@ -97,36 +98,58 @@ def _detect_in_child(detector: MTCNN, image: NDArray[np.uint8]) -> Detections:
     return detector.detect(image)
 
 
-def resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc/self/statm")
+@needs_statm
 @pytest.mark.heavy
 def test_memory_does_not_grow(backend: str, astronaut: NDArray[np.uint8]) -> None:
     detector = MTCNN(device=backend, min_face_size=30)
     random = np.random.default_rng(5)
-    sizes = random.integers(12, 400, (2000, 2))
-    used = []
-    for call, (height, width) in enumerate(sizes):
-        image = astronaut[:height, :width]
-        if call % 10:
-            detector.detect(image)
-        else:
-            detector.detect_batch([image, image.T[0]])
-        if call % 100 == 99:
-            used.append(resident())
-    # The workspaces have met the largest sizes after a few hundred calls.
-    assert max(used[10:]) - max(used[:10]) < 4e6, used
+
+    def growth(calls: int) -> float:
+        used = []
+        for call, (height, width) in enumerate(random.integers(12, 400, (calls, 2))):
+            image = astronaut[:height, :width]
+            if call % 10:
+                detector.detect(image)
+            else:
+                detector.detect_batch([image, image.T[0]])
+            if call % 100 == 99:
+                used.append(resident())
+        # The workspaces have met the largest sizes after a few hundred calls.
+        half = len(used) // 2
+        return max(used[half:]) - max(used[:half])
+
+    assert_no_growth(growth, 2000, 4e6, driver=backend != "cpu" and not EMULATED)
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc/self/statm")
+@needs_statm
 def test_memory_of_detectors_is_given_back(backend: str) -> None:
     image = np.zeros((30, 30, 3), np.uint8)
-    used = []
-    for call in range(150):
-        MTCNN(device=backend).detect(image)
-        if call % 50 == 49:
-            used.append(resident())
-    assert used[2] - used[0] < 8e6, used
+
+    def growth(calls: int) -> float:
+        used = []
+        for call in range(calls):
+            MTCNN(device=backend).detect(image)
+            if call % 50 == 49:
+                used.append(resident())
+        return used[-1] - used[0]
+
+    assert_no_growth(growth, 150, 8e6, driver=backend != "cpu" and not EMULATED)
+
+
+class FirstCalls:
+    """Memory that grows with the first `few` calls only."""
+
+    def __init__(self, few: int) -> None:
+        self.left = few
+
+    def __call__(self, calls: int) -> float:
+        grown = min(calls, self.left)
+        self.left -= grown
+        return grown
+
+
+def test_growth_is_believed_when_twice_the_calls_confirm_it() -> None:
+    assert_no_growth(FirstCalls(100), 100, 10, driver=True)
+    for growth, driver in ((FirstCalls(100), False), (float, True)):
+        with pytest.raises(AssertionError, match="and 10 are allowed"):
+            assert_no_growth(growth, 100, 10, driver=driver)
