@@ -1,13 +1,15 @@
-"""The programs of tools/, as modules for tests."""
+"""The programs of tools/ and bench/, as modules for tests."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
-TOOLS = Path(__file__).parents[1] / "tools"
+ROOT = Path(__file__).parents[1]
+TOOLS, BENCH = ROOT / "tools", ROOT / "bench"
 
 
 def load_tool(name: str) -> ModuleType:
@@ -19,3 +21,10 @@ def load_tool(name: str) -> ModuleType:
     sys.modules[name] = module  # where dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+def load_bench(name: str) -> ModuleType:
+    """bench/NAME.py. The programs there import each other by name."""
+    if str(BENCH) not in sys.path:
+        sys.path.insert(0, str(BENCH))
+    return importlib.import_module(name)
