@@ -26,9 +26,16 @@ std::vector<std::vector<double>> winograd_weights(std::span<const double> points
   return rows;
 }
 
-// For Winograd tiles of that side, at the points of kWinogradPoints.
+// For Winograd tiles of that side.
 std::vector<std::vector<double>> winograd_tile_weights(std::size_t tile, std::size_t kernel) {
-  return winograd_weights(std::span(kWinogradPoints).first(tile + kernel - 2), kernel);
+  switch (tile + kernel - 1) {
+    case 4:
+      return winograd_weights(kWinogradPoints4, kernel);
+    case 5:
+      return winograd_weights(kWinogradPoints5, kernel);
+    default:
+      return winograd_weights(kWinogradPoints6, kernel);
+  }
 }
 
 // The layouts of the float32 kernels.
@@ -49,15 +56,15 @@ class FloatPacker : Packer {
   // The same by Winograd tiles: [out / block][point][in][block].
   Layer planar_winograd(const std::string& name, const std::string& slope) {
     const Convolution conv(get(name + ".weight"));
-    const Rows rows = in_points(conv, winograd_tile_weights(2, conv.kernel),
-                                winograd_weights(kPnetColumnPoints, conv.kernel), conv.outputs);
+    const Rows rows =
+        in_points(conv, winograd_tile_weights(2, conv.kernel), winograd_tile_weights(4, conv.kernel), conv.outputs);
     return planar_layer(rows, name, slope);
   }
 
   // With points along columns only: [out / block][point][in][kw][block].
   Layer planar_winograd_columns(const std::string& name, const std::string& slope) {
     const Convolution conv(get(name + ".weight"));
-    const auto g = winograd_weights(kPnetPixelPoints, conv.kernel);
+    const auto g = winograd_weights(kWinogradPixelPoints, conv.kernel);
     Rows rows(conv.outputs, g.size() * conv.inputs * conv.kernel);
     for (std::size_t o = 0; o < conv.outputs; ++o)
       for (std::size_t i = 0; i < conv.inputs; ++i)
@@ -91,19 +98,18 @@ class FloatPacker : Packer {
     return layer(rows, name, slope);
   }
 
-  // The same with points along rows only: [out / tile][kh][in][point][tile].
-  Layer winograd_rows(const std::string& name, const std::string& slope, std::size_t tile) {
+  // The same with points along rows only: [out / tile][point][kh][in][tile].
+  Layer winograd_rows(const std::string& name, const std::string& slope) {
     const Convolution conv(get(name + ".weight"));
-    const auto g = winograd_tile_weights(tile, conv.kernel);
-    const std::size_t edge = g.size();
-    Rows rows(padded(conv.outputs), conv.kernel * conv.inputs * edge);
+    const auto g = winograd_weights(kWinogradPixelPoints, conv.kernel);
+    Rows rows(padded(conv.outputs), g.size() * conv.kernel * conv.inputs);
     for (std::size_t o = 0; o < conv.outputs; ++o)
       for (std::size_t i = 0; i < conv.inputs; ++i)
-        for (std::size_t y = 0; y < conv.kernel; ++y)
-          for (std::size_t p = 0; p < edge; ++p) {
+        for (std::size_t p = 0; p < g.size(); ++p)
+          for (std::size_t y = 0; y < conv.kernel; ++y) {
             double value = 0;
             for (std::size_t x = 0; x < conv.kernel; ++x) value += g[p][x] * conv.at(o, i, y, x);
-            rows.at(o, (y * conv.inputs + i) * edge + p) = static_cast<float>(value);
+            rows.at(o, (p * conv.kernel + y) * conv.inputs + i) = static_cast<float>(value);
           }
     return layer(rows, name, slope);
   }
@@ -201,14 +207,14 @@ PackedNetworks::PackedNetworks(const Tensors& tensors, const Kernels& kernels) {
     pnet = {p.planar("conv1", "prelu1"), p.planar("conv2", "prelu2"), p.planar("conv3", "prelu3"), p.planar_face(),
             p.planar_box()};
   FloatPacker r(*this, tensors, "rnet", kernels);
-  rnet = {r.winograd_rows("conv1", "prelu1", kConv1WinogradTile),
+  rnet = {r.winograd_rows("conv1", "prelu1"),
           r.winograd("conv2", "prelu2", kRnetConv2WinogradTile),
           r.winograd("conv3", "prelu3", kRnetConv3WinogradTile),
           {},
           r.dense("fc", "prelu4", 3),
           r.heads({"box"})};
   FloatPacker o(*this, tensors, "onet", kernels);
-  onet = {o.winograd_rows("conv1", "prelu1", kConv1WinogradTile),
+  onet = {o.winograd_rows("conv1", "prelu1"),
           o.winograd("conv2", "prelu2", kOnetConv2WinogradTile),
           o.winograd("conv3", "prelu3", kOnetConv3WinogradTile),
           o.winograd("conv4", "prelu4", kOnetConv4WinogradTile),

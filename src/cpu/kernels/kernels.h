@@ -85,19 +85,20 @@ constexpr int register_tile_vectors(int vectors) { return vectors % 2 == 0 ? 2 :
 
 // R-Net's and O-Net's convolutions are computed as winograd.h says, by Winograd tiles of that side, which divides the
 // side of the outputs. Weights stand as [out / tile][point][in][tile], where `tile` is a register tile's channels;
-// conv1's, with points along rows only, as [out / tile][kh][in][point][tile]. A Winograd tile and a kernel of sides m
-// and k take the first m + k - 2 points, and infinity.
-constexpr int kConv1WinogradTile = 2, kRnetConv2WinogradTile = 3, kRnetConv3WinogradTile = 3;
-constexpr int kOnetConv2WinogradTile = 3, kOnetConv3WinogradTile = 2, kOnetConv4WinogradTile = 3;
-constexpr double kWinogradPoints[] = {0, 1, -1, 0.5};
+// conv1's, with points along rows only, as [out / tile][point][kh][in][tile].
+constexpr int kRnetConv2WinogradTile = 3, kRnetConv3WinogradTile = 3;
+constexpr int kOnetConv2WinogradTile = 3, kOnetConv3WinogradTile = 4, kOnetConv4WinogradTile = 3;
 
-// Finite points of P-Net's Winograd tiles of 2 rows x 4 columns. Down the rows they are the first of kWinogradPoints.
-// Along the columns, symmetric points have the least rounding error among those whose squares, products and cubes are
-// exact: the root mean square of F(4x4, 3x3) is 1.6 times that of a direct convolution, and 2.3 times with the points
-// 0, 1, -1, 1/2, -2. Conv1, down its rows, takes the latter: neighbouring pixels are nearly equal, and at 1 and -1
-// their equal parts cancel before anything is rounded.
-constexpr double kPnetColumnPoints[] = {0, 0.625, -0.625, 1.5, -1.5};
-constexpr double kPnetPixelPoints[] = {0, 1, -1, 0.5, -2};
+// Finite points of a Winograd tile along one axis, by its edge: outputs + kernel - 1. Symmetric points other than 1
+// have the least rounding error among those whose squares, products and cubes are exact in float32. Root mean square of
+// F(3x3, 3x3), relative to a direct convolution: 0.98, and 1.92 with the points 0, 1, -1, 1/2; of F(4x4, 3x3): 1.57,
+// and 2.30 with 0, 1, -1, 1/2, -2.
+constexpr double kWinogradPoints4[] = {0, 1, -1};
+constexpr double kWinogradPoints5[] = {0.375, -0.375, 1.375, -1.375};
+constexpr double kWinogradPoints6[] = {0, 0.625, -0.625, 1.5, -1.5};
+// Of the first convolutions, with tiles of four along one axis: down P-Net's columns, along the rows of the others.
+// Neighbouring pixels are nearly equal, and at 1 and -1 their equal parts cancel before anything is rounded.
+constexpr double kWinogradPixelPoints[] = {0, 1, -1, 0.5, -2};
 
 // The same networks in bf16, for processors that multiply tiles of it (AMX): [column / 16][run][step] AMX tiles of 16 x
 // 16 pairs, [input / 2][column][2] (packed_networks_bf16.cpp packs them, amx_tiles.h says what runs and steps are).

@@ -23,7 +23,7 @@ constexpr int max_of(int a, int b) { return a > b ? a : b; }
 // The convolutions of R-Net and O-Net, and the sizes of maps and of their scratch in floats.
 struct Rnet {
   using Conv1 = WinogradRowsPool<kRnetSide, 32, 3>;
-  using Conv2 = WinogradPool<WinogradConv<Conv1::side, 28, 32, 48, 3, kRnetConv2WinogradTile>, 48, 3>;
+  using Conv2 = WinogradPool<WinogradConv<Conv1::side, 28, 32, 48, 3, kRnetConv2WinogradTile>, 48, 3, 1>;
   using Conv3 = WinogradConv<Conv2::side, 48, 48, 64, 2, kRnetConv3WinogradTile>;
   static constexpr int maps = Conv1::side * Conv1::side * 32;
   static constexpr int conv2_out = Conv2::side * Conv2::side * 48;
@@ -33,8 +33,8 @@ struct Rnet {
 };
 struct Onet {
   using Conv1 = WinogradRowsPool<kOnetSide, 32, 3>;
-  using Conv2 = WinogradPool<WinogradConv<Conv1::side, 32, 32, 64, 3, kOnetConv2WinogradTile>, 64, 3>;
-  using Conv3 = WinogradPool<WinogradConv<Conv2::side, 64, 64, 64, 3, kOnetConv3WinogradTile>, 64, 2>;
+  using Conv2 = WinogradPool<WinogradConv<Conv1::side, 32, 32, 64, 3, kOnetConv2WinogradTile>, 64, 3, 1>;
+  using Conv3 = WinogradPool<WinogradConv<Conv2::side, 64, 64, 64, 3, kOnetConv3WinogradTile>, 64, 2, 3>;
   using Conv4 = WinogradConv<Conv3::side, 64, 64, 128, 2, kOnetConv4WinogradTile>;
   static constexpr int maps1 = Conv1::side * Conv1::side * 32;
   static constexpr int maps2 = Conv2::side * Conv2::side * 64;
@@ -47,7 +47,7 @@ static_assert(Rnet::Conv1::side == 11 && Rnet::Conv2::side == 4 && Rnet::feature
 static_assert(Onet::Conv1::side == 23 && Onet::Conv2::side == 10 && Onet::Conv3::side == 4 && Onet::features == 1152);
 
 std::size_t refine_scratch() {
-  return Onet::scratch + Onet::maps1 + Onet::maps2 +
+  return Onet::scratch + Onet::maps1 + Onet::Conv3::most_maps * Onet::maps2 +
          static_cast<std::size_t>(kMaxRefineBatch) * (Onet::conv3_out + Onet::features + Onet::hidden);
 }
 
@@ -59,7 +59,7 @@ void rnet(const RefineWeights& weights, const float* crops, int n, float* out, f
   float* const hidden = features + n * Rnet::features;
   for (int i = 0; i < n; ++i) {
     Rnet::Conv1::run(crops + static_cast<std::ptrdiff_t>(i) * kRnetSide * kRnetSide * 3, weights.conv1, maps, layer);
-    Rnet::Conv2::run(maps, weights.conv2, conv2 + i * Rnet::conv2_out, layer);
+    Rnet::Conv2::run(maps, 1, weights.conv2, conv2 + i * Rnet::conv2_out, layer);
   }
   Rnet::Conv3::run(conv2, n, weights.conv3, features, layer);
   dense<Rnet::features, Rnet::hidden, true>(features, n, weights.fc, hidden);
@@ -70,13 +70,17 @@ void onet(const RefineWeights& weights, const float* crops, int n, float* out, f
   float* const layer = scratch;
   float* const maps1 = layer + Onet::scratch;
   float* const maps2 = maps1 + Onet::maps1;
-  float* const conv3 = maps2 + Onet::maps2;
+  float* const conv3 = maps2 + Onet::Conv3::most_maps * Onet::maps2;
   float* const features = conv3 + n * Onet::conv3_out;
   float* const hidden = features + n * Onet::features;
-  for (int i = 0; i < n; ++i) {
-    Onet::Conv1::run(crops + static_cast<std::ptrdiff_t>(i) * kOnetSide * kOnetSide * 3, weights.conv1, maps1, layer);
-    Onet::Conv2::run(maps1, weights.conv2, maps2, layer);
-    Onet::Conv3::run(maps2, weights.conv3, conv3 + i * Onet::conv3_out, layer);
+  for (int first = 0, here; first < n; first += here) {
+    here = n - first < Onet::Conv3::most_maps ? n - first : Onet::Conv3::most_maps;
+    for (int i = 0; i < here; ++i) {
+      Onet::Conv1::run(crops + static_cast<std::ptrdiff_t>(first + i) * kOnetSide * kOnetSide * 3, weights.conv1, maps1,
+                       layer);
+      Onet::Conv2::run(maps1, 1, weights.conv2, maps2 + i * Onet::maps2, layer);
+    }
+    Onet::Conv3::run(maps2, here, weights.conv3, conv3 + first * Onet::conv3_out, layer);
   }
   Onet::Conv4::run(conv3, n, weights.conv4, features, layer);
   dense<Onet::features, Onet::hidden, true>(features, n, weights.fc, hidden);

@@ -1,5 +1,5 @@
-// 3x3 convolutions of P-Net by Winograd tiles of 2 rows x 4 columns, with pixels as lanes. winograd.h explains the
-// tiles.
+// 3x3 convolutions of P-Net by Winograd tiles of 2 rows x 4 columns, with pixels as lanes. winograd_transforms.h
+// explains the tiles.
 //
 // Maps are kept as tiled planes: pixel (y, x) of a channel stands in plane (y % rows, x % columns) of the channel, at
 // position (y / rows) * pitch + x / columns. So all inputs of a tile lie at one position of the channel's planes, and
@@ -12,68 +12,17 @@
 
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/simd.h"
-#include "cpu/kernels/winograd.h"
+#include "cpu/kernels/winograd_transforms.h"
 
 namespace mtcnn_fast {
 namespace {
 
-// Minimal filtering along one axis, F(tile, 3): input() multiplies by B^T and output() by A^T in Lavin and Gray's
-// names, for the finite points of kernels.h and infinity. All factors are exact in float32. The output transform adds
-// the layer's bias. (The products cannot: no point counts once in every output.)
-struct TileRows : Winograd<4> {  // F(2, 3)
+// The two axes of a Winograd tile of P-Net.
+struct TileRows : Winograd<4> {
   static constexpr int tile = 2, edge = 4;
-  template <class Get, class Set>
-  static void output(const Get& get, const Set& set) {
-    Winograd<4>::output<tile>(get, set);
-  }
 };
-
-struct TileColumns {  // F(4, 3) at kPnetColumnPoints
+struct TileColumns : Winograd<6> {
   static constexpr int tile = 4, edge = 6;
-  static constexpr float a = kPnetColumnPoints[1], b = kPnetColumnPoints[3];
-  template <class Get, class Set>
-  static void input(const Get& get, const Set& set) {
-    const F32 d1 = get(1), d2 = get(2), d3 = get(3), d4 = get(4);
-    const F32 p = fma(splat(-b * b), d2, d4), q = fma(splat(-b * b), d1, d3);
-    const F32 r = fma(splat(-a * a), d2, d4), s = fma(splat(-a * a), d1, d3);
-    set(0, fma(splat(a * a * b * b), get(0), fma(splat(-a * a - b * b), d2, d4)));
-    set(1, fma(splat(a), q, p));
-    set(2, fma(splat(-a), q, p));
-    set(3, fma(splat(b), s, r));
-    set(4, fma(splat(-b), s, r));
-    set(5, fma(splat(a * a * b * b), d1, fma(splat(-a * a - b * b), d3, get(5))));
-  }
-  template <class Get, class Set>
-  static void output(const Get& get, const Set& set, F32 bias) {
-    const F32 m1 = get(1), m2 = get(2), m3 = get(3), m4 = get(4);
-    const F32 s = m1 + m2, t = m1 - m2, u = m3 + m4, v = m3 - m4;
-    set(0, ((get(0) + bias) + s) + u);
-    set(1, fma(splat(b), v, fma(splat(a), t, bias)));
-    set(2, fma(splat(b * b), u, fma(splat(a * a), s, bias)));
-    set(3, fma(splat(b * b * b), v, fma(splat(a * a * a), t, get(5) + bias)));
-  }
-};
-
-struct PixelRows {  // F(4, 3) at kPnetPixelPoints
-  static constexpr int tile = 4, edge = 6;
-  template <class Get, class Set>
-  static void input(const Get& get, const Set& set) {
-    const F32 d1 = get(1), d2 = get(2), d3 = get(3), d4 = get(4), e = d4 - d2, f = d3 - d1, h = splat(1.5f);
-    set(0, fma(h, f, e) + (get(0) - d2));
-    set(1, fma(h, d3 + d2, e + f));
-    set(2, fma(h, d3 - d2, e - f));
-    set(3, fma(splat(2.0f), f, e));
-    set(4, fma(splat(-0.5f), f, e));
-    set(5, fma(h, e, get(5) - d3) - f);
-  }
-  template <class Get, class Set>
-  static void output(const Get& get, const Set& set, F32 bias) {
-    const F32 m1 = get(1), m2 = get(2), m3 = get(3), m4 = get(4), even = m1 + m2, odd = m1 - m2;
-    set(0, ((get(0) + bias) + even) + (m3 + m4));
-    set(1, fma(splat(-2.0f), m4, fma(splat(0.5f), m3, odd + bias)));
-    set(2, fma(splat(4.0f), m4, fma(splat(0.25f), m3, even + bias)));
-    set(3, fma(splat(-8.0f), m4, fma(splat(0.125f), m3, odd)) + (get(5) + bias));
-  }
 };
 
 // Positions that a plane holds. From 128 to 320 they were measured to be equal within 5 %.
@@ -170,15 +119,16 @@ struct TiledConv {
         F32 half[Rows::tile][Columns::edge];
 #pragma GCC unroll 6
         for (int x = 0; x < Columns::edge; ++x)
-          Rows::output([&](int y) { return load(from + (y * Columns::edge + x) * block * lanes); },
-                       [&](int y, F32 value) { half[y][x] = value; });
+          Rows::output<Rows::tile>([&](int y) { return load(from + (y * Columns::edge + x) * block * lanes); },
+                                   [&](int y, F32 value) { half[y][x] = value; });
 #pragma GCC unroll 2
         for (int y = 0; y < Rows::tile; ++y)
-          Columns::output([&](int x) { return half[y][x]; },
-                          [&](int x, F32 value) {
-                            store(out + (y * Columns::tile + x) * kStride + v * kLanes, prelu(value, leak));
-                          },
-                          start);
+          Columns::output<Columns::tile>([&](int x) { return half[y][x]; },
+                                         [&](int x, F32 value) {
+                                           store(out + (y * Columns::tile + x) * kStride + v * kLanes,
+                                                 prelu(value, leak));
+                                         },
+                                         start);
       }
     }
   }
@@ -199,7 +149,7 @@ struct TiledConv {
 // are two pooled ones, take 6 products instead of 12. Along both axes, the transforms of three channels would cost what
 // the products spare. It reads planes of 4 x 8, so that both columns of a pooled pixel are vectors at one position.
 struct TiledConv1 {
-  using Rows = PixelRows;
+  using Rows = WinogradPixels;
   using Planes = TiledPlanes<2 * TileRows::tile, 2 * TileColumns::tile>;
   using Pooled = TiledPlanes<TileRows::tile, TileColumns::tile>;
   static constexpr int channels = 3, outputs = 10, block = planar_block(outputs, kRegisters), taps = 3;
