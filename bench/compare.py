@@ -7,7 +7,7 @@ mtcnn_fast has. Their times are lower bounds of any cascade on these engines.
 
 Candidate counts are mtcnn_fast's own, from `MTCNN.inspect`. The multiply-adds follow from them. A floor is the time of
 these multiply-adds on the cores' multiply-add units. The rate of these units is measured in the same rounds, for the
-instruction set of the contestant (for other packages: the best of this machine).
+instruction set of the contestant. Other packages have the best one of this machine, unless they are held to AVX2.
 
     python bench/compare.py --json out.json --plot out.png PHOTO ...
 
@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ import frames
 import numpy as np
 from contestants import CONTESTANTS, OWN, YUNET_MODEL
 from photographs import matched
+from targets import IMPORT_SECONDS, MEMORY_IMAGES, MEMORY_MB, Verdict, verdicts
 from work import Peaks, Work, cpu_model, floor_milliseconds, vectors
 from workers import Worker
 
@@ -42,16 +43,8 @@ Row = dict[str, Any]
 
 # Thread pools of other libraries spin for a while after their work, on processors that the next contestant needs.
 PAUSE_SECONDS = 0.1
-# Targets of mtcnn_fast on one thread: at most so many floors of its instruction set, plus milliseconds per megapixel.
-FLOORS = {"avx512": 1.5, "avx2": 1.6}
-MILLISECONDS_A_MEGAPIXEL = 1.0
-FAST_FLOORS = 0.75
-# Targets on two threads: at least so many times faster than on one, from 1280x720 on. And the time of the import.
-SPEED_UP, SPEED_UP_PIXELS = 1.8, 1280 * 720
-IMPORT_SECONDS = 0.1
 # A row whose peak is below this share of the run's best was disturbed by other programs.
 DISTURBED = 0.9
-MEMORY_IMAGES, MEMORY_MB = 3, 32
 
 
 @dataclass
@@ -61,15 +54,6 @@ class Taken:
     milliseconds: list[float] = field(default_factory=list)
     memory_mb: float = 0.0
     boxes: list[list[float]] | None = None
-
-
-def allowed_milliseconds(name: str, isa: str, floor: float, megapixels: float, threads: int) -> float | None:
-    """The target of a setting of mtcnn_fast; None: it has none."""
-    if not name.startswith(OWN) or threads != 1:
-        return None
-    if name == f"{OWN}[fast]":
-        return FAST_FLOORS * floor
-    return FLOORS[isa] * floor + MILLISECONDS_A_MEGAPIXEL * megapixels if isa in FLOORS else None
 
 
 def import_seconds(name: str, repeats: int = 5) -> float:
@@ -104,12 +88,9 @@ def result_of(name: str, taken: dict[str, Taken], row: Row, isas: dict[str, str]
     isa = isas[name]
     milliseconds = statistics.median(mine.milliseconds)
     result: dict[str, Any] = {"milliseconds": milliseconds, "isa": isa}
-    if isa in row["peak_gflops"]:
-        floor = floor_milliseconds(row["mmac"], row["peak_gflops"][isa], row["threads"])
-        allowed = allowed_milliseconds(name, isa, floor, row["megapixels"], row["threads"])
+    if vectors(isa) in row["peak_gflops"]:
+        floor = floor_milliseconds(row["mmac"], row["peak_gflops"][vectors(isa)], row["threads"])
         result |= {"floor_milliseconds": floor, "floors": milliseconds / floor}
-        if allowed is not None:
-            result |= {"allowed_milliseconds": allowed, "holds": milliseconds <= allowed}
     if name != OWN:
         result["times_slower"] = milliseconds / statistics.median(own.milliseconds)
     if mine.boxes is not None and own.boxes is not None:
@@ -139,12 +120,10 @@ def measure_row(
     }
 
 
-def own_isas(names: list[str]) -> dict[str, str]:
-    """For each contestant, the instruction set whose peak its time is compared with."""
-    import mtcnn_fast
-
-    best = vectors(mtcnn_fast.MTCNN(device="cpu").isa)
-    return {name: CONTESTANTS[name].environment.get("MTCNN_FAST_ISA", best) for name in names}
+def isas_of(names: list[str]) -> dict[str, str]:
+    """For each contestant, its instruction set. Other packages compute with the best vectors, unless held to others."""
+    best = {True: mtcnn_fast.MTCNN(device="cpu").isa, False: vectors(mtcnn_fast.available_isas()[0])}
+    return {name: CONTESTANTS[name].isa or best[name.startswith(OWN)] for name in names}
 
 
 def save_frames(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
@@ -165,8 +144,8 @@ def save_frames(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
 
 
 def measure(args: argparse.Namespace, names: list[str]) -> dict[str, Any]:
-    isas = own_isas(names)
-    peaks = Peaks(set(isas.values()))
+    isas = isas_of(names)
+    peaks = Peaks(set(map(vectors, isas.values())))
     result: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "processor": cpu_model(),
@@ -190,6 +169,7 @@ def measure(args: argparse.Namespace, names: list[str]) -> dict[str, Any]:
             for worker in workers:
                 worker.close()
     peaks.close()
+    result["verdicts"] = [asdict(verdict) for verdict in verdicts(result["rows"])]
     return result
 
 
@@ -216,14 +196,16 @@ def row_text(row: Row) -> str:
     return table_line(cells)
 
 
-def print_targets(rows: list[Row]) -> None:
-    """Prints whether each setting of mtcnn_fast meets its target."""
-    print(table_head(["one thread", "setting", "ms", "floors", "target, ms", "holds"]))
-    for row in rows:
-        for name, result in row["contestants"].items():
-            if "holds" in result:
-                numbers = [f"{result[key]:.2f}" for key in ("milliseconds", "floors", "allowed_milliseconds")]
-                print(table_line([row_name(row), name, *numbers, "yes" if result["holds"] else "NO"]))
+def print_verdicts(found: list[Verdict]) -> None:
+    """Prints the ratio and the verdict of every target, and once which targets cannot be judged."""
+    print(table_head(["target on", "threads", "setting", "instruction set", "beside", "ratio", "wanted", "holds"]))
+    for v in found:
+        if v.measured is not None:
+            cells = [f"{v.frame}, {v.min_face_size:g} px", str(v.threads), v.setting, v.isa, v.beside]
+            print(table_line([*cells, f"{v.measured:.2f}", v.wanted, "yes" if v.holds else "NO"]))
+    print(f"\n{sum(v.holds is True for v in found)} hold, {sum(v.holds is False for v in found)} do not")
+    for setting, isa, beside in dict.fromkeys((v.setting, v.isa, v.beside) for v in found if v.measured is None):
+        print(f"no verdict: {setting} beside {beside}, which this run did not measure with the vectors of {isa}")
 
 
 def print_speed_ups(rows: list[Row]) -> None:
@@ -232,14 +214,12 @@ def print_speed_ups(rows: list[Row]) -> None:
     several = [row for row in rows if row["threads"] > 1 and row_name(row) in single]
     if not several:
         return
-    print("\n" + table_head(["threads", "frame", "setting", "times one thread", "target", "holds"]))
+    print("\n" + table_head(["threads", "frame", "setting", "times one thread"]))
     for row in several:
         for name, result in row["contestants"].items():
             if name.startswith(OWN):
                 times = single[row_name(row)]["contestants"][name]["milliseconds"] / result["milliseconds"]
-                wanted = row["threads"] == 2 and row["megapixels"] * 1e6 >= SPEED_UP_PIXELS
-                verdict = [f"{SPEED_UP}", "yes" if times >= SPEED_UP else "NO"] if wanted else ["-", "-"]
-                print(table_line([str(row["threads"]), row_name(row), name, f"{times:.2f}", *verdict]))
+                print(table_line([str(row["threads"]), row_name(row), name, f"{times:.2f}"]))
 
 
 def print_faces(rows: list[Row]) -> None:
@@ -273,7 +253,7 @@ def print_summary(result: dict[str, Any]) -> None:
         if any(row["peak_gflops"][isa] < DISTURBED * peak for isa, peak in peaks.items()):
             print(f"disturbed, measure again: {row_name(row)}, {row['threads']} threads: {row['peak_gflops']}")
     print()
-    print_targets(rows)
+    print_verdicts([Verdict(**verdict) for verdict in result["verdicts"]])
     print_speed_ups(rows)
     print_faces(rows)
     print_memory(rows)
@@ -308,6 +288,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw the times to this PNG file (needs Matplotlib)")
     args = parser.parse_args()
     if args.yunet_model:
+        if not args.yunet_model.is_file():
+            parser.error(f"--yunet-model is {args.yunet_model}, wanted the path of an ONNX file")
         os.environ[YUNET_MODEL] = str(args.yunet_model.resolve())
     names = chosen(args.contestants)
     print(table_head(["frame, min_face_size", "threads", "R / O / faces", "floor, ms", *(f"{n}, ms" for n in names)]))

@@ -26,13 +26,12 @@ import frames
 import numpy as np
 from compare import PAUSE_SECONDS, chosen, table_head, table_line
 from contestants import CONTESTANTS, OWN
+from targets import BUSY, BUSY_TIMES_SLOWER
 from work import Work, cpu_model
 from workers import Worker
 
 import mtcnn_fast
 
-# With two other busy programs, mtcnn_fast on all processors must be at most so many times slower.
-TARGET, TARGET_BUSY = 2.5, 2
 IMAGES_A_TURN = 5
 
 
@@ -92,8 +91,8 @@ def measure(
 def summary(name: str, times: dict[str, list[float]], busy: int) -> dict[str, Any]:
     idle, loaded = (statistics.median(times[state]) for state in ("idle", "busy"))
     result: dict[str, Any] = {"idle": idle, "busy": loaded, "busy_worst": max(times["busy"]), "ratio": loaded / idle}
-    if name.startswith(OWN) and busy == TARGET_BUSY:
-        result |= {"target": TARGET, "holds": result["ratio"] <= TARGET}
+    if name.startswith(OWN) and busy == BUSY:
+        result |= {"target": BUSY_TIMES_SLOWER, "holds": result["ratio"] <= BUSY_TIMES_SLOWER}
     return result
 
 
@@ -102,7 +101,7 @@ def main() -> None:
     default = Path(__file__).parents[1] / "tests" / "data" / "astronaut.jpg"
     processors = len(os.sched_getaffinity(0))
     parser.add_argument("photos", nargs="*", type=Path, default=[default], help=f"photographs (default {default.name})")
-    parser.add_argument("--busy", type=int, default=2, help="busy processes (%(default)s)")
+    parser.add_argument("--busy", type=int, default=BUSY, help="busy processes (%(default)s)")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=[OWN], help=f"(default {OWN})")
     parser.add_argument("--frame", choices=frames.WORKLOADS, default="1280x720", help="(%(default)s)")
     parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 OWN_COLOURS = ("#0b5394", "#6fa8dc", "#134f5c", "#76a5af", "#9fc5e8")
-PEER_COLOURS = ("#cc4125", "#e69138", "#f1c232", "#a64d79")
-ENGINE_COLOURS = ("#666666", "#999999", "#cccccc")
+PEER_COLOURS = ("#cc4125", "#e69138", "#f1c232", "#a64d79", "#e06666", "#d5a6bd")
+ENGINE_COLOURS = ("#434343", "#666666", "#999999", "#cccccc")
 
 
 def colours(names: list[str]) -> dict[str, str]:
@@ -50,6 +50,7 @@ def draw(result: dict[str, Any], path: Path, threads: int | None = None, min_fac
     matplotlib.use("Agg")
     from contestants import CONTESTANTS, OWN
     from matplotlib import pyplot
+    from work import vectors
 
     threads = threads or result["rows"][0]["threads"]
     min_face_size = min_face_size or result["rows"][0]["min_face_size"]
@@ -84,7 +85,7 @@ def draw(result: dict[str, Any], path: Path, threads: int | None = None, min_fac
             [i + 0.45 for i in range(len(rows))],
             colors="black",
             linestyles="dotted",
-            label=f"fp32 floor, {result['isa']}",
+            label=f"fp32 floor, {vectors(result['isa'])}",
         )
     axes.set_yscale("log")
     axes.set_ylim(top=axes.get_ylim()[1] * 3)
