@@ -71,7 +71,7 @@ def compare(images: list[Image], first: int, by_threads: dict[int, mtcnn_fast.MT
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    processors = len(os.sched_getaffinity(0))
+    threads = max(2, mtcnn_fast.MTCNN(device="cpu").num_threads)
     parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="sets of photographs (all)")
     parser.add_argument("--images", type=int, default=10000, help="images to generate (%(default)s)")
@@ -80,9 +80,7 @@ def main() -> int:
     here = mtcnn_fast.available_isas()
     parser.add_argument("--isas", nargs="+", choices=here, default=here, help="instruction sets (all)")
     parser.add_argument("--min-face-size", type=float, default=20, help="pixels (%(default)s)")
-    parser.add_argument(
-        "--thread-counts", nargs="+", type=int, default=[1, max(2, processors)], help="(default %(default)s)"
-    )
+    parser.add_argument("--thread-counts", nargs="+", type=int, default=[1, threads], help="(default %(default)s)")
     parser.add_argument("--json", type=Path, help="file to write the counts to")
     arguments = parser.parse_args()
     for option in ("images", "batch"):
