@@ -2,8 +2,9 @@
 // of the host's, under one lock: at once by schedule "index", as late as CUDA allows by "reverse" (so that a host that
 // does not wait for a result, or that reuses memory too early, is found out), and by "random" now and then.
 //
-// Failures for tests, by environment variables: SIMT_DEVICE_COUNT=0, SIMT_DRIVER=12080 (a driver of that version, 0:
-// none), SIMT_MEMORY=bytes (there is no more on the device), SIMT_SHARED_MEMORY=bytes (of a block, at most).
+// Conditions for tests, by environment variables: SIMT_DEVICE_COUNT (0 to 16; 1 by default), SIMT_DRIVER=12080 (a
+// driver of that version, 0: none), SIMT_MEMORY=bytes (there is no more on the device), SIMT_SHARED_MEMORY=bytes (of a
+// block, at most).
 #include "simt_runtime.h"
 
 #include <chrono>
@@ -20,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "contexts.h"
 #include "simt_emulator.h"
 
 using Work = std::function<void()>;
@@ -41,11 +43,13 @@ struct Capture {
 
 struct CUstream_st {
   unsigned flags = cudaStreamDefault;
+  int device = 0;  // of the legacy stream, which each device has, any
   std::deque<Work> queue;
   std::shared_ptr<Capture> capture;
 };
 struct CUevent_st {
   unsigned flags;
+  int device;
   std::shared_ptr<Mark> mark;        // of the last record
   std::shared_ptr<Capture> capture;  // or that record was captured
 };
@@ -65,6 +69,7 @@ struct Allocation {
   std::size_t bytes;
   cudaMemoryType type;
   bool registered;  // memory of the host's own
+  int device;
 };
 
 struct State {
@@ -83,8 +88,8 @@ State& state() {
   return *all;
 }
 
-thread_local int current_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
+thread_local cudaStreamCaptureMode thread_mode = cudaStreamCaptureModeGlobal;
 
 cudaError_t result(cudaError_t error) {
   if (error != cudaSuccess) last_error = error;
@@ -115,16 +120,29 @@ cudaError_t call(const F& body) {
   return result(unavailable != cudaSuccess ? unavailable : body());
 }
 
+// The same for a call that makes the device's context, where there is none.
+template <class F>
+cudaError_t in_context(const F& body) {
+  return call([&] {
+    simt::contexts::make();
+    return body();
+  });
+}
+
 // --- Captures --------------------------------------------------------------------------------------------------------
 
 bool captures(const Capture& capture, cudaStream_t stream) { return stream->capture.get() == &capture; }
 
 // What a call does that is not allowed while a stream captures, if one does, in this thread or for all.
 cudaError_t check_no_capture() {
+  if (thread_mode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
+  const bool own_only = thread_mode == cudaStreamCaptureModeThreadLocal;
   for (const cudaStream_t stream : state().streams) {
     Capture* const capture = stream->capture.get();
     if (!capture || capture->mode == cudaStreamCaptureModeRelaxed) continue;
-    if (capture->mode == cudaStreamCaptureModeThreadLocal && capture->thread != std::this_thread::get_id()) continue;
+    if ((own_only || capture->mode == cudaStreamCaptureModeThreadLocal) &&
+        capture->thread != std::this_thread::get_id())
+      continue;
     capture->invalid = true;
     return cudaErrorStreamCaptureUnsupported;
   }
@@ -132,13 +150,16 @@ cudaError_t check_no_capture() {
 }
 
 // The legacy stream waits for all others but the nonblocking ones, which cannot be captured.
-cudaError_t check_legacy() {
+Capture* legacy_is_blocked() {
   for (const cudaStream_t stream : state().streams)
-    if (stream->capture && !(stream->flags & cudaStreamNonBlocking)) {
-      stream->capture->invalid = true;
-      return cudaErrorStreamCaptureImplicit;
-    }
-  return cudaSuccess;
+    if (stream->capture && !(stream->flags & cudaStreamNonBlocking)) return stream->capture.get();
+  return nullptr;
+}
+cudaError_t check_legacy() {
+  Capture* const capture = legacy_is_blocked();
+  if (!capture) return cudaSuccess;
+  capture->invalid = true;
+  return cudaErrorStreamCaptureImplicit;
 }
 
 // --- Streams ---------------------------------------------------------------------------------------------------------
@@ -148,6 +169,8 @@ cudaStream_t find(cudaStream_t stream) {
   if (!stream || stream == cudaStreamLegacy || stream == cudaStreamPerThread) return &state().legacy;
   return state().streams.count(stream) ? stream : nullptr;
 }
+
+bool is_on(int device, const CUstream_st& stream) { return &stream == &state().legacy || stream.device == device; }
 
 void run_one(CUstream_st& stream) {
   const Work work = std::move(stream.queue.front());
@@ -224,7 +247,8 @@ cudaError_t allocate(void** memory, std::size_t bytes, cudaMemoryType type) {
     return cudaErrorMemoryAllocation;
   if (posix_memalign(memory, 256, bytes) != 0) return cudaErrorMemoryAllocation;
   std::memset(*memory, simt::schedule().poison(), bytes);
-  state().allocations[reinterpret_cast<std::uintptr_t>(*memory)] = {bytes, type, false};
+  state().allocations[reinterpret_cast<std::uintptr_t>(*memory)] = {
+      .bytes = bytes, .type = type, .registered = false, .device = simt::contexts::device()};
   (device ? usage.device_bytes : usage.host_bytes) += bytes;
   ++usage.allocations;
   return cudaSuccess;
@@ -388,13 +412,13 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaSetDevice(int device) {
   return call([&] {
     if (device < 0 || device >= device_count()) return cudaErrorInvalidDevice;
-    current_device = device;
+    simt::contexts::set(device);
     return cudaSuccess;
   });
 }
 cudaError_t cudaGetDevice(int* device) {
   return call([&] {
-    *device = current_device;
+    *device = simt::contexts::device();
     return cudaSuccess;
   });
 }
@@ -442,9 +466,21 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   }
   return result(cudaErrorInvalidValue);
 }
-cudaError_t cudaDeviceSynchronize() {
+cudaError_t cudaDeviceReset() {
   return call([&] {
-    if (const cudaError_t error = check_no_capture(); error != cudaSuccess) return error;
+    run_everything();
+    simt::contexts::reset(simt::contexts::device());
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaDeviceSynchronize() {
+  return in_context([&] {
+    // In whatever mode: it would wait for the stream that captures.
+    for (const cudaStream_t stream : state().streams)
+      if (stream->capture) {
+        stream->capture->invalid = true;
+        return cudaErrorStreamCaptureUnsupported;
+      }
     run_everything();
     return end_wait();
   });
@@ -462,39 +498,40 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 // --- Memory ----------------------------------------------------------------------------------------------------------
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
-  return call([&] { return allocate(memory, bytes, cudaMemoryTypeDevice); });
+  return in_context([&] { return allocate(memory, bytes, cudaMemoryTypeDevice); });
 }
 cudaError_t cudaFree(void* memory) {
-  return call([&] { return give_back(memory, cudaMemoryTypeDevice); });
+  return in_context([&] { return give_back(memory, cudaMemoryTypeDevice); });
 }
 cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
   return cudaHostAlloc(memory, bytes, cudaHostAllocDefault);
 }
 cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
-  return call([&] { return allocate(memory, bytes, cudaMemoryTypeHost); });
+  return in_context([&] { return allocate(memory, bytes, cudaMemoryTypeHost); });
 }
 cudaError_t cudaFreeHost(void* memory) {
-  return call([&] { return give_back(memory, cudaMemoryTypeHost); });
+  return in_context([&] { return give_back(memory, cudaMemoryTypeHost); });
 }
 cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned flags) {
-  return call([&] {
+  return in_context([&] {
     if (flags != 0 || type_of(host) != cudaMemoryTypeHost) return cudaErrorInvalidValue;
     *device = host;
     return cudaSuccess;
   });
 }
 cudaError_t cudaHostRegister(void* memory, std::size_t bytes, unsigned) {
-  return call([&] {
+  return in_context([&] {
     if (const cudaError_t error = check_no_capture(); error != cudaSuccess) return error;
     if (!memory || bytes == 0) return cudaErrorInvalidValue;
     if (find_allocation(memory) || find_allocation(static_cast<char*>(memory) + bytes - 1))
       return cudaErrorHostMemoryAlreadyRegistered;
-    state().allocations[reinterpret_cast<std::uintptr_t>(memory)] = {bytes, cudaMemoryTypeHost, true};
+    state().allocations[reinterpret_cast<std::uintptr_t>(memory)] = {
+        .bytes = bytes, .type = cudaMemoryTypeHost, .registered = true, .device = simt::contexts::device()};
     return cudaSuccess;
   });
 }
 cudaError_t cudaHostUnregister(void* memory) {
-  return call([&] {
+  return in_context([&] {
     if (const cudaError_t error = check_no_capture(); error != cudaSuccess) return error;
     const auto found = state().allocations.find(reinterpret_cast<std::uintptr_t>(memory));
     if (found == state().allocations.end() || !found->second.registered) return cudaErrorHostMemoryNotRegistered;
@@ -504,17 +541,17 @@ cudaError_t cudaHostUnregister(void* memory) {
   });
 }
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
-  return call([&] {
+  return in_context([&] {
     const cudaMemoryType type = type_of(pointer);
     void* const address = const_cast<void*>(pointer);
-    *attributes = {type, type == cudaMemoryTypeUnregistered ? -1 : current_device,
-                   type == cudaMemoryTypeUnregistered ? nullptr : address,
+    const auto* const found = find_allocation(pointer);
+    *attributes = {type, found ? found->second.device : -1, type == cudaMemoryTypeUnregistered ? nullptr : address,
                    type == cudaMemoryTypeDevice ? nullptr : address};
     return cudaSuccess;
   });
 }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-  return call([&] {
+  return in_context([&] {
     *total = device_memory();
     *free = *total - std::min(*total, state().usage.device_bytes);
     return cudaSuccess;
@@ -522,42 +559,42 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
-  return call([&] { return queue_copy({to, bytes, from, bytes, bytes, 1, kind}, nullptr, true); });
+  return in_context([&] { return queue_copy({to, bytes, from, bytes, bytes, 1, kind}, nullptr, true); });
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  return call([&] { return queue_copy({to, bytes, from, bytes, bytes, 1, kind}, stream, false); });
+  return in_context([&] { return queue_copy({to, bytes, from, bytes, bytes, 1, kind}, stream, false); });
 }
 cudaError_t cudaMemcpy2D(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch, std::size_t width,
                          std::size_t height, cudaMemcpyKind kind) {
-  return call([&] { return queue_copy({to, to_pitch, from, from_pitch, width, height, kind}, nullptr, true); });
+  return in_context([&] { return queue_copy({to, to_pitch, from, from_pitch, width, height, kind}, nullptr, true); });
 }
 cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
                               std::size_t width, std::size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
-  return call([&] { return queue_copy({to, to_pitch, from, from_pitch, width, height, kind}, stream, false); });
+  return in_context([&] { return queue_copy({to, to_pitch, from, from_pitch, width, height, kind}, stream, false); });
 }
 cudaError_t cudaMemset(void* memory, int value, std::size_t bytes) {
-  return call([&] {
+  return in_context([&] {
     const cudaError_t error = check_no_capture();
     return error != cudaSuccess ? error : queue_memset(memory, value, bytes, nullptr);
   });
 }
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
-  return call([&] { return queue_memset(memory, value, bytes, stream); });
+  return in_context([&] { return queue_memset(memory, value, bytes, stream); });
 }
 
 // --- Streams and events ----------------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
-  return call([&] {
+  return in_context([&] {
     if (flags > cudaStreamNonBlocking) return cudaErrorInvalidValue;
-    *stream = new CUstream_st{.flags = flags, .queue = {}, .capture = {}};
+    *stream = new CUstream_st{.flags = flags, .device = simt::contexts::device(), .queue = {}, .capture = {}};
     state().streams.insert(*stream);
     return cudaSuccess;
   });
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  return call([&] {
+  return in_context([&] {
     if (!stream || !find(stream) || find(stream) == &state().legacy) return cudaErrorInvalidResourceHandle;
     run_all(*stream);
     state().streams.erase(stream);
@@ -566,7 +603,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   });
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return call([&] {
+  return in_context([&] {
     CUstream_st* const found = find(stream);
     if (!found) return cudaErrorInvalidResourceHandle;
     if (const cudaError_t error = check_waitable(*found); error != cudaSuccess) return error;
@@ -580,7 +617,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 // A host that asks again and again gets on.
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  return call([&] {
+  return in_context([&] {
     CUstream_st* const found = find(stream);
     if (!found) return cudaErrorInvalidResourceHandle;
     if (const cudaError_t error = check_waitable(*found); error != cudaSuccess) return error;
@@ -589,7 +626,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
   });
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  return call([&] {
+  return in_context([&] {
     CUstream_st* const found = find(stream);
     if (!found || !state().events.count(event)) return cudaErrorInvalidResourceHandle;
     if (event->capture) {
@@ -609,23 +646,24 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  return call([&] {
-    *event = new CUevent_st{.flags = flags, .mark = {}, .capture = {}};
+  return in_context([&] {
+    *event = new CUevent_st{.flags = flags, .device = simt::contexts::device(), .mark = {}, .capture = {}};
     state().events.insert(*event);
+    ++state().usage.events;
     return cudaSuccess;
   });
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  return call([&] {
+  return in_context([&] {
     if (state().events.erase(event) == 0) return cudaErrorInvalidResourceHandle;
     delete event;
     return cudaSuccess;
   });
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  return call([&] {
+  return in_context([&] {
     CUstream_st* const found = find(stream);
-    if (!found || !state().events.count(event)) return cudaErrorInvalidResourceHandle;
+    if (!found || !state().events.count(event) || !is_on(event->device, *found)) return cudaErrorInvalidResourceHandle;
     event->capture = found->capture;
     event->mark = nullptr;
     if (event->capture) return cudaSuccess;
@@ -637,7 +675,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   });
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  return call([&] {
+  return in_context([&] {
     if (!state().events.count(event)) return cudaErrorInvalidResourceHandle;
     if (event->capture) return cudaErrorCapturedEvent;
     if (const cudaError_t error = check_no_capture(); error != cudaSuccess) return error;
@@ -646,7 +684,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   });
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-  return call([&] {
+  return in_context([&] {
     if (!state().events.count(event)) return cudaErrorInvalidResourceHandle;
     if (event->capture) return cudaErrorCapturedEvent;
     if (!event->mark) return cudaSuccess;
@@ -655,7 +693,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   });
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
-  return call([&] {
+  return in_context([&] {
     for (const cudaEvent_t event : {from, to}) {
       if (!state().events.count(event) || (event->flags & cudaEventDisableTiming) || (!event->mark && !event->capture))
         return cudaErrorInvalidResourceHandle;
@@ -670,7 +708,7 @@ cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
 // --- Graphs ----------------------------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
-  return call([&] {
+  return in_context([&] {
     CUstream_st* const found = find(stream);
     if (!found) return cudaErrorInvalidResourceHandle;
     if (found == &state().legacy) return cudaErrorStreamCaptureUnsupported;
@@ -680,8 +718,12 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
     return cudaSuccess;
   });
 }
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+  std::swap(*mode, thread_mode);
+  return cudaSuccess;
+}
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  return call([&] {
+  return in_context([&] {
     CUstream_st* const found = find(stream);
     if (!found) return cudaErrorInvalidResourceHandle;
     *graph = nullptr;
@@ -695,9 +737,10 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   });
 }
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  return call([&] {
+  return in_context([&] {
     CUstream_st* const found = find(stream);
     if (!found) return cudaErrorInvalidResourceHandle;
+    if (found == &state().legacy && legacy_is_blocked()) return cudaErrorStreamCaptureImplicit;
     *status = !found->capture           ? cudaStreamCaptureStatusNone
               : found->capture->invalid ? cudaStreamCaptureStatusInvalidated
                                         : cudaStreamCaptureStatusActive;
@@ -705,17 +748,17 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
   });
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
-  return call([&] {
+  return in_context([&] {
     if (!graph) return cudaErrorInvalidValue;
     *executable = new CUgraphExec_st{graph->work};
     return cudaSuccess;
   });
 }
 cudaError_t cudaGraphUpload(cudaGraphExec_t executable, cudaStream_t stream) {
-  return call([&] { return executable && find(stream) ? cudaSuccess : cudaErrorInvalidValue; });
+  return in_context([&] { return executable && find(stream) ? cudaSuccess : cudaErrorInvalidValue; });
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  return call([&] {
+  return in_context([&] {
     if (!executable) return cudaErrorInvalidValue;
     ++state().usage.graphs;
     for (const Work& work : executable->work)
@@ -724,13 +767,13 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   });
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  return call([&] {
+  return in_context([&] {
     delete graph;
     return graph ? cudaSuccess : cudaErrorInvalidValue;
   });
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
-  return call([&] {
+  return in_context([&] {
     delete executable;
     return executable ? cudaSuccess : cudaErrorInvalidValue;
   });
@@ -739,7 +782,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
 // --- Kernels ---------------------------------------------------------------------------------------------------------
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
-  return call([&] {
+  return in_context([&] {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
     if (!kernel || value < 0 || static_cast<std::size_t>(value) > shared_memory_limit()) return cudaErrorInvalidValue;
     state().shared_memory[kernel] = value;
@@ -748,7 +791,7 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
 }
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void* kernel, int threads,
                                                           std::size_t shared_memory) {
-  return call([&] {
+  return in_context([&] {
     if (!kernel || threads < 1) return cudaErrorInvalidValue;
     *blocks = threads <= kMostThreads && shared_memory <= shared_memory_limit();
     return cudaSuccess;
@@ -756,7 +799,7 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const voi
 }
 
 cudaError_t simt::queue_kernel(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread) {
-  return call([&] {
+  return in_context([&] {
     const dim3 grid = config.gridDim, block = config.blockDim;
     if (!grid.x || !grid.y || !grid.z || !block.x || !block.y || !block.z) return cudaErrorInvalidConfiguration;
     if (std::uint64_t{block.x} * block.y * block.z > kMostThreads) return cudaErrorInvalidConfiguration;
@@ -765,7 +808,9 @@ cudaError_t simt::queue_kernel(const cudaLaunchConfig_t& config, const void* ker
                                   ? kSharedMemoryWithoutAsking
                                   : std::max(kSharedMemoryWithoutAsking, static_cast<std::size_t>(asked->second));
     if (config.dynamicSmemBytes > std::min(limit, shared_memory_limit())) return cudaErrorInvalidValue;
-    return enqueue(config.stream, [=, bytes = config.dynamicSmemBytes] {
+    CUstream_st* const found = find(config.stream);
+    if (!found || !is_on(simt::contexts::device(), *found)) return cudaErrorInvalidResourceHandle;
+    return enqueue(*found, [=, bytes = config.dynamicSmemBytes] {
       ++state().usage.kernels;
       simt::launch(
           grid, block, bytes, [](const void* run) { (*static_cast<const std::function<void()>*>(run))(); }, &thread);

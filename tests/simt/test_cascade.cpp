@@ -5,13 +5,10 @@
 
 #include "../native/common.h"
 #include "backend.h"
-#include "cuda/engine_options.h"
-#include "cuda/plan.h"
+#include "bare_engine.h"
 #include "weights.h"
 
 using namespace mtcnn_fast;
-
-extern "C" const cuda::Interface* mtcnn_fast_cuda_interface();
 
 namespace {
 
@@ -51,47 +48,6 @@ void for_each_schedule(const std::function<void()>& test) {
   }
   unsetenv("SIMT_SCHEDULE");
 }
-
-// A detector by the interface alone, whose lists are as short at first as the test wants.
-class BareEngine {
- public:
-  BareEngine(const Options& options, int first_capacity) : options_(options), conventions_(kProfiles[0]) {
-    for (const Conventions& profile : kProfiles)
-      if (profile.name == options.profile) conventions_ = profile;
-    CudaEngineOptions engine(options, conventions_, embedded_weights());
-    engine.options.first_capacity = first_capacity;
-    cuda::Message message = {};
-    CHECK(interface_.create(&engine.options, &engine_, &message) == cuda::Status::ok);
-  }
-  ~BareEngine() { interface_.destroy(engine_); }
-
-  std::vector<Detection> detect(const Picture& picture) const {
-    const CudaPlan plan(picture.height, picture.width, options_, conventions_);
-    const cuda::PlannedImage image = {.data = picture.pixels.data(),
-                                      .stride = 3 * picture.width,
-                                      .pixel = 3,
-                                      .channel = 1,
-                                      .height = picture.height,
-                                      .width = picture.width,
-                                      .on_device = false,
-                                      .across = plan.across,
-                                      .levels = plan.levels.data(),
-                                      .level_count = static_cast<int>(plan.levels.size())};
-    std::vector<Detection> faces;
-    const auto emit = [](void* context, int, const Detection* found, int count, const cuda::Report&) {
-      static_cast<std::vector<Detection>*>(context)->assign(found, found + count);
-    };
-    cuda::Message message = {};
-    CHECK(interface_.detect(engine_, &image, 1, nullptr, false, emit, &faces, &message) == cuda::Status::ok);
-    return faces;
-  }
-
- private:
-  const cuda::Interface& interface_ = *mtcnn_fast_cuda_interface();
-  Options options_;
-  Conventions conventions_;
-  cuda::Engine* engine_ = nullptr;
-};
 
 }  // namespace
 
