@@ -14,6 +14,8 @@ set(cuda_sources
   cuda/suppress.cu
   cuda/refine.cu
   cuda/refine_fp16.cu
+  cuda/context.cpp
+  cuda/result_memory.cpp
   cuda/pack_pnet.cpp
   cuda/pack_refine.cpp
   cuda/workspace.cpp

@@ -10,13 +10,25 @@
 namespace mtcnn_fast::cuda {
 namespace {
 
-// Workspaces kept between calls: as many as calls were in progress at a time, two for one that has many images. One
-// that has grown beyond a gigabyte, by an image out of the common, is given up with its call.
-constexpr std::size_t kMostKept = 8, kLargestKept = std::size_t{1} << 30;
+// Workspaces kept between calls: as many as calls were in progress at a time, two for one that has many images.
+// Together they have a share of the card's memory; what would take more, after images out of the common, is given up
+// with its call. Eight crowded frames of 1920x1080 need 1.3 GB.
+constexpr std::size_t kMostKept = 8, kKeptShare = 4;
 
-void upload_packed(DeviceBuffer& buffer, const std::vector<unsigned char>& packed) {
+void upload_packed(DeviceBuffer& buffer, const std::vector<unsigned char>& packed, cudaStream_t stream) {
   buffer.reserve(packed.size());
-  MTCNN_FAST_CHECK(cudaMemcpy(buffer.as<void>(), packed.data(), packed.size(), cudaMemcpyHostToDevice));
+  MTCNN_FAST_CHECK(cudaMemcpyAsync(buffer.as<void>(), packed.data(), packed.size(), cudaMemcpyHostToDevice, stream));
+}
+
+// Detection cannot be recorded: the host reads counts in the middle of it. Only asking leaves the capture as it is.
+void check_not_captured(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  const cudaError_t asked = cudaStreamIsCapturing(stream, &status);
+  // Of the legacy default stream while a stream is captured for which it would wait.
+  if (asked != cudaErrorStreamCaptureImplicit) check(asked, "cudaStreamIsCapturing");
+  if (asked == cudaSuccess && status == cudaStreamCaptureStatusNone) return;
+  cudaGetLastError();  // not to be found by the next call
+  throw std::invalid_argument(kCapturedStream);
 }
 
 int attribute(cudaDeviceAttr attribute, int device) {
@@ -39,9 +51,13 @@ Model::Model(const EngineOptions& options)
   NamedTensors tensors;
   for (std::size_t i = 0; i < options.tensor_count; ++i)
     tensors[options.tensors[i].name] = {options.tensors[i].data, options.tensors[i].size};
-  upload_packed(pnet, pack_pnet(tensors, arithmetic));
+  // Not cudaMemcpy(), which waits for the caller's work on the legacy default stream, and may return before the device
+  // has the bytes.
+  const Stream stream;
+  upload_packed(pnet, pack_pnet(tensors, arithmetic), stream);
   for (const Stage stage : {Stage::rnet, Stage::onet})
-    upload_packed(refine[stage], pack_refine(tensors, stage, arithmetic));
+    upload_packed(refine[stage], pack_refine(tensors, stage, arithmetic), stream);
+  MTCNN_FAST_CHECK(cudaStreamSynchronize(stream));
 }
 
 Engine::Engine(const EngineOptions& options) : device_(options.device), process_(getpid()) {
@@ -49,6 +65,8 @@ Engine::Engine(const EngineOptions& options) : device_(options.device), process_
   cudaDeviceProp properties;
   MTCNN_FAST_CHECK(cudaGetDeviceProperties(&properties, device_));
   std::snprintf(name_, sizeof name_, "%s", properties.name);
+  most_kept_ = properties.totalGlobalMem / kKeptShare;
+  exchange_ = std::make_unique<Exchange>();
   model_ = std::make_unique<Model>(options);
   with_workspace([](Workspace& workspace) { workspace.warm_up(); });
 }
@@ -58,14 +76,17 @@ Engine::~Engine() {
   if (process_ != getpid()) {
     for (auto& workspace : workspaces_) static_cast<void>(workspace.release());
     static_cast<void>(model_.release());
+    static_cast<void>(exchange_.release());
     return;
   }
-  int before = 0;
-  cudaGetDevice(&before);
-  cudaSetDevice(device_);
-  workspaces_.clear();
-  model_.reset();
-  cudaSetDevice(before);
+  try {
+    const DeviceGuard guard(device_);
+    workspaces_.clear();
+    model_.reset();
+    exchange_.reset();
+  } catch (const Error&) {
+    // At the end of the process there may be no driver any more, nor anything to give back to it.
+  }
 }
 
 void Engine::check_process() const {
@@ -89,27 +110,24 @@ std::unique_ptr<Workspace> Engine::borrow() {
 }
 
 void Engine::give_back(std::unique_ptr<Workspace> workspace) noexcept {
-  if (workspace->bytes() > kLargestKept) return;
   const std::lock_guard lock(mutex_);
-  if (workspaces_.size() < kMostKept) workspaces_.push_back(std::move(workspace));
+  std::size_t bytes = workspace->bytes();
+  for (const auto& kept : workspaces_) bytes += kept->bytes();
+  if (workspaces_.size() < kMostKept && bytes <= most_kept_) workspaces_.push_back(std::move(workspace));
 }
 
 // Runs of several images each; while one works, the next one's images are uploaded.
 void Engine::detect(std::span<const PlannedImage> images, cudaStream_t stream, bool timed, Emit emit, void* context) {
   check_process();
   DeviceGuard guard(device_);
-  std::unique_ptr<Event> input;
-  if (std::any_of(images.begin(), images.end(), [](const PlannedImage& image) { return image.on_device; })) {
-    input = std::make_unique<Event>();
-    MTCNN_FAST_CHECK(cudaEventRecord(*input, stream));
-  }
-  const cudaEvent_t event = input ? static_cast<cudaEvent_t>(*input) : nullptr;
+  if (std::any_of(images.begin(), images.end(), [](const PlannedImage& image) { return image.on_device; }))
+    check_not_captured(stream);
   std::unique_ptr<Loan> running;
   int running_first = 0;
   for (std::size_t first = 0, count; first < images.size(); first += count) {
     count = Workspace::images_together(images.subspan(first));
     auto next = std::make_unique<Loan>(*this);
-    (*next)->start(images.subspan(first, count), event, timed);
+    (*next)->start(images.subspan(first, count), stream, timed);
     if (running) {
       (*running)->finish(running_first, emit, context);
       running->done();
@@ -125,24 +143,27 @@ void Engine::detect(std::span<const PlannedImage> images, cudaStream_t stream, b
 float* Engine::upload(const float* values, std::size_t count) {
   check_process();
   DeviceGuard guard(device_);
-  void* device = nullptr;
-  MTCNN_FAST_CHECK(cudaMalloc(&device, std::max<std::size_t>(count, 1) * sizeof(float)));
-  const cudaError_t copied = cudaMemcpy(device, values, count * sizeof(float), cudaMemcpyHostToDevice);
-  if (copied != cudaSuccess) cudaFree(device);
-  check(copied, "cudaMemcpy");
+  Exchange& exchange = *exchange_;
+  const std::size_t bytes = count * sizeof(float);
+  void* const device = exchange.results.take(bytes);
+  // Whoever gets the array need not wait for any stream: the values are there when this returns.
+  cudaError_t copied = cudaMemcpyAsync(device, values, bytes, cudaMemcpyHostToDevice, exchange.uploads);
+  if (copied == cudaSuccess) copied = cudaStreamSynchronize(exchange.uploads);
+  if (copied != cudaSuccess) exchange.results.give_back(device);
+  check(copied, "copying results to the device");
   return static_cast<float*>(device);
 }
 
 void Engine::order_streams(cudaStream_t first, cudaStream_t stream) {
   check_process();
   DeviceGuard guard(device_);
-  const Event event;
-  MTCNN_FAST_CHECK(cudaEventRecord(event, first));
-  MTCNN_FAST_CHECK(cudaStreamWaitEvent(stream, event));
+  for (const cudaStream_t each : {first, stream}) check_not_captured(each);
+  const std::lock_guard lock(exchange_->mutex);
+  exchange_->order.order(first, stream);
 }
 
 void Engine::release(float* device) noexcept {
-  if (process_ == getpid()) cudaFree(device);
+  if (process_ == getpid()) exchange_->results.give_back(device);
 }
 
 }  // namespace mtcnn_fast::cuda

@@ -7,9 +7,16 @@
 #include <mutex>
 #include <vector>
 
+#include "context.h"
+#include "result_memory.h"
 #include "workspace.h"
 
 namespace mtcnn_fast::cuda {
+
+constexpr const char* kCapturedStream =
+    "a stream is being captured into a CUDA graph (as by torch.cuda.graph), and a detector's calls cannot be part of "
+    "one; "
+    "make them before the capture or after it";
 
 // Safe to use from many threads at once.
 class Engine {
@@ -54,12 +61,21 @@ class Engine {
   };
 
   void check_process() const;
+  // What serves the caller's streams and arrays, and no workspace.
+  struct Exchange {
+    Stream uploads;
+    ResultMemory results;
+    std::mutex mutex;
+    Event order;
+  };
   std::unique_ptr<Workspace> borrow();
   void give_back(std::unique_ptr<Workspace> workspace) noexcept;
 
   int device_;
   pid_t process_;
   char name_[256] = {};
+  std::size_t most_kept_ = 0;  // bytes of workspaces
+  std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Model> model_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> workspaces_;

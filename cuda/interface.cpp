@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -34,6 +35,12 @@ std::string explain(const Error& error) {
              "never can: start children by spawn, such as multiprocessing.get_context(\"spawn\")";
     case cudaErrorNoKernelImageForDevice:
       return "this build has no kernels for this GPU; build it with -C cmake.define.CMAKE_CUDA_ARCHITECTURES=native";
+    case cudaErrorStreamCaptureUnsupported:
+    case cudaErrorStreamCaptureInvalidated:
+    case cudaErrorStreamCaptureIsolation:
+    case cudaErrorStreamCaptureImplicit:
+    case cudaErrorCapturedEvent:
+      return std::string(kCapturedStream) + " (" + error.what + " failed: " + cudaGetErrorString(error.code) + ")";
     default:
       return std::string(error.what) + " failed: " + cudaGetErrorString(error.code);
   }
@@ -139,6 +146,11 @@ Status order_streams(Engine* engine, void* first, void* stream, Message* message
 
 Status device_of(const void* pointer, int* device, Message* message) {
   return guarded(message, [&] {
+    *device = -1;
+    // On a thread without a context, asking would make one on the first GPU. Any device knows the memory of all.
+    const std::optional<int> known = device_in_use();
+    if (!known) return;
+    const DeviceGuard guard(*known);
     cudaPointerAttributes attributes = {};
     MTCNN_FAST_CHECK(cudaPointerGetAttributes(&attributes, pointer));
     const bool on_device = attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;

@@ -7,25 +7,6 @@
 
 namespace mtcnn_fast::cuda {
 
-// Makes a device the calling thread's, for as long as it lives.
-class DeviceGuard {
- public:
-  explicit DeviceGuard(int device) {
-    MTCNN_FAST_CHECK(cudaGetDevice(&before_));
-    if (before_ != device) MTCNN_FAST_CHECK(cudaSetDevice(device));
-    changed_ = before_ != device;
-  }
-  ~DeviceGuard() {
-    if (changed_) cudaSetDevice(before_);
-  }
-  DeviceGuard(const DeviceGuard&) = delete;
-  DeviceGuard& operator=(const DeviceGuard&) = delete;
-
- private:
-  int before_ = 0;
-  bool changed_ = false;
-};
-
 // Memory that grows, and whose contents are lost when it does.
 template <cudaError_t (*kAllocate)(void**, std::size_t), cudaError_t (*kFree)(void*)>
 class Buffer {
@@ -88,6 +69,12 @@ class Event {
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
   operator cudaEvent_t() const { return event_; }
+
+  // What is queued on `stream` from now on waits for what is queued on `first`.
+  void order(cudaStream_t first, cudaStream_t stream) const {
+    MTCNN_FAST_CHECK(cudaEventRecord(event_, first));
+    MTCNN_FAST_CHECK(cudaStreamWaitEvent(stream, event_, 0));
+  }
 
  private:
   cudaEvent_t event_ = nullptr;

@@ -95,10 +95,11 @@ std::size_t Workspace::images_together(std::span<const PlannedImage> images) {
   return count;
 }
 
-void Workspace::start(std::span<const PlannedImage> images, cudaEvent_t input, bool timed) {
+void Workspace::start(std::span<const PlannedImage> images, cudaStream_t before, bool timed) {
   timed_ = timed;
   if (timed && !times_) times_ = std::make_unique<Times>();
-  if (input) MTCNN_FAST_CHECK(cudaStreamWaitEvent(stream_, input, 0));
+  if (std::any_of(images.begin(), images.end(), [](const PlannedImage& image) { return image.on_device; }))
+    images_written_.order(before, stream_);
   reserve_pixels(images);
   describe(images);
   run();

@@ -38,9 +38,9 @@ class Workspace {
   // of the next overlaps with their work, and that memory stays small.
   static std::size_t images_together(std::span<const PlannedImage> images);
 
-  // Queues the cascade on those images, and reading them: their memory must stay until the workspace is idle. Waits for
-  // `input` first, an event or null.
-  void start(std::span<const PlannedImage> images, cudaEvent_t input, bool timed);
+  // Queues the cascade on those images, and reading them: their memory must stay until the workspace is idle. Where any
+  // is on the device, after what `before` has been given to do.
+  void start(std::span<const PlannedImage> images, cudaStream_t before, bool timed);
   // Waits for what start() queued, runs it again where a list was too short, and hands over the results.
   void finish(int first_image, Emit emit, void* context);
   // Waits for whatever is queued, after an error.
@@ -102,6 +102,7 @@ class Workspace {
 
   const Model& model_;
   Stream stream_;
+  Event images_written_;
   Graph graph_;
   bool timed_ = false;
   Capacities capacity_;

@@ -335,6 +335,37 @@ def test_the_cpu_takes_nothing_of_a_gpus(face: Image) -> None:
         detector.detect(face, output="device")
 
 
+# --- Several GPUs -----------------------------------------------------------------------------------------------------
+
+CONTEXTS = """
+import ctypes, os
+import numpy as np
+from mtcnn_fast import MTCNN, available_devices
+driver = ctypes.CDLL(os.environ["DRIVER"])
+def has_context(device):
+    flags, active = ctypes.c_uint(), ctypes.c_int()
+    assert driver.cuDevicePrimaryCtxGetState(device, ctypes.byref(flags), ctypes.byref(active)) == 0
+    return bool(active.value)
+detector = MTCNN(device="cuda:1")
+assert detector.device == "cuda:1" in available_devices()
+found = detector.detect(np.zeros((40, 50, 3), np.uint8), output="device")
+assert len(found) == 0 and found.boxes.device == "cuda:1"
+del found, detector
+assert has_context(1) and not has_context(0)
+"""
+
+
+def test_the_first_gpu_stays_unused(cuda: str) -> None:
+    driver = "libcuda.so.1"
+    if EMULATED:
+        driver = os.environ["MTCNN_FAST_CUDA_LIBRARY"]
+    elif len(mtcnn_fast.available_devices()) < 3:
+        pytest.skip("there is one GPU")
+    environment = {**os.environ, "SIMT_DEVICE_COUNT": "2", "DRIVER": driver}
+    run = subprocess.run([sys.executable, "-c", CONTEXTS], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
 # --- Threads, processes, memory ---------------------------------------------------------------------------------------
 
 
