@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "../cuda/context.h"
 #include "../cuda/device.h"
 #include "../cuda/memory.h"
 #include "../cuda/mma.h"
