@@ -1,6 +1,6 @@
-# Emulated CUDA kernels with one barrier less: a test must fail.
+# Emulated CUDA kernels with one barrier or atomic less: a test must fail.
 use_tools
 make_release
 
-section "CUDA kernels with one barrier less"
+section "CUDA kernels with one barrier or atomic less"
 python tests/simt/barriers.py cuda "$work/release/tests/simt/simt_tests"

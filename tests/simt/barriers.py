@@ -1,11 +1,12 @@
-"""Whether the tests need every barrier of the kernels: runs them with one barrier left out after another (mutation.h).
+"""Whether the tests need every barrier and atomic of the kernels: runs them with one less after another (mutation.h).
 
     barriers.py KERNELS SIMT_TESTS [SIMT_RACES]
 
-A barrier is caught where a group of tests that reaches it fails, crashes or does not end: in simt_tests, where one
-thread runs at a time, by one of several schedules, or else in simt_races, where ThreadSanitizer sees a race. What
-neither catches must say why it is there: in its line or in the comment above it, "No serial order shows". Writes a
-table, and fails unless that holds for every barrier.
+A barrier is left out; an atomic becomes a load and a store, between which other threads and blocks run. Either is
+caught where a group of tests that reaches it fails, crashes or does not end: in simt_tests, where one thread runs at a
+time, by one of several schedules, or else in simt_races, where ThreadSanitizer sees a race. What neither catches must
+say why it is there: in its line or in the comment above it, "No serial order shows". Writes a table, and fails unless
+that holds for every barrier and atomic.
 """
 
 from __future__ import annotations
@@ -24,34 +25,41 @@ from pathlib import Path
 
 GROUPS = ("suppress", "pnet", "resize", "refine")
 SCHEDULES = ("index", "reverse", "random:1")
-BARRIER = re.compile(r"\b__sync(threads(_or|_and|_count)?|warp)\(")
+# By the variable that leaves them out.
+KINDS = {
+    "SIMT_DROP_BARRIER": re.compile(r"\b__sync(threads(_or|_and|_count)?|warp)\("),
+    "SIMT_DROP_ATOMIC": re.compile(r"\batomic[A-Z]\w+\("),
+}
 EXCUSE = "No serial order shows"
 
 
 @dataclass
-class Barrier:
-    """One line of a kernel that has barriers in it."""
+class Needed:
+    """One line of a kernel that has barriers in it, or atomics."""
 
     site: str  # file:line
+    variable: str
     source: str
     excused: bool
     groups: dict[str, float] = field(default_factory=dict)  # that reach it, and the seconds that they take
     caught: str = ""
 
 
-def barriers_of(folder: Path) -> list[Barrier]:
+def needed_by(folder: Path) -> list[Needed]:
     found = []
     for path in sorted([*folder.glob("*.cu"), *folder.glob("*.cuh"), *folder.glob("*.h")]):
         lines = path.read_text().splitlines()
         for index, line in enumerate(lines):
             code, _, comment = line.partition("//")
-            if not BARRIER.search(code):
+            variables = [variable for variable, kind in KINDS.items() if kind.search(code)]
+            if not variables:
                 continue
             above = index
             while above > 0 and lines[above - 1].lstrip().startswith("//"):
                 above -= 1
             said = " ".join(part.strip().lstrip("/ ") for part in [*lines[above:index], comment])
-            found.append(Barrier(f"{path.name}:{index + 1}", code.strip(), EXCUSE in said))
+            site = f"{path.name}:{index + 1}"
+            found.extend(Needed(site, variable, code.strip(), EXCUSE in said) for variable in variables)
     return found
 
 
@@ -82,42 +90,41 @@ def run(program: Path, group: str, timeout: float, **variables: str) -> str:
     return "" if status == 0 else f"status {status}"
 
 
-def list_barriers(program: Path, barriers: list[Barrier]) -> bool:
-    """Which groups reach which barriers, in how many seconds. Whether all groups pass."""
-    by_site = {barrier.site: barrier for barrier in barriers}
+def list_groups(program: Path, all_needed: list[Needed]) -> bool:
+    """Which groups reach which of them, in how many seconds. Whether all groups pass."""
     passed = True
     for group in GROUPS:
         with tempfile.NamedTemporaryFile("r", suffix=".txt") as reached:
             start = time.monotonic()
-            failure = run(program, group, 1800, SIMT_LIST_BARRIERS=reached.name)
+            failure = run(program, group, 1800, SIMT_LIST_SITES=reached.name)
             seconds = time.monotonic() - start
             if failure:
-                print(f"{group}, with every barrier in place: {failure}")
+                print(f"{group}, with everything in place: {failure}")
                 passed = False
-            for line in reached:
-                site = line.split()[0]
-                if site in by_site:
-                    by_site[site].groups[group] = seconds
+            sites = {line.split()[0] for line in reached}
+            for needed in all_needed:
+                if needed.site in sites:
+                    needed.groups[group] = seconds
     return passed
 
 
-def catch(barrier: Barrier, serial: Path, races: Path | None) -> None:
+def catch(needed: Needed, serial: Path, races: Path | None) -> None:
     """The quickest group first."""
-    groups = sorted(barrier.groups, key=lambda group: barrier.groups[group])
+    groups = sorted(needed.groups, key=lambda group: needed.groups[group])
     for schedule in SCHEDULES:
         for group in groups:
-            # Ten times as long as with the barrier in place, on a busy machine: it will not end.
-            timeout = 30 + 10 * barrier.groups[group]
-            failure = run(serial, group, timeout, SIMT_SCHEDULE=schedule, SIMT_DROP_BARRIER=barrier.site)
+            # Ten times as long as with it in place, on a busy machine: it will not end.
+            timeout = 30 + 10 * needed.groups[group]
+            failure = run(serial, group, timeout, **{"SIMT_SCHEDULE": schedule, needed.variable: needed.site})
             if failure:
-                barrier.caught = f"{group}, {schedule}: {failure}"
+                needed.caught = f"{group}, {schedule}: {failure}"
                 return
     if not races:
         return
     for group in groups:
-        failure = run(races, group, 300 + 50 * barrier.groups[group], SIMT_DROP_BARRIER=barrier.site)
+        failure = run(races, group, 300 + 50 * needed.groups[group], **{needed.variable: needed.site})
         if failure:
-            barrier.caught = f"{group}, threads: {failure}"
+            needed.caught = f"{group}, threads: {failure}"
             return
 
 
@@ -126,23 +133,21 @@ def main() -> int:
     parser.add_argument("kernels", type=Path, help="folder of the kernels' sources")
     parser.add_argument("serial", type=Path, metavar="simt_tests")
     parser.add_argument("races", type=Path, metavar="simt_races", nargs="?")
-    parser.add_argument("--only", default="", help="barriers of files whose names begin so")
+    parser.add_argument("--only", default="", help="those of files whose names begin so")
     arguments = parser.parse_args()
-    barriers = [barrier for barrier in barriers_of(arguments.kernels) if barrier.site.startswith(arguments.only)]
-    if not barriers:
-        parser.error(f"no barriers in {arguments.kernels}/{arguments.only}*")
-    if not list_barriers(arguments.serial, barriers):
+    all_needed = [needed for needed in needed_by(arguments.kernels) if needed.site.startswith(arguments.only)]
+    if not all_needed:
+        parser.error(f"no barriers or atomics in {arguments.kernels}/{arguments.only}*")
+    if not list_groups(arguments.serial, all_needed):
         return 1
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda barrier: catch(barrier, arguments.serial, arguments.races), barriers))
+        list(pool.map(lambda needed: catch(needed, arguments.serial, arguments.races), all_needed))
     failed = 0
-    for barrier in barriers:
-        verdict = barrier.caught or (
-            "excused" if barrier.excused else "NOT CAUGHT" if barrier.groups else "NOT REACHED"
-        )
+    for needed in all_needed:
+        verdict = needed.caught or ("excused" if needed.excused else "NOT CAUGHT" if needed.groups else "NOT REACHED")
         failed += verdict.startswith("NOT")
-        print(f"{barrier.site:24} {barrier.source[:40]:40} {verdict}")
-    print(f"{len(barriers)} barriers, {failed} that no test needs")
+        print(f"{needed.site:24} {needed.source[:40]:40} {verdict}")
+    print(f"{len(all_needed)} barriers and atomics, {failed} that no test needs")
     return 1 if failed else 0
 
 

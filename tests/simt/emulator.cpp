@@ -9,8 +9,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "fiber.h"
@@ -36,6 +38,7 @@ struct Waiting {
 
 struct Warp {
   unsigned alive, ready, waiting;  // by lane; the others wait at the block's barrier
+  unsigned aside;                  // wait until no other thread of the block is ready
   Waiting lanes[kLanes];
 };
 
@@ -58,7 +61,14 @@ struct Block {
   char begun, ended, barriers[2];
 };
 
+// What a block loaded in an atomic that is none, before it stored.
+struct Loaded {
+  unsigned block;
+  unsigned long long value;
+};
+
 Block block;
+std::map<const void*, Loaded> loaded;  // in this launch
 bool is_running = false;
 unsigned char* shared_memory = nullptr;
 Schedule current = {};
@@ -175,12 +185,14 @@ void run_block() {
     const int lanes = std::min(kLanes, block.threads - k * kLanes);
     Warp& warp = block.warps[k];
     warp.alive = lanes == kLanes ? ~0u : (1u << lanes) - 1;
-    warp.ready = warp.waiting = 0;
+    warp.ready = warp.waiting = warp.aside = 0;
     make_ready(k, warp.alive);
   }
   release(&block.begun);
   for (;;) {
     while (block.ready) run_thread();
+    for (int k = 0; k < block.warp_count; ++k) make_ready(k, std::exchange(block.warps[k].aside, 0));
+    if (block.ready) continue;
     if (block.alive == 0) break;
     if (block.arrived != block.alive) report_deadlock();
     block.votes = {block.yes, block.arrived};
@@ -232,6 +244,7 @@ void launch(dim3 grid, dim3 block_size, std::size_t shared_memory_bytes, void (*
   current = schedule();
   generator.seed(current.seed);
   mutation::read_environment();
+  loaded.clear();
   is_running = true;
   ++counters().launches;
   gridDim = grid;
@@ -261,7 +274,7 @@ void launch(dim3 grid, dim3 block_size, std::size_t shared_memory_bytes, void (*
 }
 
 Votes synchronize_block(const char* operation, bool predicate, Site site) {
-  if (mutation::dropped(operation, site)) return {predicate, 1};
+  if (mutation::barrier_is_dropped(operation, site)) return {predicate, 1};
   if (block.arrived && (block.site.line != site.line || std::strcmp(block.site.file, site.file) != 0 ||
                         std::strcmp(block.operation, operation) != 0))
     stop(site, "%s, while other threads of the block wait at %s:%d: %s", operation, block.site.file, block.site.line,
@@ -305,8 +318,22 @@ void meet(const char* operation, unsigned mask, void* request, void (*resolve)(v
 }
 
 void synchronize_warp(unsigned mask, Site site) {
-  if (mutation::dropped("__syncwarp", site)) return;
+  if (mutation::barrier_is_dropped("__syncwarp", site)) return;
   meet("__syncwarp", mask, nullptr, nullptr, site);
+}
+
+bool atomic_is_dropped(const char* operation, Site site) { return mutation::atomic_is_dropped(operation, site); }
+
+void load_in_turns(const void* from, void* to, std::size_t bytes) {
+  const unsigned index = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+  std::memcpy(to, from, bytes);
+  const auto before = loaded.find(from);
+  if (before != loaded.end() && before->second.block != index) std::memcpy(to, &before->second.value, bytes);
+  Loaded mine = {index, 0};
+  std::memcpy(&mine.value, to, bytes);
+  loaded[from] = mine;
+  this_warp().aside |= 1u << block.lane;
+  wait_for_others();
 }
 
 void stop(Site site, const char* format, ...) {

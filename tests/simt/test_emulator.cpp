@@ -157,10 +157,40 @@ TEST(emulator, a_dropped_barrier_shows) {
 #endif
   }
 }
+
+// By the lanes of a warp, the warps of a block and the blocks of a grid; each adds one, and one of each block another.
+constexpr int kCountingAtomic = __LINE__ + 2;
+static __global__ void count(int* lanes, int* warps, int* blocks, int* seen) {
+  const auto add = [](int* counter) { return atomicAdd(counter, 1); };
+  add(lanes + blockIdx.x);
+  if (threadIdx.x % 32 == 0) add(warps + blockIdx.x);
+  if (threadIdx.x != 0) return;
+  add(blocks);
+  const int own = *blocks;  // its own store, whatever other blocks do
+  seen[blockIdx.x] = add(blocks) - own;
+}
+TEST(emulator, a_dropped_atomic_shows) {
+  constexpr int kBlocks = 4, kThreads = 96;
+  for (const char* schedule : kSchedules)
+    for (const char* dropped : {"nothing", "elsewhere", "here"}) {
+      check::context = std::string(schedule) + ", " + dropped;
+      const Variable order("SIMT_SCHEDULE", schedule);
+      const int line = dropped[0] == 'h' ? kCountingAtomic : kCountingAtomic + 1;
+      const Variable site(dropped[0] == 'n' ? "SIMT_UNUSED" : "SIMT_DROP_ATOMIC",
+                          "test_emulator.cpp:" + std::to_string(line));
+      Array<int> lanes(kBlocks), warps(kBlocks), blocks(1), seen(kBlocks, -1);
+      run(kBlocks, kThreads, 0, count, lanes.data(), warps.data(), blocks.data(), seen.data());
+      const bool whole = dropped[0] != 'h';
+      CHECK(lanes.values() == std::vector<int>(kBlocks, whole ? kThreads : 1));
+      CHECK(warps.values() == std::vector<int>(kBlocks, whole ? kThreads / 32 : 1));
+      CHECK(blocks[0] == (whole ? 2 * kBlocks : kBlocks + 1));
+      CHECK(seen.values() == std::vector<int>(kBlocks, 0));
+    }
+}
 TEST(emulator, barriers_are_listed) {
   char path[] = "/tmp/simt_barriers_XXXXXX";
   close(mkstemp(path));
-  const Variable variable("SIMT_LIST_BARRIERS", path);
+  const Variable variable("SIMT_LIST_SITES", path);
   for (int run = 0; run < 2; ++run) {
     const Death death = in_a_child([] { exchanges(); });
     // ThreadSanitizer does not see that blocks run one after another, in a child of a process that has had threads.

@@ -176,34 +176,53 @@ SIMT_REDUCE(__reduce_max_sync, int, a > b ? a : b)
 // --- Atomics ---------------------------------------------------------------------------------------------------------
 
 // GCC's atomics rather than plain reads and writes: only so does ThreadSanitizer know them for what they are.
-#define SIMT_ATOMIC(type)                                                                                    \
-  inline type atomicAdd(type* p, type v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }              \
-  inline type atomicExch(type* p, type v) { return __atomic_exchange_n(p, v, __ATOMIC_RELAXED); }            \
-  inline type atomicAnd(type* p, type v) { return __atomic_fetch_and(p, v, __ATOMIC_RELAXED); }              \
-  inline type atomicOr(type* p, type v) { return __atomic_fetch_or(p, v, __ATOMIC_RELAXED); }                \
-  inline type atomicXor(type* p, type v) { return __atomic_fetch_xor(p, v, __ATOMIC_RELAXED); }              \
-  inline type atomicCAS(type* p, type expected, type v) {                                                    \
-    __atomic_compare_exchange_n(p, &expected, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);                 \
-    return expected;                                                                                         \
-  }                                                                                                          \
-  inline type atomicMax(type* p, type v) {                                                                   \
-    type old = __atomic_load_n(p, __ATOMIC_RELAXED);                                                         \
-    while (old < v && !__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) { \
-    }                                                                                                        \
-    return old;                                                                                              \
-  }                                                                                                          \
-  inline type atomicMin(type* p, type v) {                                                                   \
-    type old = __atomic_load_n(p, __ATOMIC_RELAXED);                                                         \
-    while (v < old && !__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) { \
-    }                                                                                                        \
-    return old;                                                                                              \
+namespace simt {
+template <class T, class Whole, class Next>
+T atomic(const char* operation, T* p, Site site, const Whole& whole, const Next& next) {
+  if (!atomic_is_dropped(operation, site)) return whole();
+  T old;
+  load_in_turns(p, &old, sizeof old);
+  __atomic_store_n(p, next(old), __ATOMIC_RELAXED);
+  return old;
+}
+template <class T, class Next>
+T exchange_until(T* p, const Next& next) {
+  T old = __atomic_load_n(p, __ATOMIC_RELAXED);
+  while (!__atomic_compare_exchange_n(p, &old, next(old), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
   }
-SIMT_ATOMIC(int)
-SIMT_ATOMIC(unsigned)
-SIMT_ATOMIC(unsigned long long)
+  return old;
+}
+}  // namespace simt
+
+#define SIMT_ATOMIC(name, type, whole, result)                          \
+  inline type name(type* p, type v, SIMT_SITE) {                        \
+    const auto next = [v](type old) -> type { return result; };         \
+    return simt::atomic(                                                \
+        #name, p, {file, line}, [&]() -> type { return whole; }, next); \
+  }
+#define SIMT_ATOMICS(type)                                                                                         \
+  SIMT_ATOMIC(atomicAdd, type, __atomic_fetch_add(p, v, __ATOMIC_RELAXED), old + v)                                \
+  SIMT_ATOMIC(atomicExch, type, __atomic_exchange_n(p, v, __ATOMIC_RELAXED), (static_cast<void>(old), v))          \
+  SIMT_ATOMIC(atomicAnd, type, __atomic_fetch_and(p, v, __ATOMIC_RELAXED), old& v)                                 \
+  SIMT_ATOMIC(atomicOr, type, __atomic_fetch_or(p, v, __ATOMIC_RELAXED), old | v)                                  \
+  SIMT_ATOMIC(atomicXor, type, __atomic_fetch_xor(p, v, __ATOMIC_RELAXED), old ^ v)                                \
+  SIMT_ATOMIC(atomicMax, type, simt::exchange_until(p, next), old < v ? v : old)                                   \
+  SIMT_ATOMIC(atomicMin, type, simt::exchange_until(p, next), v < old ? v : old)                                   \
+  inline type atomicCAS(type* p, type expected, type v, SIMT_SITE) {                                               \
+    const auto whole = [&] {                                                                                       \
+      type old = expected;                                                                                         \
+      __atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);                          \
+      return old;                                                                                                  \
+    };                                                                                                             \
+    return simt::atomic("atomicCAS", p, {file, line}, whole, [=](type old) { return old == expected ? v : old; }); \
+  }
+SIMT_ATOMICS(int)
+SIMT_ATOMICS(unsigned)
+SIMT_ATOMICS(unsigned long long)
+SIMT_ATOMIC(atomicSub, int, __atomic_fetch_sub(p, v, __ATOMIC_RELAXED), old - v)  // not of 64 bits
+SIMT_ATOMIC(atomicSub, unsigned, __atomic_fetch_sub(p, v, __ATOMIC_RELAXED), old - v)
+#undef SIMT_ATOMICS
 #undef SIMT_ATOMIC
-inline int atomicSub(int* p, int v) { return __atomic_fetch_sub(p, v, __ATOMIC_RELAXED); }
-inline unsigned atomicSub(unsigned* p, unsigned v) { return __atomic_fetch_sub(p, v, __ATOMIC_RELAXED); }
 
 // --- Loads and stores ------------------------------------------------------------------------------------------------
 

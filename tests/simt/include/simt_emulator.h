@@ -61,6 +61,13 @@ void meet(const char* operation, unsigned mask, Request& request, void (*resolve
 }
 void synchronize_warp(unsigned mask, Site site);
 
+// Whether the atomic written there is to be a load and a store (mutation.h).
+bool atomic_is_dropped(const char* operation, Site site);
+// The load of such an atomic, at the worst time. Of two threads of a block, the second loads before the first stores:
+// the block's other threads run first, until they wait. Of two blocks likewise, as if they ran in turns: the second one
+// gets what the first one got.
+void load_in_turns(const void* from, void* to, std::size_t bytes);
+
 // Prints to stderr what the running thread did wrong, and aborts.
 [[noreturn]] void stop(Site site, const char* format, ...) __attribute__((format(printf, 2, 3)));
 
