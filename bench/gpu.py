@@ -163,9 +163,13 @@ def measure_native(args: argparse.Namespace, result: Row, images: dict[str, gpu_
         result["failed"].append(failure)
     device, peaks = rows.get("device", [{"name": "not known"}])[0], rows.get("peaks", [{}])[0]
     result |= {"device": device, "peaks": peaks, "calls": rows.get("call", []), "cascades": rows.get("cascade", [])}
+    result["small"] = rows.get("small", [])
     result["targets"] = gpu_speed.targets(result["calls"])
+    gpu_speed.add_predictions(result["cascades"], result["small"])
     if peaks:
         gpu_speed.print_peaks(peaks)
+    if result["small"]:
+        gpu_speed.print_small(result["small"])
     if result["calls"]:
         gpu_speed.print_calls(result["calls"], peaks)
         gpu_speed.print_targets(result["targets"], device["name"])

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from compare import table_head, table_line
 from numpy.typing import NDArray
+from predictions import assumed as card_as_assumed
+from predictions import load, nearest
 from work import ONET_MMAC, RNET_MMAC, Work
 
 Image = NDArray[np.uint8]
@@ -52,8 +54,8 @@ TARGETS = {
 def run_native(
     program: Path, images: dict[str, Path], args: list[str], seconds: float | None = None
 ) -> tuple[dict[str, list[Row]], str | None]:
-    """The rows that bench_cuda prints, by "kind": "device", "peak" (rates and small measurements), "call" (times of
-    whole calls) and "cascade" (times of steps); and how the program failed, or None.
+    """The rows that bench_cuda prints, by "kind": "device", "peaks" (rates), "small" (what predictions assume), "call"
+    (times of whole calls) and "cascade" (times of steps); and how the program failed, or None.
 
     images: PPM files. seconds: the time after which it is stopped. The rows that it prints until it stops or fails are
     kept.
@@ -123,6 +125,15 @@ def print_peaks(peaks: Row) -> None:
     )
 
 
+def print_small(rows: list[Row]) -> None:
+    """Prints the small measurements of bench_cuda beside what the predictions assume."""
+    print(table_head(["measured alone", "here", "assumed", "unit"]))
+    for row in rows:
+        assumed = "-" if row["assumed"] is None else f"{row['assumed']:.4g}"
+        print(table_line([row["name"], f"{row['value']:.4g}", assumed, row["unit"]]))
+    print()
+
+
 def workload(row: Row) -> str:
     return f"{row['frame']}, {row['min_face_size']:g} px"
 
@@ -132,18 +143,24 @@ def counts_text(candidates: dict[str, int]) -> str:
 
 
 def print_cascades(rows: list[Row], peaks: Row) -> None:
-    """Prints microseconds and share of the peak, one step per column."""
+    """Prints microseconds, share of the peak and, below a row, the predicted microseconds; one step per column."""
     names = [step["name"] for step in rows[0]["steps"]]
     print(
         table_head(["on the device, us (share of peak)", "precision", "images", "cells / R / O / faces", "all", *names])
     )
     for row in rows:
+        predicted = row.get("predicted")
         cells = [workload(row), row["precision"], str(row["images"]), counts_text(row["candidates"])]
         cells.append(f"{row['microseconds']:.1f}")
         for step in row["steps"]:
             share = share_of_peak(step["name"], step["microseconds"], row, peaks)
             cells.append(f"{step['microseconds']:.1f}" + ("" if share is None else f" ({share:.0%})"))
         print(table_line(cells))
+        if predicted:
+            steps = [f"{predicted['steps'][name]:.1f}" if name in predicted["steps"] else "-" for name in names]
+            counts = f"- / {predicted['rnet']} / {predicted['onet']} / -"
+            total = sum(predicted["steps"].values())
+            print(table_line(["predicted", row["precision"], "1", counts, f"{total:.1f}", *steps]))
     print()
 
 
@@ -159,8 +176,20 @@ def print_calls(rows: list[Row], peaks: Row) -> None:
     print()
 
 
+def add_predictions(cascades: list[Row], small: list[Row]) -> None:
+    """Puts the predictions into rows of bench_cuda as "predicted", and what they assume of the card as "assumed"."""
+    predictions, assumed = load(), card_as_assumed()
+    for row in cascades:
+        prediction = nearest(predictions, row)
+        if row["images"] == 1 and prediction is not None:
+            row["predicted"] = {key: getattr(prediction, key) for key in ("rnet", "onet", "steps", "call")}
+    for row in small:
+        row["assumed"] = assumed.get(row["name"])
+
+
 def targets(rows: list[Row]) -> list[Row]:
     """The calls that have a target, with the target for the frame's own counts and whether it holds."""
+    predictions = load()
     judged = []
     for row in rows:
         target = TARGETS.get((row["width"], row["height"], row["min_face_size"]))
@@ -169,6 +198,9 @@ def targets(rows: list[Row]) -> list[Row]:
         common = {key: row[key] for key in ("frame", "min_face_size", "precision", "batch", "candidates")}
         common |= {"assumed_rnet": target.rnet, "assumed_onet": target.onet}
         times = target.times_as_much(work_of(row))
+        prediction = nearest(predictions, row)
+        if prediction is not None:
+            common["predicted"] = prediction.call if row["batch"] == 1 else prediction.frames_a_second
         if row["batch"] == 1:
             assumed, measured = target.microseconds[row["precision"]], 1e3 * row["milliseconds"]
             scaled = assumed * times
@@ -183,24 +215,12 @@ def targets(rows: list[Row]) -> list[Row]:
 
 def print_targets(rows: list[Row], device: str) -> None:
     print(f"The targets are for an H100; this is {device}. They scale with the networks' multiply-adds.\n")
-    print(
-        table_head(
-            [
-                "target",
-                "precision",
-                "batch",
-                "R / O assumed",
-                "target",
-                "R / O here",
-                "target here",
-                "measured",
-                "holds",
-            ]
-        )
-    )
+    columns = ["target", "precision", "batch", "R / O assumed", "target", "R / O here", "target here", "predicted"]
+    print(table_head([*columns, "measured", "holds"]))
     for row in rows:
         cells = [workload(row), row["precision"], str(row["batch"]), f"{row['assumed_rnet']} / {row['assumed_onet']}"]
         cells += [f"{row['assumed_target']:g} {row['unit']}"]
         cells += [f"{row['candidates']['rnet']} / {row['candidates']['onet']}", f"{row['target']:.0f} {row['unit']}"]
+        cells.append(f"{row['predicted']:.0f}" if "predicted" in row else "-")
         print(table_line([*cells, f"{row['measured']:.0f}", "yes" if row["holds"] else "NO"]))
     print()

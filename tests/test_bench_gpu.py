@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tool import load_bench
+from tool import BENCH, load_of
 
 if importlib.util.find_spec("cv2") is None:
     pytest.skip("no OpenCV", allow_module_level=True)
-gpu, gpu_checks, gpu_python, gpu_speed = map(load_bench, ("gpu", "gpu_checks", "gpu_python", "gpu_speed"))
+gpu, gpu_checks, gpu_python, gpu_speed = (
+    load_of(BENCH, name) for name in ("gpu", "gpu_checks", "gpu_python", "gpu_speed")
+)
 
 LEVELS = [[384, 288], [272, 204], [193, 145]]
 

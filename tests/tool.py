@@ -23,8 +23,8 @@ def load_tool(name: str) -> ModuleType:
     return module
 
 
-def load_bench(name: str) -> ModuleType:
-    """bench/NAME.py. The programs there import each other by name."""
-    if str(BENCH) not in sys.path:
-        sys.path.insert(0, str(BENCH))
+def load_of(folder: Path, name: str) -> ModuleType:
+    """FOLDER/NAME.py, of programs that import each other by name."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
     return importlib.import_module(name)
