@@ -7,6 +7,7 @@
 // adds, the gaps between kernels included, and no event stands between kernels that follow each other in a real call.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -27,6 +28,7 @@
 #include "cuda/engine_options.h"
 #include "cuda/plan.h"
 #include "cuda_peaks.h"
+#include "cuda_small.h"
 #include "weights.h"
 
 namespace mtcnn_fast::cuda {
@@ -278,6 +280,25 @@ void print_device() {
             << ", \"cuda_of_runtime\": " << runtime << "}" << std::endl;
 }
 
+// One that fails takes nothing else along, unless its error stays.
+void measure_small(bool brief) {
+  int processors = 0;
+  MTCNN_FAST_CHECK(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, 0));
+  const Stream stream;
+  for (const SmallMeasurement& each : small_measurements()) {
+    try {
+      const double value = each.measure({stream, processors, 0}, brief);
+      if (std::isfinite(value))
+        std::cout << "{\"kind\": \"small\", \"name\": \"" << each.name << "\", \"value\": " << value << ", \"unit\": \""
+                  << each.unit << "\"}" << std::endl;
+    } catch (const Error& error) {
+      std::cout << "{\"kind\": \"problem\", \"text\": \"" << each.name << ": " << cudaGetErrorString(error.code)
+                << "\"}" << std::endl;
+      cudaGetLastError();
+    }
+  }
+}
+
 void run(const Arguments& arguments) {
   print_device();
   const Peaks peaks = measure_peaks(0, arguments.brief);
@@ -285,6 +306,7 @@ void run(const Arguments& arguments) {
             << ", \"tensor_flops\": " << peaks.tensor_flops << ", \"copy_bytes\": " << peaks.copy_bytes
             << ", \"upload_pinned\": " << peaks.upload_pinned << ", \"upload_pageable\": " << peaks.upload_pageable
             << "}" << std::endl;
+  measure_small(arguments.brief);
   const Settings settings[] = {Settings(false), Settings(true)};
   const int largest = *std::max_element(arguments.batches.begin(), arguments.batches.end());
 

@@ -11,13 +11,12 @@
 #include "../cuda/device.h"
 #include "../cuda/memory.h"
 #include "../cuda/mma.h"
+#include "cuda_timing.h"
 
 namespace mtcnn_fast::cuda {
 namespace {
 
 constexpr int kThreads = 256, kSums = 8, kUnrolled = 8;
-// Longer than a GPU takes to raise its clock from idle, in all.
-constexpr int kAttempts = 20;
 
 // `x` and `y` are not known to the compiler, and the sums must not be thrown away: they are stored where `out` is not
 // null, which the compiler does not know either.
@@ -53,26 +52,7 @@ constexpr double kTensorFlops = 2.0 * 16 * 8 * 16 * (kThreads / kWarp) * kSums *
 // The greatest rate of `queue`, which does `amount` of work: the amount a second.
 template <class F>
 double best_rate(cudaStream_t stream, int attempts, double amount, const F& queue) {
-  const Event begin(cudaEventDefault), end(cudaEventDefault);
-  double best = 0;
-  for (int attempt = 0; attempt <= attempts; ++attempt) {
-    MTCNN_FAST_CHECK(cudaEventRecord(begin, stream));
-    queue();
-    MTCNN_FAST_CHECK(cudaEventRecord(end, stream));
-    MTCNN_FAST_CHECK(cudaEventSynchronize(end));
-    float ms = 0;
-    MTCNN_FAST_CHECK(cudaEventElapsedTime(&ms, begin, end));
-    if (attempt > 0 && ms > 0) best = std::max(best, amount / (ms * 1e-3));  // the first loads the kernel
-  }
-  return best;
-}
-
-// Blocks that run at the same time, as launch() queues them.
-template <class Kernel>
-int blocks_at_once(const Queue& queue, Kernel* kernel) {
-  int blocks = 0;
-  MTCNN_FAST_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, 0));
-  return std::max(blocks, 1) * queue.processors;
+  return amount / least_seconds(stream, attempts, queue);
 }
 
 }  // namespace
@@ -86,10 +66,10 @@ Peaks measure_peaks(int device, bool brief) {
   const int rounds = brief ? 1 : 4096, attempts = brief ? 1 : kAttempts;
   Peaks peaks = {};
   float* const nowhere = nullptr;
-  peaks.ffma_flops = best_rate(stream, attempts, kFfmaFlops * rounds * blocks_at_once(queue, ffma_loop),
+  peaks.ffma_flops = best_rate(stream, attempts, kFfmaFlops * rounds * blocks_at_once(queue, ffma_loop, kThreads),
                                [&] { launch(queue, ffma_loop, kThreads, 0, rounds, 0.999f, 0.001f, nowhere); });
   constexpr unsigned kOnes = 0x3c003c00;  // two of fp16
-  peaks.tensor_flops = best_rate(stream, attempts, kTensorFlops * rounds * blocks_at_once(queue, tensor_loop),
+  peaks.tensor_flops = best_rate(stream, attempts, kTensorFlops * rounds * blocks_at_once(queue, tensor_loop, kThreads),
                                  [&] { launch(queue, tensor_loop, kThreads, 0, rounds, kOnes, nowhere); });
 
   // Larger than any cache; an upload as large as a 1920x1080 frame.

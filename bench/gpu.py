@@ -161,6 +161,7 @@ def measure_native(args: argparse.Namespace, result: Row, images: dict[str, gpu_
         rows, failure = gpu_speed.run_native(args.native, files, options, args.native_seconds)
     if failure:
         result["failed"].append(failure)
+    result["failed"] += [row["text"] for row in rows.get("problem", [])]
     device, peaks = rows.get("device", [{"name": "not known"}])[0], rows.get("peaks", [{}])[0]
     result |= {"device": device, "peaks": peaks, "calls": rows.get("call", []), "cascades": rows.get("cascade", [])}
     result["small"] = rows.get("small", [])
