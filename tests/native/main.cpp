@@ -1,14 +1,17 @@
-// native_tests [GROUP...]: runs the tests of those groups, or all.
+// native_tests [GROUP[.TEST]...]: runs the tests of those groups, those tests, or all.
 #include <algorithm>
 #include <chrono>
 
 #include "check.h"
 
 int main(int argc, char** argv) {
-  const std::vector<std::string> groups(argv + 1, argv + argc);
+  const std::vector<std::string> wanted(argv + 1, argv + argc);
   int ran = 0;
   for (const check::Test& test : check::tests) {
-    if (!groups.empty() && std::find(groups.begin(), groups.end(), test.group) == groups.end()) continue;
+    const auto is_named = [&](const std::string& name) {
+      return name == test.group || name == test.group + "." + test.name;
+    };
+    if (!wanted.empty() && std::none_of(wanted.begin(), wanted.end(), is_named)) continue;
     const auto start = std::chrono::steady_clock::now();
     const int before = check::failures;
     check::context = "";

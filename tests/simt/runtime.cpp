@@ -44,6 +44,7 @@ struct Capture {
 struct CUstream_st {
   unsigned flags = cudaStreamDefault;
   int device = 0;  // of the legacy stream, which each device has, any
+  bool destroyed = false;
   std::deque<Work> queue;
   std::shared_ptr<Capture> capture;
 };
@@ -167,7 +168,7 @@ cudaError_t check_legacy() {
 // Null where there is no such stream. The default stream of a thread is not told from the legacy one.
 cudaStream_t find(cudaStream_t stream) {
   if (!stream || stream == cudaStreamLegacy || stream == cudaStreamPerThread) return &state().legacy;
-  return state().streams.count(stream) ? stream : nullptr;
+  return state().streams.count(stream) && !stream->destroyed ? stream : nullptr;
 }
 
 bool is_on(int device, const CUstream_st& stream) { return &stream == &state().legacy || stream.device == device; }
@@ -183,8 +184,17 @@ void run_all(CUstream_st& stream) {
 void run_until(const Mark& mark) {
   while (!mark.reached) run_one(*mark.stream);
 }
+// CUDA does not wait when a stream is destroyed: what was queued is done some time.
+void bury() {
+  std::erase_if(state().streams, [](cudaStream_t stream) {
+    const bool done = stream->destroyed && stream->queue.empty();
+    if (done) delete stream;
+    return done;
+  });
+}
 void run_everything() {
   for (const cudaStream_t stream : state().streams) run_all(*stream);
+  bury();
 }
 
 bool runs_at_once() {
@@ -588,7 +598,8 @@ cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWith
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   return in_context([&] {
     if (flags > cudaStreamNonBlocking) return cudaErrorInvalidValue;
-    *stream = new CUstream_st{.flags = flags, .device = simt::contexts::device(), .queue = {}, .capture = {}};
+    *stream = new CUstream_st{
+        .flags = flags, .device = simt::contexts::device(), .destroyed = false, .queue = {}, .capture = {}};
     state().streams.insert(*stream);
     return cudaSuccess;
   });
@@ -596,9 +607,8 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return in_context([&] {
     if (!stream || !find(stream) || find(stream) == &state().legacy) return cudaErrorInvalidResourceHandle;
-    run_all(*stream);
-    state().streams.erase(stream);
-    delete stream;
+    stream->destroyed = true;
+    bury();
     return cudaSuccess;
   });
 }
