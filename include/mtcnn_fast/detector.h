@@ -22,7 +22,7 @@ struct Options {
   std::array<double, 4> nms_thresholds{0.5, 0.7, 0.7, 0.7};  // per level, across levels, after R-Net, after O-Net
   std::string device = "auto";                               // "auto", "cpu", "cuda", "cuda:N"
   std::string profile = "reference";                         // "reference", "facenet-pytorch", "mtcnn"
-  std::string precision = "fp32";    // or "fast": bf16 on a CPU that has tiles for it, fp16 on a GPU
+  std::string precision = "fp32";    // or "fast": fp16 on a GPU, bf16 on a CPU with AMX, else fp32
   std::optional<Tensors> weights{};  // none: the embedded networks; names and shapes as in docs/weights.md
   // At most the processors of the affinity mask. None: MTCNN_FAST_NUM_THREADS, else as many as the mask and the CPU
   // quota of the control group leave, rounded up.

@@ -55,8 +55,8 @@ class MTCNN:
     * device: "auto", "cpu", "cuda" or "cuda:N". "auto" takes a GPU if there is one; the property `device` says which.
     * channel_order: order of images with three or four channels: "rgb", or "bgr", which cv2.imread gives.
     * profile: the package whose numbers are computed: "reference", "facenet-pytorch" or "mtcnn".
-    * precision: "fp32", or "fast": fp16 on a GPU, bf16 on a processor that multiplies tiles of it (AMX), and fp32
-      elsewhere. The property `precision` says which.
+    * precision: "fp32", or "fast", which needs a GPU (fp16) or a processor with AMX (bf16), and is fp32 elsewhere. The
+      property `precision` says which.
     * weights: None for the embedded networks, the path of a safetensors file, or a mapping of names to float32 arrays.
     * num_threads: CPU threads; None: MTCNN_FAST_NUM_THREADS, else the processors that this process may use
       (affinity mask and control group's quota).

@@ -40,7 +40,7 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
         "precision",
         {
             "choices": ("fp32", "fast"),
-            "help": "arithmetic; fast is fp16 on a GPU, bf16 on a processor with tiles for it, and fp32 elsewhere",
+            "help": "arithmetic; fast needs a GPU (fp16) or a processor with AMX (bf16), and is fp32 elsewhere",
         },
     ),
     ("weights", {"type": path, "metavar": "FILE", "help": "safetensors file (default: the embedded networks)"}),
