@@ -151,6 +151,18 @@ EDITS = (
         "    description_host_.reserve(description_bytes_);\n    graph_.reset();\n",
         "    description_host_.reserve(description_bytes_);\n",
     ),
+    Edit(
+        "host.results_are_waited_for",
+        "cuda/workspace.cpp",
+        "void* context) {\n  MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));\n",
+        "void* context) {\n",
+    ),
+    Edit(
+        "host.results_are_waited_for",
+        "cuda/workspace.cpp",
+        "if (cell_map_.reserve(map)) ",
+        "if (cell_map_.reserve(map) && false) ",
+    ),
     Edit("cascade.lists_that_are_too_short_grow", "cuda/workspace.cpp", "!graph_ || !(recorded_ == work_)", "!graph_"),
     Edit(
         "cascade.lists_that_are_too_short_grow",

@@ -212,6 +212,17 @@ TEST(host, images_that_a_stream_has_yet_to_write) {
   }
 }
 
+TEST(host, results_are_waited_for) {
+  const Picture first(24, 20, 11), second(24, 20, 12);
+  const BareEngine engine(lenient());
+  const auto expected = engine.detect(first), others = engine.detect(second);
+  CHECK(!same(expected, others));
+  const Variable variable("SIMT_SCHEDULE", "reverse");
+  const BareEngine late(lenient());  // in memory that holds large numbers at first
+  CHECK(same(late.detect(first), expected));
+  CHECK(same(late.detect(second), others));
+}
+
 TEST(host, calls_make_no_events) {
   const Picture picture(24, 20, 11);
   const BareEngine engine(lenient());

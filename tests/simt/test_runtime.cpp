@@ -1,4 +1,5 @@
 // That the emulated runtime orders, records and refuses what CUDA's does.
+#include <cuda.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -224,6 +225,98 @@ TEST(runtime, what_a_capture_forbids) {
   }
   CHECK(cudaStreamBeginCapture(nullptr, cudaStreamCaptureModeGlobal) == cudaErrorStreamCaptureUnsupported);
   cudaGetLastError();
+}
+
+// A thread that says so may allocate and wait beside a capture, but not for the captured stream itself.
+TEST(runtime, what_a_relaxed_thread_may_do) {
+  Fixture f;
+  cudaStream_t blocking = nullptr;
+  CHECK(cudaStreamCreate(&blocking) == cudaSuccess);
+  CHECK(cudaStreamBeginCapture(blocking, cudaStreamCaptureModeGlobal) == cudaSuccess);
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  CHECK(cudaThreadExchangeStreamCaptureMode(&mode) == cudaSuccess && mode == cudaStreamCaptureModeGlobal);
+  void* memory = nullptr;
+  CHECK(cudaMalloc(&memory, 4) == cudaSuccess && cudaFree(memory) == cudaSuccess);
+  CHECK(cudaStreamSynchronize(f.stream) == cudaSuccess);
+  // Asking about the legacy stream, which would wait for the other, leaves the capture as it is.
+  cudaStreamCaptureStatus status = {};
+  CHECK(cudaStreamIsCapturing(nullptr, &status) == cudaErrorStreamCaptureImplicit);
+  CHECK(cudaStreamIsCapturing(blocking, &status) == cudaSuccess && status == cudaStreamCaptureStatusActive);
+  CHECK(cudaDeviceSynchronize() == cudaErrorStreamCaptureUnsupported);
+  cudaGraph_t graph = nullptr;
+  CHECK(cudaStreamEndCapture(blocking, &graph) == cudaErrorStreamCaptureInvalidated);
+  CHECK(cudaThreadExchangeStreamCaptureMode(&mode) == cudaSuccess && mode == cudaStreamCaptureModeRelaxed);
+  CHECK(cudaStreamDestroy(blocking) == cudaSuccess);
+  cudaGetLastError();
+}
+
+TEST(runtime, a_destroyed_stream_does_not_wait) {
+  const Variable variable("SIMT_SCHEDULE", "reverse");
+  Fixture f;
+  cudaStream_t other = nullptr;
+  CHECK(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking) == cudaSuccess);
+  int value = 3;
+  CHECK(cudaMemcpy(f.device, &value, sizeof(int), cudaMemcpyHostToDevice) == cudaSuccess);
+  CHECK(cudaMemcpyAsync(f.pinned, f.device, sizeof(int), cudaMemcpyDeviceToHost, other) == cudaSuccess);
+  CHECK(cudaStreamDestroy(other) == cudaSuccess);
+  CHECK(*f.pinned == 0);
+  CHECK(cudaStreamQuery(other) == cudaErrorInvalidResourceHandle);
+  CHECK(cudaDeviceSynchronize() == cudaSuccess);
+  CHECK(*f.pinned == 3);
+  cudaGetLastError();
+}
+
+TEST(runtime, contexts) {
+  const Variable variable("SIMT_DEVICE_COUNT", "3");
+  const auto has_context = [](int device) {
+    unsigned flags = 0;
+    int active = -1;
+    CHECK(cuDevicePrimaryCtxGetState(device, &flags, &active) == CUDA_SUCCESS);
+    return active == 1;
+  };
+  const auto current = [] {
+    int device = -1;
+    CHECK(cudaGetDevice(&device) == cudaSuccess);
+    return device;
+  };
+  for (int device = 0; device < 3; ++device)
+    CHECK(cudaSetDevice(device) == cudaSuccess && cudaDeviceReset() == cudaSuccess);
+  std::thread([&] {
+    int count = 0;
+    cudaDeviceProp properties = {};
+    CHECK(cudaGetDeviceCount(&count) == cudaSuccess && count == 3);
+    CHECK(cudaGetDeviceProperties(&properties, 1) == cudaSuccess && current() == 0);
+    CUcontext first = nullptr, context = nullptr;
+    CHECK(cuCtxGetCurrent(&context) == CUDA_SUCCESS && !context);
+    CHECK(!has_context(0) && !has_context(1) && !has_context(2));
+    CHECK(cuDevicePrimaryCtxRetain(&first, 1) == CUDA_SUCCESS && has_context(1) && current() == 0);
+    CHECK(cuCtxPushCurrent(first) == CUDA_SUCCESS && current() == 1);
+    // Streams and events belong to the device that was current.
+    cudaStream_t stream = nullptr;
+    cudaEvent_t event = nullptr;
+    void* memory = nullptr;
+    cudaPointerAttributes attributes = {};
+    CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+    CHECK(cudaMalloc(&memory, sizeof(int)) == cudaSuccess && !has_context(0));
+    CHECK(cuCtxPopCurrent(&context) == CUDA_SUCCESS && context == first && current() == 0);
+    CHECK(cuCtxPopCurrent(&context) == CUDA_ERROR_INVALID_CONTEXT);
+    CHECK(cudaSetDevice(2) == cudaSuccess && has_context(2) && !has_context(0));
+    CHECK(cudaPointerGetAttributes(&attributes, memory) == cudaSuccess && attributes.device == 1);
+    CHECK(queue_increment(static_cast<int*>(memory), stream) == cudaErrorInvalidResourceHandle);
+    CHECK(cudaEventCreate(&event) == cudaSuccess);
+    CHECK(cudaEventRecord(event, stream) == cudaErrorInvalidResourceHandle);
+    CHECK(cudaEventDestroy(event) == cudaSuccess && cudaStreamDestroy(stream) == cudaSuccess);
+    CHECK(cudaFree(memory) == cudaSuccess);
+    cudaGetLastError();
+  }).join();
+  // Most calls make a context, where the thread has none.
+  std::thread([&] {
+    CHECK(!has_context(0));
+    CHECK(cudaFree(nullptr) == cudaSuccess && has_context(0));
+  }).join();
+  CUdevice device = 0;
+  CHECK(cuDeviceGet(&device, 3) == CUDA_ERROR_INVALID_DEVICE && cuDeviceGet(&device, 2) == CUDA_SUCCESS && device == 2);
+  CHECK(cudaSetDevice(0) == cudaSuccess);
 }
 
 TEST(runtime, copies_know_what_memory_is_whose) {
