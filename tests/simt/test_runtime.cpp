@@ -256,7 +256,7 @@ TEST(runtime, a_destroyed_stream_does_not_wait) {
   cudaStream_t other = nullptr;
   CHECK(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking) == cudaSuccess);
   int value = 3;
-  CHECK(cudaMemcpy(f.device, &value, sizeof(int), cudaMemcpyHostToDevice) == cudaSuccess);
+  CHECK(f.upload(&value) == cudaSuccess && cudaStreamSynchronize(f.stream) == cudaSuccess);
   CHECK(cudaMemcpyAsync(f.pinned, f.device, sizeof(int), cudaMemcpyDeviceToHost, other) == cudaSuccess);
   CHECK(cudaStreamDestroy(other) == cudaSuccess);
   CHECK(*f.pinned == 0);
