@@ -14,6 +14,8 @@ TOOLS, BENCH = ROOT / "tools", ROOT / "bench"
 
 def load_tool(name: str) -> ModuleType:
     """tools/NAME.py, imported anew."""
+    if str(TOOLS) not in sys.path:
+        sys.path.insert(0, str(TOOLS))  # some import each other
     spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

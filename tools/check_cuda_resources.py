@@ -6,18 +6,21 @@ A kernel that needs more registers runs in fewer blocks at a time. A kernel that
 memory, is slow, and no test of its results would fail. A tensor-core instruction in a kernel of precision "fp32" would
 change results. The exit status is 1 if a limit is exceeded, a kernel has no limits, or an architecture is missing.
 Needs cuobjdump and nvdisasm, from the CUDA toolkit or installed by tools/cuda_toolkit.sh.
+
+`--loops 90` prints the loops of one architecture in place of the check: registers, instructions for each FFMA or HMMA,
+spills, loads, barriers, and the cycles of stalls that the compiler has put into a pass.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections
 import re
 import shutil
-import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+from cuda_code import Kernel, family, read_code
 
 
 @dataclass(frozen=True)
@@ -67,67 +70,9 @@ LIMITS = {
     "product_fp16_kernel<OnetFp16::Dense, float>": Limit(96, shared=24576, tensor_cores=True),
 }
 
-RESERVED_SHARED = 1024  # bytes per block that the driver takes from compute capability 9.0 on; cuobjdump counts them
 LOCAL = re.compile(r"(LDL|STL)\b")
 TENSOR = re.compile(r"[A-Z]*MMA\b")  # HMMA, and the names in other generations
-
-
-@dataclass
-class Kernel:
-    registers: int
-    local: int  # bytes of arrays and spilled registers per thread
-    shared: int
-    opcodes: collections.Counter[str] = field(default_factory=collections.Counter)
-
-
-def plain_name(mangled: str) -> str:
-    """A kernel's name without return type, namespaces and parameters, such as `pnet_kernel<16, 16>`."""
-    name = subprocess.run(["c++filt", mangled], check=True, capture_output=True, text=True).stdout.strip()
-    name = name.replace("(anonymous namespace)::", "").replace("mtcnn_fast::", "").replace("cuda::", "")
-    return name.partition("(")[0].removeprefix("void ")
-
-
-def read_code(cuobjdump: str, library: Path) -> tuple[dict[tuple[str, int], Kernel], set[int]]:
-    """Kernels by name and compute capability (75, ...), and the capabilities of the library's PTX."""
-
-    def lines(option: str) -> list[str]:
-        run = subprocess.run([cuobjdump, option, library], capture_output=True, text=True)
-        if run.returncode != 0:
-            raise SystemExit(f"{cuobjdump} {option} {library} failed: {run.stderr.strip()}")
-        return run.stdout.splitlines()
-
-    names: dict[str, str] = {}
-    kernels: dict[tuple[str, int], Kernel] = {}
-    ptx: set[int] = set()
-    machine_code = False
-    key = ("", 0)
-    for line in lines("-res-usage"):
-        if line.startswith("Fatbin "):
-            machine_code = line.startswith("Fatbin elf")
-        elif found := re.match(r"arch = sm_(\d+)", line):
-            key = ("", int(found[1]))
-            if not machine_code:
-                ptx.add(key[1])
-        elif found := re.match(r"\s*Function (\S+):$", line):
-            names.setdefault(found[1], plain_name(found[1]))
-            key = (names[found[1]], key[1])
-        elif found := re.match(r"\s*REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", line):
-            registers, stack, shared, local = map(int, found.groups())
-            kernels[key] = Kernel(registers, stack + local, shared - (RESERVED_SHARED if key[1] >= 90 else 0))
-    architecture = 0
-    opcodes: collections.Counter[str] = collections.Counter()
-    for line in lines("-sass"):
-        if found := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z]\w*)", line):
-            opcodes[found[1]] += 1
-        elif found := re.match(r"arch = sm_(\d+)", line):
-            architecture = int(found[1])
-        elif found := re.match(r"\s*Function : (\S+)", line):
-            opcodes = kernels[names[found[1]], architecture].opcodes
-    return kernels, ptx
-
-
-def family(name: str) -> str:
-    return name.partition("<")[0]
+LEAST_MULTIPLIED = 8  # multiply-adds or tensor-core instructions of a loop that the table of loops has
 
 
 def violations(name: str, architecture: int, kernel: Kernel) -> list[str]:
@@ -166,17 +111,44 @@ def missing_code(kernels: dict[tuple[str, int], Kernel], ptx: set[int], architec
     return missing
 
 
+LOOP_COLUMNS = {"registers": 9, "spilled": 7, "loop at": 9, "instructions": 12, "FFMA": 5, "HMMA": 5, "per one": 7}
+LOOP_COLUMNS |= {"LDS": 5, "LDG": 5, "stalls": 7}
+
+
+def loop_table(kernels: dict[tuple[str, int], Kernel], architecture: int) -> list[str]:
+    """A line for each loop that contains no other, with its instructions per FFMA or HMMA where it has some."""
+    lines = [f"{'kernel':52} " + " ".join(name.rjust(width) for name, width in LOOP_COLUMNS.items())]
+    for (name, capability), kernel in sorted(kernels.items()):
+        if capability != architecture:
+            continue
+        for loop in kernel.innermost():
+            ffma, hmma = loop.count("FFMA"), loop.count("HMMA")
+            all_, multiplied = len(loop.instructions), max(ffma, hmma)
+            each = f"{all_ / multiplied:.2f}" if multiplied >= LEAST_MULTIPLIED else "-"
+            cells = [kernel.registers, kernel.local, f"{loop.first:#x}", all_, ffma, hmma, each]
+            cells += [loop.count("LDS", "LDSM"), loop.count("LDG"), loop.stalls()]
+            padded = (str(cell).rjust(width) for cell, width in zip(cells, LOOP_COLUMNS.values(), strict=True))
+            lines.append(f"{name:52} " + " ".join(padded))
+    return lines
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("library", type=Path)
     parser.add_argument("--architectures", nargs="+", default=[], help="those that it must have, in CMake's notation")
     parser.add_argument("--cuobjdump", default="cuobjdump", help="its path; nvdisasm must be beside it or on the PATH")
+    parser.add_argument(
+        "--loops", type=int, metavar="CAPABILITY", help="print the loops of this architecture, such as 90"
+    )
     arguments = parser.parse_args()
     cuobjdump = shutil.which(arguments.cuobjdump)
     if cuobjdump is None:
         raise SystemExit(f"no {arguments.cuobjdump}: tools/cuda_toolkit.sh installs one")
 
     kernels, ptx = read_code(cuobjdump, arguments.library)
+    if arguments.loops is not None:
+        print("\n".join(loop_table(kernels, arguments.loops)))
+        return 0
     failures = missing_code(kernels, ptx, arguments.architectures)
     failures += [f"no kernel {name}" for name in LIMITS if not any(name in (k, family(k)) for k, _ in kernels)]
     print(f"{'kernel':44} {'registers':>9} {'shared':>6} {'instructions':>12}   (most of all architectures)")

@@ -7,6 +7,10 @@ section "native tests, the symbols of each instruction set, CUDA kernels for eve
 ctest --test-dir "$work/release" -j "$jobs" --output-on-failure --no-tests=error
 ctest --test-dir "$work/release" --show-only -R cuda_resources | grep -q "Total Tests: 1" # not left out
 
+use_cuda
+section "predicted times of the CUDA kernels"
+python tools/predict_cuda.py "$work/release/cuda/libmtcnn_fast_cuda.so" --cuobjdump "$(dirname "$CUDACXX")/cuobjdump"
+
 section "the benchmarks, compiled only"
 benchmarks=(bench_cuda)
 if has_google_benchmark; then

@@ -1,0 +1,679 @@
+"""Predicts the times of the CUDA backend on one GPU from its machine code and counts. Nothing here was run on a GPU.
+
+    python tools/predict_cuda.py build/cuda/libmtcnn_fast_cuda.so --cuobjdump PATH [--write bench/predictions.json]
+
+For each kernel: what a warp issues for one item and how long it takes alone (warp_trace.py), times the items that a
+multiprocessor gets. A kernel takes the longest of three: the multiprocessor's four schedulers issue everything; its
+shared memory and first-level cache return all operands; its blocks wait for their own instructions in turn. Suppression
+is one block per level or image, whose waits are counted by hand. Before the first run on a card, the constants that are
+called estimated are no more than that; bench_cuda measures those of ASSUMED.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import warp_trace
+from cuda_code import Instruction, Kernel, Loop, read_code
+
+# --- The card: an H200 ------------------------------------------------------------------------------------------------
+
+PROCESSORS, SCHEDULERS, CLOCK = 132, 4, 1980.0  # NVIDIA's data sheet; cycles per microsecond at the highest clock
+ARCHITECTURE = 90
+# Microseconds. Estimated, and measured by bench_cuda: see ASSUMED.
+GAP = 1.0  # between kernels of a graph
+COPY = 3.0  # a copy of some KB in front of the first kernel
+START_AND_WAIT = 10.0  # from the host's launch to the first node, and from the last kernel to the host's return
+# What bench_cuda measures, by its names, in its units, as the constants above have it.
+ASSUMED = {
+    "graph of 20 empty kernels": 20 * GAP + START_AND_WAIT / 2,
+    "the same behind a copy of 4 KB": 20 * GAP + COPY + START_AND_WAIT / 2,
+    "empty graph, launch to wait": START_AND_WAIT,
+    "FFMA, 28 a uniform 16-byte load": PROCESSORS * 128 * 2 * CLOCK * 1e-6,
+}
+
+# --- Counted by hand, and estimated ----------------------------------------------------------------------------------
+
+SUPPRESS_THREADS = 512
+CROP_BLOCKS = 6  # a multiprocessor, by 80 registers and 128 threads
+TASK_LOADS = 2  # loads of a crop's task, each awaited by the next: the image's number, the image
+TASK_BOX = 250  # cycles: the window of its box, in float64
+PYRAMID_LOADS = 6
+STEP_ENDS = 2 * warp_trace.SHARED + warp_trace.BARRIER + 40  # of a step of the sort: what is not a pass over pairs
+CELLS_PER_WINDOW = 2.9  # cells that pass P-Net, for each window of R-Net
+LARGEST_LEVEL = 0.3  # the share of them in one level, whose block ends last
+MAP_ROWS = 5  # of the map around a cell: a reach of two
+MAP_ENTRY = 20  # cycles of an entry that is empty, beside its load
+NEIGHBOURS = 1  # of a cell that passed and come before it, on average of the rounds
+ROUNDS = 4  # until every cell is decided
+LEFT_BY_RNET = 2  # candidates after R-Net for each window of O-Net
+LEFT_BY_ONET = 0.7  # candidates after O-Net for each of its windows
+REPORT = 3000  # cycles of the kernel that reports the counts to the host's memory
+BLOCKS_OF_IMAGES = 16  # of a batch of 32: images whose suppression runs at the same time, less what others wait for
+
+# --- Frames -----------------------------------------------------------------------------------------------------------
+
+STRIP = {1: (16, 64), 8: (4, 32), 32: (1, 8)}  # outputs of a task of the pyramid, by lanes (cuda/kernels.h)
+STEPS = {  # in the cascade's order: the kernels of each, by precision fp32 and fast
+    "pyramid": 1,
+    "pnet": 1,
+    "suppress_levels": 1,
+    "suppress_cells": 1,
+    "rnet_crops": 1,
+    "rnet": 5,
+    "suppress_rnet": 1,
+    "onet_crops": 1,
+    "onet": 6,
+    "suppress_onet": 2,
+}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a prediction is for. rnet, onet: the windows of one image."""
+
+    width: int
+    height: int
+    min_face_size: int
+    rnet: int
+    onet: int
+
+    def levels(self) -> list[tuple[int, int]]:
+        """Heights and widths, as the profile "reference" has them."""
+        scale, sizes = 12 / self.min_face_size, []
+        while min(self.height, self.width) * scale >= 12:
+            sizes.append((math.ceil(self.height * scale), math.ceil(self.width * scale)))
+            scale *= 0.709
+        return sizes
+
+    def tiles(self, height: int, width: int) -> int:
+        return sum(
+            math.ceil(((h - 12 + 1) // 2 + 1) / height) * math.ceil(((w - 12 + 1) // 2 + 1) / width)
+            for h, w in self.levels()
+        )
+
+
+# The counts that the targets assume (bench/gpu_speed.py), and those of the frames that bench/gpu.py makes.
+FRAMES = [
+    Frame(640, 480, 20, 515, 59),
+    Frame(640, 480, 40, 242, 39),
+    Frame(1920, 1080, 20, 1207, 60),
+    Frame(1920, 1080, 40, 633, 48),
+    Frame(640, 480, 20, 357, 45),
+    Frame(640, 480, 40, 164, 37),
+    Frame(1920, 1080, 20, 599, 34),
+    Frame(1920, 1080, 40, 360, 32),
+]
+
+# --- Kernels ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a kernel's work. returns: cycles of the path from shared memory and the first level, all warps."""
+
+    warps: int
+    issued: float  # instructions of a warp, on average
+    alone: float  # cycles of a warp that is alone
+    returns: float = 0.0
+
+    @property
+    def throughput(self) -> float:
+        """Cycles of a multiprocessor that has many."""
+        return max(self.warps * self.issued / SCHEDULERS, self.returns)
+
+
+def cycles(item: Item, items: float, blocks: int) -> float:
+    """Of a kernel with so many blocks a multiprocessor, which take items until there are none."""
+    if items <= 0:
+        return 0.0
+    of_one = math.ceil(items / PROCESSORS)
+    rounds = math.ceil(items / (PROCESSORS * blocks))
+    return max(of_one * item.throughput, rounds * item.alone)
+
+
+def is_math(loop: Loop) -> bool:
+    return loop.count("FFMA") >= 16 or loop.count("HMMA") >= 8
+
+
+class Code:
+    """A kernel's loops, and what they are for."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.loops = kernel.loops
+        self.whole = max(self.loops, key=lambda loop: len(loop.instructions))
+        self.math = [loop for loop in self.loops if is_math(loop) and not self.within(loop, is_math)]
+
+    def within(self, loop: Loop, test: Callable[[Loop], bool]) -> bool:
+        """Whether the loop contains another that passes the test."""
+        return any(
+            other is not loop and loop.first <= other.first and other.last <= loop.last and test(other)
+            for other in self.loops
+        )
+
+    def around(self, loop: Loop) -> list[Loop]:
+        """The loops around one, but for the items' own; the outermost first."""
+        return [
+            other
+            for other in self.loops
+            if other not in (loop, self.whole) and other.first <= loop.first and loop.last <= other.last
+        ]
+
+    def item(self, warps: int, trips: Callable[[Loop], float], near: bool, returned: Callable[[Loop], float]) -> Item:
+        """near: whether loads in the loops of multiply-adds are of the first level. returned: for a pass of such a
+        loop, cycles of the return path."""
+        instructions = warp_trace.item(self.kernel, trips)
+        addresses = {each.address for loop in self.math for each in loop.instructions} if near else set()
+
+        def after(each: Instruction) -> int:
+            return warp_trace.result_after(
+                each, warp_trace.FIRST_LEVEL if each.address in addresses else warp_trace.SECOND_LEVEL
+            )
+
+        passes = {loop.first: sum(each.address == loop.first for each in instructions) for loop in self.math}
+        returns = warps * sum(returned(loop) * passes[loop.first] for loop in self.math)
+        return Item(warps, len(instructions), warp_trace.latency(instructions, after), returns)
+
+
+def stores_shared(loop: Loop) -> int:
+    return loop.count("STS")
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A layer of cuda/refine.h, struct Conv."""
+
+    side: int
+    inputs: int
+    outputs: int
+    kernel: int
+    pool: int
+    windows: int
+    rows: int
+    pixels: int
+    maps: int
+    groups: int
+    planes: int
+
+    @property
+    def plane_maps(self) -> int:
+        return 3 if self.inputs == 3 else 4
+
+    @property
+    def conv_side(self) -> int:
+        return self.side - self.kernel + 1
+
+    @property
+    def pooled(self) -> int:
+        return (self.conv_side - self.pool + 1) // 2 + 1
+
+    @property
+    def conv_rows(self) -> int:
+        return min(2 * (self.rows - 1) + self.pool, self.conv_side)
+
+    @property
+    def warps(self) -> int:
+        lines = self.windows * self.conv_rows * math.ceil(self.conv_side / self.pixels)
+        return math.ceil(lines / 32) * self.groups
+
+    def items(self, windows: int) -> int:
+        bands = math.ceil(self.pooled / self.rows)
+        return math.ceil(windows / self.windows) * bands * (self.outputs // (self.maps * self.groups))
+
+    def item(self, code: Code) -> Item:
+        (inner,) = code.math
+        steps = self.inputs // (self.plane_maps * self.planes)
+        of_plane = self.pixels * self.maps * self.kernel**2 * self.plane_maps
+        passes = of_plane / inner.count("FFMA")
+        around = code.around(inner)
+        threads = 32 * self.warps
+        rows = self.conv_rows + self.kernel - 1
+        vectors = self.planes * self.windows * rows * self.side * self.plane_maps // 4
+        pooled = self.windows * self.rows * self.pooled * self.maps * self.groups // 4
+
+        def trips(loop: Loop) -> float:
+            if loop is inner:
+                return passes
+            if loop in around:  # over the planes, with barriers; within, over those in shared memory
+                return steps if loop.count("BAR") else self.planes
+            if loop.count("STG"):
+                return math.ceil(pooled / threads)
+            if stores_shared(loop):
+                return math.ceil(vectors / threads) / stores_shared(loop)
+            return self.pool if code.within(loop, lambda _: True) else 0  # rows of a window; four columns at a time
+
+        # Weights are the same in all lanes and come back in two cycles, pixels in four.
+        weights = inner.count("FFMA") / (4 * self.pixels)
+        return code.item(self.warps, trips, True, lambda loop: 2 * weights + 4 * loop.count("LDS.128"))
+
+
+@dataclass(frozen=True)
+class Product:
+    """A layer of cuda/refine.h, struct Product."""
+
+    inputs: int
+    outputs: int
+    rows: int
+    tile_rows: int
+    warps = 8
+
+    def items(self, windows: int) -> int:
+        return math.ceil(windows * self.rows / (4 * self.tile_rows)) * (self.outputs // 32)
+
+    def item(self, code: Code) -> Item:
+        (inner,) = code.math
+        passes = self.inputs / self.warps * self.tile_rows * 4 / inner.count("FFMA")
+
+        def trips(loop: Loop) -> float:
+            return passes if loop is inner else 4 * self.tile_rows * 32 / 256
+
+        # A row's values are the same in eight lanes, a column's in four.
+        return code.item(self.warps, trips, False, lambda loop: 2 * self.tile_rows + 4 * 4)
+
+
+@dataclass(frozen=True)
+class FirstConvFp16:
+    """A layer of cuda/refine_fp16.h, struct FirstConvFp16."""
+
+    side: int
+    outputs: int
+    rows: int
+    warps: int
+
+    def items(self, windows: int) -> int:
+        return windows * math.ceil(((self.side - 4) // 2 + 1) / self.rows)
+
+    def item(self, code: Code) -> Item:
+        (inner,) = code.math
+        conv_side, pooled = self.side - 2, (self.side - 4) // 2 + 1
+        rows = min(2 * (self.rows - 1) + 3, conv_side)
+        tiles = math.ceil(rows * conv_side / 2 / 16)
+        threads = 32 * self.warps
+
+        def trips(loop: Loop) -> float:
+            if loop is inner:
+                return math.ceil(tiles / self.warps)
+            if loop in code.around(inner):
+                return 2
+            if loop.count("STG"):
+                return math.ceil(self.rows * pooled * self.outputs / 8 / threads)
+            if stores_shared(loop):
+                return math.ceil((rows + 2) * 3 * self.side / 8 / threads) / stores_shared(loop)
+            return 3 if code.within(loop, lambda _: True) else 0
+
+        return code.item(self.warps, trips, True, lambda loop: loop.count("LDS") + loop.count("STS"))
+
+
+@dataclass(frozen=True)
+class ConvFp16:
+    """A layer of cuda/refine_fp16.h, struct ConvFp16."""
+
+    side: int
+    inputs: int
+    outputs: int
+    kernel: int
+    pool: int
+    windows: int
+    tiles: int
+    columns: int
+    groups: int
+
+    @property
+    def conv_side(self) -> int:
+        return self.side - self.kernel + 1
+
+    @property
+    def warps(self) -> int:
+        return math.ceil(self.windows * self.conv_side**2 / (16 * self.tiles)) * self.groups
+
+    def items(self, windows: int) -> int:
+        return math.ceil(windows / self.windows) * (self.outputs // (8 * self.columns * self.groups))
+
+    def item(self, code: Code) -> Item:
+        (inner,) = code.math
+        products = self.kernel**2 * self.inputs / 16 * self.tiles * self.columns
+        threads = 32 * self.warps
+        pooled = (self.conv_side - self.pool + 1) // 2 + 1
+        vectors = self.windows * self.side**2 * self.inputs / 8
+
+        def trips(loop: Loop) -> float:
+            if loop is inner:
+                return products / inner.count("HMMA")
+            if loop.count("STG"):
+                return math.ceil(self.windows * pooled**2 * self.columns * self.groups / threads)
+            if stores_shared(loop):
+                return math.ceil(vectors / threads) / stores_shared(loop)
+            return self.pool if code.within(loop, lambda _: True) else 0
+
+        return code.item(self.warps, trips, True, lambda loop: 4 * loop.count("LDSM") + 2 * loop.count("LDG"))
+
+
+@dataclass(frozen=True)
+class ProductFp16:
+    """A layer of cuda/refine_fp16.h, struct ProductFp16."""
+
+    inputs: int
+    outputs: int
+    rows: int
+    warps: int
+    tiles: int
+
+    def items(self, windows: int) -> int:
+        return math.ceil(windows * self.rows / (16 * self.tiles)) * (self.outputs // 32)
+
+    def item(self, code: Code) -> Item:
+        def trips(loop: Loop) -> float:
+            return math.ceil(16 * self.tiles * 32 / (32 * self.warps))
+
+        return code.item(self.warps, trips, False, lambda loop: 0)
+
+
+Layer = Conv | Product | FirstConvFp16 | ConvFp16 | ProductFp16
+# By precision and network: kernel, layer, blocks that a multiprocessor holds.
+LAYERS: dict[str, list[tuple[str, Layer, int]]] = {
+    "rnet fp32": [
+        ("conv_kernel<Rnet::Conv1>", Conv(24, 3, 28, 3, 3, 2, 11, 4, 4, 1, 1), 2),
+        ("conv_kernel<Rnet::Conv2>", Conv(11, 28, 48, 3, 3, 7, 4, 9, 4, 2, 1), 4),
+        ("product_kernel<Rnet::Conv3>", Product(192, 64, 9, 8), 2),
+        ("product_kernel<Rnet::Dense>", Product(576, 128, 1, 4), 4),
+    ],
+    "onet fp32": [
+        ("conv_kernel<Onet::Conv1>", Conv(48, 3, 32, 3, 3, 1, 8, 4, 8, 1, 1), 2),
+        ("conv_kernel<Onet::Conv2>", Conv(23, 32, 64, 3, 3, 1, 10, 7, 4, 2, 2), 4),
+        ("conv_kernel<Onet::Conv3>", Conv(10, 64, 64, 3, 2, 2, 4, 4, 4, 4, 4), 4),
+        ("product_kernel<Onet::Conv4>", Product(256, 128, 9, 8), 2),
+        ("product_kernel<Onet::Dense>", Product(1152, 256, 1, 4), 4),
+    ],
+    "rnet fast": [
+        ("first_kernel<RnetFp16::Conv1>", FirstConvFp16(24, 32, 11, 8), 3),
+        ("conv_fp16_kernel<RnetFp16::Conv2>", ConvFp16(11, 32, 48, 3, 3, 3, 4, 3, 2), 2),
+        ("product_fp16_kernel<RnetFp16::Conv3, __half>", ProductFp16(192, 64, 9, 6, 2), 4),
+        ("product_fp16_kernel<RnetFp16::Dense, float>", ProductFp16(576, 128, 1, 6, 1), 4),
+    ],
+    "onet fast": [
+        ("first_kernel<OnetFp16::Conv1>", FirstConvFp16(48, 32, 4, 7), 4),
+        ("conv_fp16_kernel<OnetFp16::Conv2>", ConvFp16(23, 32, 64, 3, 3, 1, 4, 4, 1), 2),
+        ("conv_fp16_kernel<OnetFp16::Conv3>", ConvFp16(10, 64, 64, 3, 2, 1, 2, 4, 2), 4),
+        ("product_fp16_kernel<OnetFp16::Conv4, __half>", ProductFp16(256, 128, 9, 8, 2), 2),
+        ("product_fp16_kernel<OnetFp16::Dense, float>", ProductFp16(1152, 256, 1, 12, 1), 2),
+    ],
+}
+HEADS = {"rnet": "heads_kernel<Rnet::Output>", "onet": "heads_kernel<Onet::Output>"}
+HEAD_WARPS = 8  # windows of a block at a time
+
+
+def pnet_item(code: Code) -> Item:
+    """A tile of 16 x 16 cells: the three convolutions, in the order of the code."""
+    first, second, third = code.math
+    warps = 4
+    # Outputs of the first two are shared by 128 threads: the second pass is not of all warps.
+    of_first, of_second = 20 * 10, 18 * 5 * 2
+    passes = {first.first: 3.0, second.first: 5.0, third.first: 16.0}
+    outer = {loop.first: of_first / 128 for loop in code.around(first)}
+    outer |= {loop.first: of_second / 128 for loop in code.around(second)}
+
+    def trips(loop: Loop) -> float:
+        if loop.first in passes and loop in code.math:
+            return passes[loop.first]
+        if loop.first in outer:
+            return math.ceil(outer[loop.first])
+        return math.ceil(42 * 42 / 128) / max(1, stores_shared(loop) / 3)  # pixels, of three values
+
+    item = code.item(warps, trips, True, lambda _: 0)
+    idle = sum(
+        (math.ceil(outer[loop.first]) - outer[loop.first]) * body(code, loop, trips)
+        for loop in outer_loops(code, outer)
+    )
+    return Item(warps, item.issued - idle, item.alone)
+
+
+def outer_loops(code: Code, outer: dict[int, float]) -> list[Loop]:
+    return [loop for loop in code.loops if loop.first in outer and loop not in code.math]
+
+
+def body(code: Code, loop: Loop, trips: Callable[[Loop], float]) -> int:
+    """Instructions of one pass of a loop."""
+    return len(warp_trace.trace(loop, code.loops, trips))
+
+
+def pnet_fp16_item(code: Code) -> Item:
+    """A tile of 16 x 32 cells: the three convolutions, in the order of the code; eight warps share the products."""
+    products = dict(
+        zip((loop.first for loop in code.math), (20 * 36 / 16, math.ceil(18 * 34 / 16), 16 * 32 / 16), strict=True)
+    )
+
+    def trips(loop: Loop) -> float:
+        if loop.first in products:
+            return products[loop.first] / 8
+        return math.ceil(42 * 111 / 256) / max(1, stores_shared(loop))
+
+    return code.item(8, trips, True, lambda _: 0)
+
+
+def second_level(each: Instruction) -> int:
+    return warp_trace.result_after(each, warp_trace.SECOND_LEVEL)
+
+
+def lines_of_level(frame: Frame, height: int, width: int) -> float:
+    """Lines of 128 bytes that a level's loads of single bytes touch: each load of a warp one or more."""
+    down, across = frame.height / height, frame.width / width
+    area = down * across
+    lanes = 1 if area < 36 else 8 if area < 300 else 32
+    rows, columns = down + 1, across + 1  # source pixels of an output, on average
+    outputs = 32 / lanes  # of a warp at a time
+    # Lanes of one output take neighbouring columns, and outputs are neighbours.
+    span = 3 * (across * (outputs - 1) + lanes)
+    loads = rows * 3 * math.ceil(columns / lanes) * height * width / outputs
+    return loads * (1 + span / 128)
+
+
+def total(parts: list[Times]) -> Times:
+    return Times(sum(each.alone for each in parts), sum(each.in_batch for each in parts))
+
+
+# --- Steps ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Times:
+    """Microseconds of a step: of one frame alone, and of a frame in a batch that fills the card."""
+
+    alone: float
+    in_batch: float
+
+
+class Model:
+    """The steps' times for any counts, from the kernels of one library."""
+
+    def __init__(self, kernels: dict[tuple[str, int], Kernel]) -> None:
+        self._codes = {
+            name: Code(kernel) for (name, capability), kernel in kernels.items() if capability == ARCHITECTURE
+        }
+        self._items: dict[str, Item] = {}
+
+    def code(self, name: str) -> Code:
+        if name not in self._codes:
+            raise SystemExit(f"no kernel {name} of compute capability {ARCHITECTURE}: has it another name?")
+        return self._codes[name]
+
+    def kept(self, name: str, make: Callable[[Code], Item]) -> Item:
+        if name not in self._items:
+            self._items[name] = make(self.code(name))
+        return self._items[name]
+
+    def of_items(self, item: Item, items: float, blocks: int) -> Times:
+        return Times(cycles(item, items, blocks) / CLOCK, items * item.throughput / PROCESSORS / CLOCK)
+
+    # Networks.
+
+    def pnet(self, frame: Frame, fast: bool) -> Times:
+        if fast:
+            return self.of_items(self.kept("pnet_fp16_kernel", pnet_fp16_item), frame.tiles(16, 32), 2)
+        name = "pnet_kernel<16, 16, 3>"
+        tiles = self.of_items(self.kept(name, pnet_item), frame.tiles(16, 16), 3)
+        weights = self.code(name).loops[0]  # to shared memory, once: 26 KB, four times 16 bytes of a thread at a time
+        begin = math.ceil(1632 / 128 / 4) * warp_trace.latency(weights.instructions, second_level) / CLOCK
+        return Times(tiles.alone + begin, tiles.in_batch)
+
+    def network(self, network: str, windows: int, fast: bool) -> Times:
+        parts = [
+            self.of_items(self.kept(name, layer.item), layer.items(windows), blocks)
+            for name, layer, blocks in LAYERS[f"{network} {'fast' if fast else 'fp32'}"]
+        ]
+        heads = self.kept(HEADS[network], lambda code: code.item(HEAD_WARPS, lambda _: 0, False, lambda _: 0))
+        parts.append(self.of_items(heads, math.ceil(windows / HEAD_WARPS), 8))
+        return total(parts)
+
+    # What lies between them.
+
+    def pyramid(self, frame: Frame, fast: bool) -> Times:
+        """The lines of 128 bytes that loads of single bytes touch, one a cycle, behind the windows' making."""
+        lines = sum(lines_of_level(frame, height, width) for height, width in frame.levels()) / PROCESSORS / CLOCK
+        name = f"pyramid_kernel<{'__half' if fast else 'float'}, false>"
+        return Times(lines + (self.making(name) + PYRAMID_LOADS * warp_trace.SECOND_LEVEL) / CLOCK, lines)
+
+    def making(self, name: str) -> float:
+        """Cycles of making the windows of a task: the loop with the most float64 that contains no other."""
+        code = self.code(name)
+        loops = [loop for loop in code.kernel.innermost() if loop.count("DFMA", "DMUL", "DADD", "DSETP")]
+        loop = max(loops, key=lambda each: each.count("DFMA", "DMUL", "DADD", "DSETP"))
+        return warp_trace.latency(loop.instructions, second_level)
+
+    def crops(self, windows: int, side: int, fast: bool) -> Times:
+        """Eight tasks of a window make its crop, and sixteen find that there is nothing to do (cuda/resize.cu)."""
+        name = f"crops_kernel<{'__half' if fast else 'float'}>"
+        at_once = PROCESSORS * CROP_BLOCKS
+        outputs = math.ceil(side * side / 8 / 128)  # of a thread, one after the other
+        empty = TASK_LOADS * warp_trace.SECOND_LEVEL + TASK_BOX
+        task = empty + self.making(name) + outputs * self.output(name)
+        rounds, empty_rounds = windows * 8 / at_once, windows * 16 / at_once
+        # A round that is not full ends with blocks that are free early: counted in halves.
+        alone = max(1, math.ceil(2 * rounds) / 2) * task + math.ceil(empty_rounds) * empty
+        return Times(alone / CLOCK, (rounds * task + empty_rounds * empty) / CLOCK)
+
+    def output(self, name: str) -> float:
+        """Cycles of an output that one thread makes: the first loop that stores, of loads of bytes."""
+        code = self.code(name)
+        loop = next(each for each in code.loops if each is not code.whole and each.count("STG") and each.count("LDG"))
+        return warp_trace.latency(warp_trace.trace(loop, code.loops, lambda _: 0), second_level)
+
+    def sort(self, keys: int) -> float:
+        """Cycles of one block's sort in shared memory: the bitonic steps, each a pass over the pairs and a barrier."""
+        code = self.code("suppress_cells_kernel")
+        loops = [
+            loop for loop in code.kernel.innermost() if loop.count("LDS.64", "LDS") == 2 and loop.count("STS") == 2
+        ]
+        pass_ = min(warp_trace.latency(loop.instructions, second_level) for loop in loops)
+        rounds = max(1, math.ceil(math.log2(max(keys, 2))))
+        passes = math.ceil(keys / 2 / SUPPRESS_THREADS)
+        return rounds * (rounds + 1) / 2 * (passes * pass_ + STEP_ENDS)
+
+    def suppress(self, step: str, frame: Frame) -> Times:
+        """One block per level or image. `keys` of the sort; how often memory is awaited in turn is counted by hand."""
+        loads = warp_trace.SECOND_LEVEL
+        if step == "suppress_levels":
+            code = self.code("suppress_levels_kernel")
+            loop = max(
+                (each for each in code.kernel.innermost() if each.count("DFMA", "DMUL", "DADD", "DSETP")),
+                key=lambda each: each.count("LDG"),
+            )
+            # A cell's map entries, row by row, then the few neighbours that passed, one after the other.
+            entries = MAP_ROWS * loads + (MAP_ROWS**2 - MAP_ROWS) * (warp_trace.FIRST_LEVEL + MAP_ENTRY)
+            round_ = entries + NEIGHBOURS * warp_trace.latency(loop.instructions, second_level)
+            passes = math.ceil(LARGEST_LEVEL * CELLS_PER_WINDOW * frame.rnet / SUPPRESS_THREADS)
+            # Most cells are decided in the first round: only there each pass takes its time.
+            done = (ROUNDS + passes - 1) * round_ + 8 * loads
+        elif step == "suppress_cells":
+            done = self.sort(frame.rnet) + (8 + 6 * math.ceil(frame.rnet / SUPPRESS_THREADS)) * loads
+        elif step == "suppress_rnet":
+            left = round(LEFT_BY_RNET * frame.onet)
+            done = self.sort(left) + (14 + 2 * math.ceil(frame.rnet / SUPPRESS_THREADS)) * loads
+        else:
+            done = self.sort(round(LEFT_BY_ONET * frame.onet)) + 16 * loads + REPORT
+        return Times(done / CLOCK, done / CLOCK / BLOCKS_OF_IMAGES)
+
+    def step(self, step: str, frame: Frame, fast: bool) -> Times:
+        if step == "pyramid":
+            return self.pyramid(frame, fast)
+        if step == "pnet":
+            return self.pnet(frame, fast)
+        if step in ("rnet", "onet"):
+            return self.network(step, frame.rnet if step == "rnet" else frame.onet, fast)
+        if step == "rnet_crops":
+            return self.crops(frame.rnet, 24, fast)
+        if step == "onet_crops":
+            return self.crops(frame.onet, 48, fast)
+        return self.suppress(step, frame)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A row of bench/predictions.json: see bench/predictions.py."""
+
+    width: int
+    height: int
+    min_face_size: int
+    precision: str
+    rnet: int
+    onet: int
+    steps: dict[str, float]
+    call: float
+    frames_a_second: float
+
+
+def predict(model: Model, frame: Frame, precision: str) -> Prediction:
+    times = {step: model.step(step, frame, precision == "fast") for step in STEPS}
+    kernels = sum(STEPS.values())
+    call = sum(each.alone for each in times.values()) + (kernels + 1) * GAP + COPY + START_AND_WAIT
+    in_batch = sum(each.in_batch for each in times.values())
+    # bench_cuda's steps have the gaps in front of their kernels.
+    steps = {step: round(each.alone + GAP * STEPS[step], 1) for step, each in times.items()}
+    counts = (frame.width, frame.height, frame.min_face_size, precision, frame.rnet, frame.onet)
+    return Prediction(*counts, steps, round(call, 1), float(round(1e6 / in_batch, -2)))
+
+
+def table(predictions: list[Prediction]) -> str:
+    """Microseconds without the gaps, a column for each prediction."""
+    names = [
+        f"{each.width}x{each.height}/{each.min_face_size} {each.rnet}/{each.onet} {each.precision}"
+        for each in predictions
+    ]
+    lines = [f"{'':18}" + "".join(f"{name:>28}" for name in names)]
+    for step, kernels in STEPS.items():
+        lines.append(f"{step:18}" + "".join(f"{each.steps[step] - kernels * GAP:28.1f}" for each in predictions))
+    lines.append(f"{'whole call':18}" + "".join(f"{each.call:28.0f}" for each in predictions))
+    lines.append(f"{'frames/s, batch 32':18}" + "".join(f"{each.frames_a_second:28.0f}" for each in predictions))
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("library", type=Path, help="the CUDA backend, with machine code of compute capability 9.0")
+    parser.add_argument("--cuobjdump", default="cuobjdump", help="its path; nvdisasm must be beside it or on the PATH")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the predictions: bench/predictions.json")
+    args = parser.parse_args()
+    cuobjdump = shutil.which(args.cuobjdump)
+    if cuobjdump is None:
+        raise SystemExit(f"no {args.cuobjdump}: tools/cuda_toolkit.sh installs one")
+    model = Model(read_code(cuobjdump, args.library)[0])
+    assumed = ASSUMED | {f"sort of {keys} keys": round(model.sort(keys) / CLOCK, 2) for keys in (512, 1024)}
+    predictions = [predict(model, frame, precision) for frame in FRAMES for precision in ("fp32", "fast")]
+    print("Predicted, not run on a GPU. Microseconds of one frame, without the gaps between kernels; R / O windows.")
+    for first in range(0, len(predictions), 4):
+        print("\n" + table(predictions[first : first + 4]))
+    if args.write:
+        rows = [asdict(each) for each in predictions]
+        args.write.write_text(json.dumps({"assumed": assumed, "predictions": rows}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
