@@ -23,7 +23,7 @@ constexpr int max_of(int a, int b) { return a > b ? a : b; }
 // The convolutions of R-Net and O-Net, and the sizes of maps and of their scratch in floats.
 struct Rnet {
   using Conv1 = WinogradRowsPool<kRnetSide, 32, 3>;
-  using Conv2 = WinogradPool<WinogradConv<Conv1::side, 28, 32, 48, 3, kRnetConv2WinogradTile>, 48, 3, 1>;
+  using Conv2 = WinogradPool<WinogradConv<Conv1::side, 28, 32, 48, 3, kRnetConv2WinogradTile>, 48, 3, 2>;
   using Conv3 = WinogradConv<Conv2::side, 48, 48, 64, 2, kRnetConv3WinogradTile>;
   static constexpr int maps = Conv1::side * Conv1::side * 32;
   static constexpr int conv2_out = Conv2::side * Conv2::side * 48;
@@ -54,12 +54,15 @@ std::size_t refine_scratch() {
 void rnet(const RefineWeights& weights, const float* crops, int n, float* out, float* scratch) {
   float* const layer = scratch;
   float* const maps = layer + Rnet::scratch;
-  float* const conv2 = maps + Rnet::maps;
+  float* const conv2 = maps + Rnet::Conv2::most_maps * Rnet::maps;
   float* const features = conv2 + n * Rnet::conv2_out;
   float* const hidden = features + n * Rnet::features;
-  for (int i = 0; i < n; ++i) {
-    Rnet::Conv1::run(crops + static_cast<std::ptrdiff_t>(i) * kRnetSide * kRnetSide * 3, weights.conv1, maps, layer);
-    Rnet::Conv2::run(maps, 1, weights.conv2, conv2 + i * Rnet::conv2_out, layer);
+  for (int first = 0, here; first < n; first += here) {
+    here = n - first < Rnet::Conv2::most_maps ? n - first : Rnet::Conv2::most_maps;
+    for (int i = 0; i < here; ++i)
+      Rnet::Conv1::run(crops + static_cast<std::ptrdiff_t>(first + i) * kRnetSide * kRnetSide * 3, weights.conv1,
+                       maps + i * Rnet::maps, layer);
+    Rnet::Conv2::run(maps, here, weights.conv2, conv2 + first * Rnet::conv2_out, layer);
   }
   Rnet::Conv3::run(conv2, n, weights.conv3, features, layer);
   dense<Rnet::features, Rnet::hidden, true>(features, n, weights.fc, hidden);
