@@ -147,7 +147,7 @@ JUNIT = """<testsuites><testsuite><testcase classname="tests.test_cuda" name="te
 MEMCHECK = """========= COMPUTE-SANITIZER
 ========= Invalid __global__ read of size 4 bytes
 =========     at pnet_kernel+0x10 in pnet.cu:123
-========= ERROR SUMMARY: 7 errors
+========= ERROR SUMMARY: 10 errors
 """
 
 
@@ -181,7 +181,7 @@ def test_the_page_of_a_run(tmp_path: Path, files: dict[str, Path]) -> None:
         "1. tests failed: status 1",
         "2. the first test that failed (one sticky CUDA error fails the rest of its process): "
         "tests.test_cuda::test_b: AssertionError: 1 != 2",
-        "3. memcheck: ERROR SUMMARY: 7 errors; the first: Invalid __global__ read of size 4 bytes",
+        "3. memcheck: ERROR SUMMARY: 10 errors; the first: Invalid __global__ read of size 4 bytes",
         "4. bench_cuda: bench_cuda ended with status 1: rows are missing",
         "5. pnet takes 2.8 times its prediction (640x480 20 px fast): "
         "occupancy (three blocks a multiprocessor?), then conflicts in shared memory",

@@ -195,7 +195,7 @@ def read_first(run: Run, bench: Row, checks: Row, files: dict[str, Path]) -> lis
         lines.append(f"the first test that failed (one sticky CUDA error fails the rest of its process): {failure}")
     for step in ("device_memcheck", "memcheck", "racecheck"):
         summary = sanitizer_summary(files[step])
-        if summary and "0 errors" not in summary and "0 hazards" not in summary:
+        if summary and not re.search(r"\b0 (errors|hazards)", summary):
             lines.append(f"{step}: {summary}")
     lines += [f"bench_cuda: {text}" for text in bench.get("failed", [])]
     lines += [f"gpu.py: {text}" for text in checks.get("failed", [])]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 SECONDS = 390  # the budget that the limits below belong to
-LEAST = 5.0  # a step that has fewer seconds left is not begun
+LEAST = 5.0  # seconds that a step has at least; with fewer left it is not begun
 GRACE = 5.0  # from SIGTERM to SIGKILL
 
 # Most seconds of each step, in the order in which they run. Speed is had first, even if the rest fails; racecheck,
@@ -72,22 +72,25 @@ def group_lives(group: int) -> bool:
 class Run:
     """The steps so far, and the seconds that are left of the budget.
 
-    seconds: the budget of all steps; their limits are in proportion to it. folder: where the steps run.
+    seconds: the budget of all steps; their limits are in proportion to it. folder: where the steps run. start: when the
+    budget began, of time.monotonic (default: now).
     """
 
-    def __init__(self, seconds: float, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, seconds: float, folder: Path, environment: Mapping[str, str], start: float | None = None
+    ) -> None:
         self.seconds = seconds
         self.folder = folder
         self.environment = dict(environment)
         self.outcomes: list[Outcome] = []
-        self._start = time.monotonic()
+        self._start = time.monotonic() if start is None else start
 
     def elapsed(self) -> float:
         return time.monotonic() - self._start
 
     def limit(self, step: str) -> float:
         """The seconds that the step may take if it began now."""
-        return min(LIMITS[step] * self.seconds / SECONDS, self.seconds - self.elapsed())
+        return min(max(LEAST, LIMITS[step] * self.seconds / SECONDS), self.seconds - self.elapsed())
 
     def note(self, step: str, verdict: str, text: str) -> None:
         self._record(Outcome(step, verdict, text))
