@@ -175,6 +175,9 @@ TEST(emulator, a_dropped_atomic_shows) {
     for (const char* dropped : {"nothing", "elsewhere", "here"}) {
       check::context = std::string(schedule) + ", " + dropped;
       const Variable order("SIMT_SCHEDULE", schedule);
+#if defined(SIMT_THREAD_SANITIZER)
+      if (dropped[0] == 'h') continue;  // it would end the program
+#endif
       const int line = dropped[0] == 'h' ? kCountingAtomic : kCountingAtomic + 1;
       const Variable site(dropped[0] == 'n' ? "SIMT_UNUSED" : "SIMT_DROP_ATOMIC",
                           "test_emulator.cpp:" + std::to_string(line));
