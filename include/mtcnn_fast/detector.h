@@ -33,7 +33,8 @@ struct Selection {
   int max_faces = std::numeric_limits<int>::max();  // keep those with the highest scores
   bool clip = false;                                // cut boxes to the image
   // A cudaStream_t whose work the reading of images in device memory waits for; null: the legacy default stream. What
-  // is queued on it later need not wait: when a call returns, it has read its images.
+  // is queued on it later need not wait: when a call returns, it has read its images. One that is being captured into a
+  // CUDA graph is refused.
   void* stream = nullptr;
 };
 

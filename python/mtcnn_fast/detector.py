@@ -167,7 +167,8 @@ class MTCNN:
         max_faces: keep so many faces, those with the highest scores; None: all. clip: clip boxes to the image.
         stream: an array in a GPU's memory is read after the work that is queued on this stream: a cudaStream_t as an
         integer, a stream of PyTorch, CuPy or cuda.core; None: the legacy default stream. The detector also waits for
-        the stream that the array itself names. When the call returns, the image has been read.
+        the stream that the array itself names, and refuses one that is being captured into a CUDA graph. When the call
+        returns, the image has been read.
         output: "host", or on a GPU "device": the results stay in the GPU's memory.
 
         Raises TypeError or ValueError for other arguments, with the value and the wanted kind; OSError for a PIL image
