@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,161 @@ def test_equality(faces: Detections, none: Detections) -> None:
     assert faces != Detections(BOXES, SCORES, LANDMARKS + 1)
     assert faces != none
     assert faces != faces.astuple()
+
+
+def boxed(*boxes: tuple[float, float, float, float]) -> Detections:
+    """Faces with these boxes and falling scores."""
+    n = len(boxes)
+    return Detections(np.float32(boxes).reshape(n, 4), np.linspace(0.9, 0.5, n), LANDMARKS[np.zeros(n, int)])
+
+
+def test_sizes(none: Detections) -> None:
+    faces = boxed((10, 20, 40, 60), (-5, 0, 5, 1.5), (3, 3, 2, 1))
+    np.testing.assert_array_equal(faces.widths, [30, 10, -1])
+    np.testing.assert_array_equal(faces.heights, [40, 1.5, -2])
+    np.testing.assert_array_equal(faces.areas, [1200, 15, 0])
+    np.testing.assert_array_equal(faces.centers, [[25, 40], [0, 0.75], [2.5, 2]])
+    np.testing.assert_array_equal(faces.xywh, [[10, 20, 30, 40], [-5, 0, 10, 1.5], [3, 3, -1, -2]])
+    for i, face in enumerate(faces):
+        assert (face.width, face.height, face.area) == (faces.widths[i], faces.heights[i], faces.areas[i])
+        assert all(type(value) is float for value in (face.width, face.height, face.area))
+        np.testing.assert_array_equal(face.center, faces.centers[i])
+        np.testing.assert_array_equal(face.xywh, faces.xywh[i])
+    arrays = (faces.widths, faces.heights, faces.areas, faces.centers, faces.xywh, faces[0].center, faces[0].xywh)
+    for array in arrays:
+        assert array.dtype == np.float32
+        array[...] = 0  # a new array: the faces do not change
+    np.testing.assert_array_equal(faces.areas, [1200, 15, 0])
+    assert (none.widths.shape, none.areas.shape, none.centers.shape, none.xywh.shape) == ((0,), (0,), (0, 2), (0, 4))
+
+
+def test_landmarks_by_name(faces: Detections, none: Detections) -> None:
+    for i, name in enumerate(("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")):
+        np.testing.assert_array_equal(faces.points(name), LANDMARKS[:, i])
+        np.testing.assert_array_equal(getattr(faces[1], name), LANDMARKS[1, i])
+        assert none.points(name).shape == (0, 2)
+    with pytest.raises(ValueError, match="name is 'chin'; wanted one of"):
+        faces.points("chin")
+    with pytest.raises(TypeError, match="name is 0"):
+        faces.points(0)  # type: ignore[arg-type]
+
+
+def test_largest(none: Detections) -> None:
+    # The second and third have one area; the one with the higher score comes first.
+    faces = boxed((0, 0, 1, 1), (0, 0, 2, 3), (5, 5, 8, 7), (0, 0, 9, 9))
+    assert faces.largest() == faces[[3]]
+    assert faces.largest(3) == faces[[3, 1, 2]]
+    assert faces.largest(9) == faces[[3, 1, 2, 0]]
+    assert faces.largest(0) == faces[:0] == none == none.largest(2)
+    n: Any
+    for n, error in ((-1, ValueError), (1.0, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="n is"):
+            faces.largest(n)
+
+
+def test_largest_tells_areas_that_float32_does_not() -> None:
+    faces = boxed((0, 0, 4097, 4097), (0, 0, 4098, 4096.001))
+    exact = [(f[2] - f[0]) * (f[3] - f[1]) for f in faces.boxes.astype(float)]
+    assert faces.areas[0] == pytest.approx(faces.areas[1])
+    assert faces.largest() == faces[[int(np.argmax(exact))]]
+
+
+def test_most_central(none: Detections) -> None:
+    faces = boxed((0, 0, 20, 20), (45, 45, 55, 55), (45, 45, 55, 55))
+    assert faces.most_central((100, 100)) == faces[[1]]  # of two equal ones, the first
+    assert faces.most_central((100, 100, 3), n=2) == faces[[1, 2]]
+    assert faces.most_central((100, 100), n=3, weight=0) == faces.largest(3) == faces
+    # shape is height and width: in a tall image the first face is nearer to the middle.
+    assert boxed((15, 85, 25, 95), (85, 15, 95, 25)).most_central((180, 40)).boxes[0, 0] == 15
+    assert none.most_central((100, 100)) == none
+    arguments: Any
+    for arguments, error in (
+        (((100,),), ValueError),
+        ((100,), ValueError),
+        (((-1, 100),), ValueError),
+        (((1.5, 100),), TypeError),
+        (((100, 100), -1), ValueError),
+        (((100, 100), 1, -0.5), ValueError),
+        (((100, 100), 1, float("nan")), ValueError),
+        (((100, 100), 1, float("inf")), ValueError),
+        (((100, 100), 1, "2"), TypeError),
+    ):
+        with pytest.raises(error, match="wanted"):
+            faces.most_central(*arguments)
+
+
+def test_above(faces: Detections, none: Detections) -> None:
+    assert faces.above(0.85) == faces[:2]
+    assert faces.above(float(SCORES[1])) == faces[:1]  # greater, not equal
+    assert faces.above(-1) == faces
+    assert faces.above(1) == none == none.above(0)
+    with pytest.raises(ValueError, match="score is nan"):
+        faces.above(float("nan"))
+    with pytest.raises(TypeError, match="score is '1'"):
+        faces.above("1")  # type: ignore[arg-type]
+
+
+def test_to_json(faces: Detections, none: Detections) -> None:
+    assert none.to_json() == "[]"
+    assert json.loads(faces.to_json()) == faces.to_dicts(2)
+    assert json.loads(faces.to_json(digits=0)) == faces.to_dicts(0)
+    assert json.loads(faces.to_json(digits=None)) == faces.to_dicts()
+    with pytest.raises(ValueError, match="digits is -1"):
+        none.to_json(-1)
+
+
+def test_to_dataframe(faces: Detections, none: Detections) -> None:
+    pytest.importorskip("pandas")
+    table = faces.to_dataframe()
+    np.testing.assert_array_equal(table[["x1", "y1", "x2", "y2"]], BOXES)
+    np.testing.assert_array_equal(table["score"], SCORES)
+    np.testing.assert_array_equal(table[["mouth_left_x", "mouth_left_y"]], LANDMARKS[:, 3])
+    assert (table.shape, set(table.dtypes)) == ((3, 15), {np.dtype("float32")})
+    assert list(none.to_dataframe().columns) == list(table.columns)
+    assert len(none.to_dataframe()) == 0
+
+
+def test_to_supervision(faces: Detections, none: Detections) -> None:
+    pytest.importorskip("supervision")
+    theirs = faces.to_supervision()
+    np.testing.assert_array_equal(theirs.xyxy, BOXES)
+    np.testing.assert_array_equal(theirs.confidence, SCORES)
+    np.testing.assert_array_equal(theirs.class_id, [0, 0, 0])
+    np.testing.assert_array_equal(theirs[1:].data["landmarks"], LANDMARKS[1:])
+    theirs.xyxy[:] = 0
+    np.testing.assert_array_equal(faces.boxes, BOXES)
+    assert len(none.to_supervision()) == 0
+
+
+@pytest.mark.parametrize("package", ["pandas", "supervision"])
+def test_missing_packages(faces: Detections, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    convert = faces.to_dataframe if package == "pandas" else faces.to_supervision
+    with pytest.raises(ImportError, match=f"needs {package} .*: pip install {package}"):
+        convert()
+
+
+def test_to_opencv(faces: Detections, none: Detections) -> None:
+    rows = faces.to_opencv()
+    assert (rows.shape, rows.dtype) == ((3, 15), np.float32)
+    np.testing.assert_array_equal(rows[:, :4], faces.xywh)
+    np.testing.assert_array_equal(rows[:, 4:14].reshape(3, 5, 2), LANDMARKS)
+    np.testing.assert_array_equal(rows[:, 14], SCORES)
+    assert none.to_opencv().shape == (0, 15)
+
+
+def test_html(faces: Detections, none: Detections) -> None:
+    assert faces._repr_html_().count("<tr>") == 4
+    assert "<td>0.9900</td>" in faces._repr_html_()
+    assert "<p>1 face</p>" in faces[:1]._repr_html_()
+    assert "<p>0 faces</p>" in none._repr_html_()
+    many = faces[[0] * 25]._repr_html_()
+    assert many.count("<tr>") == 21
+    assert "<p>5 more</p>" in many
+
+
+def test_repr_of_a_face(faces: Detections) -> None:
+    assert repr(faces[0]) == "Face(box=(0.0, 1.0, 2.0, 3.0), score=0.990)"
 
 
 def test_repr(faces: Detections, none: Detections) -> None:

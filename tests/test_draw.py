@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtcnn_fast import MTCNN, Detections, draw
+from mtcnn_fast import MTCNN, Detections, draw, show
 
 
 @pytest.fixture
@@ -77,3 +77,24 @@ def test_without_opencv(monkeypatch: pytest.MonkeyPatch, astronaut: NDArray[np.u
     faces = MTCNN(device="cpu").detect(astronaut)
     with pytest.raises(ImportError, match=r'pip install "mtcnn_fast\[cli\]"'):
         draw(astronaut, faces)
+
+
+def test_show(astronaut: NDArray[np.uint8], faces: Detections) -> None:
+    drawn = draw(astronaut, faces)
+    shown = show(astronaut, faces)
+    assert isinstance(shown, Image.Image)
+    np.testing.assert_array_equal(np.asarray(shown), drawn)
+    np.testing.assert_array_equal(np.asarray(show(Image.fromarray(astronaut), faces)), drawn)
+    bgr = np.ascontiguousarray(astronaut[..., ::-1])
+    np.testing.assert_array_equal(np.asarray(show(bgr, faces, channel_order="bgr")), drawn)
+    # A PIL image is RGB, whatever the order of arrays.
+    np.testing.assert_array_equal(np.asarray(show(Image.fromarray(astronaut), faces, "bgr")), drawn)
+    alpha = np.dstack([bgr, np.full(bgr.shape[:2], 255, np.uint8)])
+    assert show(alpha, faces, "bgr").mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(show(alpha, faces, "bgr"))[..., :3], drawn)
+    assert show(astronaut[..., :1], faces).mode == show(astronaut[..., 0], faces).mode == "L"
+    np.testing.assert_array_equal(np.asarray(show(astronaut, faces[:0])), astronaut)
+    with pytest.raises(ValueError, match="channel_order is 'grb'"):
+        show(astronaut, faces, "grb")
+    with pytest.raises(TypeError, match="wanted Detections"):
+        show(astronaut, list(faces))  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import numpy as np
 from mtcnn_fast.checks import described
 from mtcnn_fast.detections import Detections
 from mtcnn_fast.extra import require
-from mtcnn_fast.image import pixels
+from mtcnn_fast.image import checked_channel_order, pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +51,22 @@ def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
             font = (cv2.FONT_HERSHEY_SIMPLEX, font_scale, color, thickness, cv2.LINE_AA)
             cv2.putText(canvas, f"{score:.2f}", origin, *font)
     return canvas
+
+
+def show(image: Any, faces: Detections, channel_order: str = "rgb") -> Any:
+    """The image with its faces drawn as by `draw`, as a PIL.Image.Image, which a notebook displays.
+
+    channel_order: "rgb" or "bgr", the order of an array's channels; the result is in RGB order. Raises ImportError
+    without OpenCV or Pillow, ValueError for another order, and errors as `draw` does.
+    """
+    order = checked_channel_order(channel_order)
+    drawn = draw(image, faces)
+    _, kind = pixels(image, order)
+    if drawn.ndim == 3 and drawn.shape[2] == 1:
+        drawn = drawn[..., 0]
+    elif kind.startswith("bgr"):
+        drawn = drawn[..., [2, 1, 0, 3][: drawn.shape[2]]]
+    return require("PIL.Image", "show").fromarray(np.ascontiguousarray(drawn))
 
 
 def _points(values: NDArray[np.float32]) -> list[Any]:
