@@ -11,7 +11,9 @@ import pytest
 from mtcnn_fast import MTCNN
 from tool import BENCH, ROOT, TOOLS, load_of
 
-cuda_code, warp_trace, predict_cuda = (load_of(TOOLS, name) for name in ("cuda_code", "warp_trace", "predict_cuda"))
+cuda_code, cuda_layers, predict_cuda, warp_trace = (
+    load_of(TOOLS, name) for name in ("cuda_code", "cuda_layers", "predict_cuda", "warp_trace")
+)
 predictions = load_of(BENCH, "predictions")
 
 
@@ -86,14 +88,19 @@ def test_a_warp_alone_waits_for_its_loads_in_turn(kernel: cuda_code.Kernel) -> N
 
 
 def test_a_kernel_takes_the_longest_of_issuing_returning_and_waiting() -> None:
-    item = predict_cuda.Item(warps=4, issued=1000, alone=1500)
-    processors = predict_cuda.PROCESSORS
+    item = cuda_layers.Item(warps=4, issued=1000, alone=1500)
+    processors = warp_trace.PROCESSORS
     assert item.throughput == 1000
-    assert predict_cuda.cycles(item, 0, 4) == 0
-    assert predict_cuda.cycles(item, 1, 4) == 1500
-    assert predict_cuda.cycles(item, 3.4 * processors, 4) == 4000  # 3.4 items of a multiprocessor cost four
-    assert predict_cuda.cycles(item, processors * 8, 1) == 8 * 1500  # a block at a time waits eight times
-    assert predict_cuda.Item(4, 1000, 1500, returns=2000).throughput == 2000
+    assert cuda_layers.cycles(item, 0, 4) == 0
+    assert cuda_layers.cycles(item, 1, 4) == 1500
+    assert cuda_layers.cycles(item, 3.4 * processors, 4) == 4000  # 3.4 items of a multiprocessor cost four
+    assert cuda_layers.cycles(item, processors * 8, 1) == 8 * 1500  # a block at a time waits eight times
+    assert cuda_layers.Item(4, 1000, 1500, returns=2000).throughput == 2000
+
+
+def test_a_kernel_that_the_model_does_not_know_is_told(kernel: cuda_code.Kernel) -> None:
+    with pytest.raises(SystemExit, match=r"^some_kernel has 0 loops of multiply-adds, and its model .* has 1"):
+        cuda_layers.Code("some_kernel", kernel).math_loops(1)
 
 
 @pytest.mark.parametrize("frame", predict_cuda.FRAMES[:4], ids=str)

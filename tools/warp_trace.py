@@ -11,8 +11,11 @@ from collections.abc import Callable
 
 from cuda_code import Instruction, Kernel, Loop
 
-# Cycles from issue to result. Shared memory, first and second level of the cache: microbenchmarks of Hopper that are
-# published (arXiv 2402.13499: 29 to 33, 38 to 41, 262 to 273). Those of units that others share are estimated.
+# An H200's multiprocessors, the schedulers of each, and cycles per microsecond at the highest clock, as NVIDIA gives
+# them. gpu.py notes the first and the last as found.
+PROCESSORS, SCHEDULERS, CLOCK = 132, 4, 1980.0
+# Cycles from issue to result: shared memory, first and second level of the cache. Estimated, of the order that
+# published microbenchmarks of Hopper give (arXiv 2402.13499); units that schedulers share, and atomics, are guesses.
 SHARED, FIRST_LEVEL, SECOND_LEVEL, OTHER_UNITS, ATOMIC = 30, 40, 270, 25, 400
 BARRIER = 30  # from the last warp's arrival on; estimated
 
