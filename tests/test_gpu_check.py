@@ -191,6 +191,18 @@ def test_the_page_of_a_run(tmp_path: Path, files: dict[str, Path]) -> None:
     assert len(lines) <= 60
 
 
+def test_many_frames_are_tables_of_four_columns(tmp_path: Path, files: dict[str, Path]) -> None:
+    rows = [{**WORK, "frame": f"frame{k}", "images": 1, "steps": STEPS, "microseconds": 29.0} for k in range(6)]
+    files["bench_cuda"].write_text(json.dumps({"cascades": rows}))
+    lines = gpu_page.page("a card", run_of(tmp_path), files).splitlines()
+    heads = [line.split() for line in lines if line.startswith("us / predicted")]
+    assert [[word for word in head if word.startswith("frame")] for head in heads] == [
+        ["frame0", "frame1", "frame2", "frame3"],
+        ["frame4", "frame5"],
+    ]
+    assert sum(line.startswith("pnet") for line in lines) == 2
+
+
 def test_the_page_of_a_run_that_left_nothing(tmp_path: Path, files: dict[str, Path]) -> None:
     text = gpu_page.page("a card", run_of(tmp_path), files)
     assert "no step of the cascade was measured" in text

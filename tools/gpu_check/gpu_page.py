@@ -16,6 +16,7 @@ Row = dict[str, Any]
 
 # A step of the cascade that takes this many times as long as predicted is looked at first.
 OVER = 4 / 3
+COLUMNS = 4  # of a table of the cascade's steps
 WHERE_TO_LOOK = {
     "pyramid": "memory: wavefronts of L1 for each load of bytes",
     "pnet": "occupancy (three blocks a multiprocessor?), then conflicts in shared memory",
@@ -43,10 +44,6 @@ def columns(rows: Iterable[Iterable[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def ratio(measured: float, predicted: float) -> str:
-    return f"{measured / predicted:.2f}" if predicted > 0 else "-"
-
-
 def step_table(run: Run) -> list[str]:
     rows = [["step", "s", "limit", "", ""]]
     for outcome in run.outcomes:
@@ -62,10 +59,15 @@ def cascade_rows(bench: Row) -> list[Row]:
 
 
 def cascade_tables(bench: Row) -> list[str]:
-    """Microseconds of each step, beside the prediction: a column for each frame and precision."""
+    """Microseconds of each step, beside the prediction: a column for each frame, size of faces and precision."""
     rows = cascade_rows(bench)
-    if not rows:
-        return ["no step of the cascade was measured"]
+    lines = []
+    for first in range(0, len(rows), COLUMNS):
+        lines += ["", *cascade_table(rows[first : first + COLUMNS])]
+    return lines[1:] or ["no step of the cascade was measured"]
+
+
+def cascade_table(rows: list[Row]) -> list[str]:
     head = ["us / predicted", *(f"{row['frame']} {row['min_face_size']:g} px {row['precision']}" for row in rows)]
     counts = ["R / O", *(f"{row['candidates']['rnet']} / {row['candidates']['onet']}" for row in rows)]
     assumed = ["predicted for R / O"]
