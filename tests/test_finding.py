@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes
 def names(folder: Path, **options: object) -> tuple[list[str], str]:
     """What is found in a folder, below it, and what is said to be passed over."""
     passed_over, errors = PassedOver(), list[OSError]()
-    leave_out = str(options["leave_out"]) if options else None
+    leave_out = [str(options["leave_out"])] if options else []
     found = find([str(folder)], {".jpg"}, leave_out=leave_out, report=errors.append, passed_over=passed_over)
     below = [each.below for each in found]
     assert not errors

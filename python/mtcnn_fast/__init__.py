@@ -16,6 +16,7 @@ from mtcnn_fast.detections import Detections, Face
 from mtcnn_fast.detector import MTCNN
 from mtcnn_fast.device import DeviceDetections
 from mtcnn_fast.drawing import draw, show
+from mtcnn_fast.drawings import save_crops
 from mtcnn_fast.reading import read
 from mtcnn_fast.streaming import ImageResult
 
@@ -33,6 +34,7 @@ __all__ = [
     "get_include",
     "ops",
     "read",
+    "save_crops",
     "show",
 ]
 

@@ -12,13 +12,13 @@ from mtcnn_fast import __version__
 from mtcnn_fast.checks import shown
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.results import File, Record, Stream, failed, record_of
-from mtcnn_fast.streaming import BATCH_SIZE, READERS, Outcome, detect_each, readers_for
+from mtcnn_fast.streaming import BATCH_SIZE, READERS, detect_each, readers_for
 from mtcnn_fast.weights import weights_digest
 from mtcnn_fast.writing import line_of
 
 if TYPE_CHECKING:
     from mtcnn_fast import MTCNN
-    from mtcnn_fast.drawings import Drawings
+    from mtcnn_fast.drawings import Crops, Drawings
     from mtcnn_fast.streaming import Find
 
 
@@ -46,11 +46,12 @@ class Tally:
     damaged: int = 0
     """Pictures that were searched although their files are damaged."""
     not_drawn: int = 0
+    not_cropped: int = 0
 
     @property
     def all_well(self) -> bool:
-        """Whether no picture must be searched or drawn again."""
-        return not self.failed and not self.not_drawn
+        """Whether no picture must be searched, drawn or cropped again."""
+        return not self.failed and not self.not_drawn and not self.not_cropped
 
     def __str__(self) -> str:
         parts = [_plural(self.pictures, "picture"), _plural(self.faces, "face")]
@@ -58,6 +59,7 @@ class Tally:
         parts += [f"{self.failed} failed"] * bool(self.failed)
         parts += [f"{self.damaged} damaged"] * bool(self.damaged)
         parts += [f"{self.not_drawn} not drawn"] * bool(self.not_drawn)
+        parts += [f"{self.not_cropped} not cropped"] * bool(self.not_cropped)
         return ", ".join(parts)
 
 
@@ -75,14 +77,17 @@ def settings_of(detector: MTCNN, **others: Any) -> Record:
     return {"version": __version__, **options}
 
 
-def to_do_again(drawings: Drawings | None) -> Callable[[list[Record]], bool]:
+def to_do_again(drawings: Drawings | None, crops: Crops | None = None) -> Callable[[list[Record]], bool]:
     """A function that says whether to search a picture of an earlier run again, by its records.
 
-    It says yes if the picture failed, or if it should have a drawing and has none.
+    It says yes if the picture failed, or if it should have a drawing or crops and has none.
     """
 
     def again(records: list[Record]) -> bool:
-        return failed(records) or (drawings is not None and not all("drawing" in record for record in records))
+        wanted = {"drawing": drawings, "crops": crops}
+        return failed(records) or any(
+            output is not None and not all(key in record for record in records) for key, output in wanted.items()
+        )
 
     return again
 
@@ -94,6 +99,7 @@ def detect_files(
     *,
     results: File[Item] | Stream | None = None,
     drawings: Drawings | None = None,
+    crops: Crops | None = None,
     say: Callable[[str], object] = lambda _: None,
     complain: Callable[[str, str], object],
     batch_size: int = BATCH_SIZE,
@@ -105,8 +111,8 @@ def detect_files(
     """Searches the items. It yields after each picture, when the record is written and `tally` has counted it.
 
     say: receives one line per picture. complain: receives the name and the reason of each failure and damage. progress:
-    receives the number of files done since its last call. If a drawing fails, the record and the line still come.
-    Raises OSError if a record cannot be written, and errors as `results` does.
+    receives the number of files done since its last call. If a drawing or a crop fails, the record and the line still
+    come. Raises OSError if a record cannot be written, and errors as `results` does.
     """
 
     def done(records: list[Record]) -> None:
@@ -117,6 +123,9 @@ def detect_files(
             tally.damaged += "damaged" in record
             if drawings is not None:
                 drawings.keep(record["drawing"])
+            if crops is not None:
+                for crop in record["crops"]:
+                    crops.keep(crop)
         progress(1)
 
     todo: Iterator[tuple[Item, int | None]]
@@ -131,21 +140,30 @@ def detect_files(
         item, again = outcome.key
         name = item.name if outcome.pages == 1 else f"{item.name} (page {outcome.page} of {outcome.pages})"
         tally.pictures += 1
-        drawing = None
+        drawing, cropped = None, None
         if outcome.error is not None:
             tally.failed += 1
             complain(name, outcome.error)
-        elif drawings is not None:
-            try:
-                drawing = _draw(drawings, outcome, item)
-            except Exception as error:  # encoders raise exceptions of any type
-                tally.not_drawn += 1
-                complain(name, f"not drawn: {line_of(error)}")
+        elif outcome.picture is not None and outcome.faces is not None:
+            if drawings is not None:
+                try:
+                    drawing = drawings.write(outcome.picture, outcome.faces, item.below)
+                except Exception as error:  # encoders raise exceptions of any type
+                    tally.not_drawn += 1
+                    complain(name, f"not drawn: {line_of(error)}")
+            if crops is not None:
+                try:
+                    cropped = crops.write(outcome.picture, outcome.faces, item.below)
+                except Exception as error:
+                    tally.not_cropped += 1
+                    complain(name, f"not cropped: {line_of(error)}")
         if outcome.picture is not None and outcome.picture.damage is not None:
             tally.damaged += 1
             complain(name, f"damaged: {outcome.picture.damage}")
         if results is not None:
-            results.add(record_of(outcome, item.name, drawing), *([again] if isinstance(results, File) else []))
+            results.add(
+                record_of(outcome, item.name, drawing, cropped), *([again] if isinstance(results, File) else [])
+            )
         if outcome.faces is not None and outcome.picture is not None:
             tally.faces += len(outcome.faces)
             height, width = outcome.picture.pixels.shape[:2]
@@ -153,12 +171,6 @@ def detect_files(
         if outcome.error is not None or outcome.page == outcome.pages - 1 or first_page_only:
             progress(1)
         yield
-
-
-def _draw(drawings: Drawings, outcome: Outcome[Any], item: Item) -> str | None:
-    if outcome.picture is None or outcome.faces is None:
-        return None
-    return drawings.write(outcome.picture, outcome.faces, item.below)
 
 
 def _plural(count: int, noun: str) -> str:

@@ -69,7 +69,7 @@ def find(
     arguments: Collection[str],
     suffixes: Collection[str],
     *,
-    leave_out: str | None = None,
+    leave_out: Collection[str] = (),
     report: Callable[[OSError], object],
     passed_over: PassedOver,
 ) -> Iterator[FoundFile]:
@@ -80,13 +80,13 @@ def find(
     `passed_over`. An argument that is not a folder is taken without a check. Memory holds the names of one folder at a
     time.
 
-    leave_out: a folder that is not searched, because a command writes there. report: receives the error of each folder
+    leave_out: folders that are not searched, because a command writes there. report: receives the error of each folder
     that cannot be read.
     """
-    left_out = None
-    if leave_out is not None:
+    left_out = set()
+    for folder in leave_out:
         with suppress(OSError):
-            left_out = _place(leave_out)
+            left_out.add(_place(folder))
     for argument in arguments:
         if not os.path.isdir(argument):  # a Path would merge the two slashes of a URL
             yield FoundFile(argument, os.path.basename(argument))
@@ -109,7 +109,7 @@ def _place(folder: str) -> _Place:
 def _search(
     root: str,
     suffixes: frozenset[str],
-    left_out: _Place | None,
+    left_out: Collection[_Place],
     report: Callable[[OSError], object],
     passed_over: PassedOver,
 ) -> Iterator[FoundFile]:
@@ -119,7 +119,7 @@ def _search(
         below, folder, above = waiting.pop()
         try:
             place = _place(folder)
-            if below and place == left_out:
+            if below and place in left_out:
                 continue
             if _leads_back(place, above):
                 passed_over.add("looping (links to a folder above)")

@@ -1,9 +1,9 @@
 """Files of results: one record per picture, written as soon as it is searched. A later run can continue the file.
 
 A record is `{"path", "width", "height", "faces"}`. It also has `"page"` and `"pages"` if the file has several pages,
-`"damaged"` if the decoder had to replace something missing, and `"drawing"` if a drawing was written. The record of a
-picture that failed is `{"path", "error", "faces": []}`. A file is a JSON document, which is a list of records, or JSON
-lines.
+`"damaged"` if the decoder had to replace something missing, `"drawing"` if a drawing was written, and `"crops"` if
+crops were. The record of a picture that failed is `{"path", "error", "faces": []}`. A file is a JSON document, which is
+a list of records, or JSON lines.
 
 During a run, records go to a file of lines. This is FILE itself for JSON lines, unless an earlier FILE exists, and
 FILE.part otherwise. Pictures that failed and are tried again go to that file's `.retried`, which is merged at the end
@@ -41,8 +41,12 @@ _SECONDS_BETWEEN_SETTLING = 5.0
 _BEGINNINGS = (b'{"path": "', b'{"name": "')
 
 
-def record_of(outcome: Outcome[Any], path: str, drawing: str | None = None) -> Record:
-    """The record of a picture or of a page, in JSON's types. drawing: the path of its drawing; None: there is none."""
+def record_of(outcome: Outcome[Any], path: str, drawing: str | None = None, crops: list[str] | None = None) -> Record:
+    """The record of a picture or of a page, in JSON's types.
+
+    drawing: the path of its drawing; None: there is none. crops: the paths of its faces' crops; None: they were not
+    written.
+    """
     record: Record = {"path": path}
     if outcome.pages > 1 or outcome.page:
         record |= {"page": outcome.page, "pages": outcome.pages}
@@ -56,6 +60,8 @@ def record_of(outcome: Outcome[Any], path: str, drawing: str | None = None) -> R
         record["damaged"] = outcome.picture.damage
     if drawing is not None:
         record["drawing"] = drawing
+    if crops is not None:
+        record["crops"] = crops
     return record
 
 
@@ -362,6 +368,8 @@ def _is_record(value: Any) -> bool:
         and isinstance(value.get("path", value.get("name")), str)
         and isinstance(value.get("faces"), list)
         and isinstance(value.get("drawing", ""), str)
+        and isinstance(value.get("crops", []), list)
+        and all(isinstance(crop, str) for crop in value.get("crops", []))
         and all(isinstance(value.get(key, 0), int) for key in ("page", "pages"))
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +15,8 @@ from mtcnn_fast.detecting import Item
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.results import FORMATS, format_of
 from mtcnn_fast.writing import is_special, reason
+
+_SIZE, _ALIGNED_SIZE = 160, 112
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=path,
         metavar="DIR",
         help="write a copy of each picture, upright and with its faces drawn, to this folder (default: none)",
+    )
+    parser.add_argument(
+        "--crops",
+        type=path,
+        metavar="DIR",
+        help="write each face as a PNG to this folder: its box, stretched to a square (default: none)",
+    )
+    parser.add_argument(
+        "--aligned", action="store_true", help="make --crops upright by the landmarks, for a recognition network"
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help=f"side of --crops (default: {_SIZE}, with --aligned {_ALIGNED_SIZE})",
     )
     parser.add_argument(
         "--json",
@@ -54,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     searching.add_arguments(parser)
 
 
-def items_of(paths: list[str], leave_out: str | None = None, below: bool = False) -> searching.Items:
+def items_of(paths: list[str], leave_out: Collection[str] = (), below: bool = False) -> searching.Items:
     """The pictures that paths name. They are named by their paths, or, with `below`, by the part below the argument."""
 
     def items(report: Callable[[str, str], object], passed_over: PassedOver) -> Iterator[Item]:
@@ -82,6 +99,10 @@ def lead_nowhere(paths: list[str]) -> bool:
     return not any(name == reading.STANDARD_INPUT or os.path.lexists(name) for name in paths)
 
 
+def _same(first: str, second: str) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
+
+
 def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     """Runs `detect`. Returns the exit status."""
     if arguments.paths.count(reading.STANDARD_INPUT) > 1:
@@ -91,14 +112,23 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
         error("argument --format: it is the format of the file of --json; wanted --json FILE with it")
     if arguments.resume and arguments.json is not None and (to_stdout or is_special(Path(arguments.json))):
         error(f"argument --resume: {arguments.json} cannot be read; wanted --json with a file to go on with")
+    if arguments.crops is None and (arguments.aligned or arguments.size is not None):
+        error(
+            f"argument --{'aligned' if arguments.aligned else 'size'}: it is about --crops; wanted --crops DIR with it"
+        )
+    if None not in (arguments.draw, arguments.crops) and _same(arguments.draw, arguments.crops):
+        error(f"argument --crops: {arguments.crops} is the folder of --draw; wanted another")
     nowhere = lead_nowhere(arguments.paths)
     job = searching.Job(
-        items=items_of(arguments.paths, arguments.draw),
+        items=items_of(arguments.paths, [folder for folder in (arguments.draw, arguments.crops) if folder]),
         inputs=arguments.paths,
         output=None if nowhere and not to_stdout else arguments.json,
         kind=format_of(arguments.json or "", arguments.format),
         resume=arguments.resume and not nowhere,
         draw=None if nowhere else arguments.draw,
+        crops=None if nowhere else arguments.crops,
+        aligned=arguments.aligned,
+        size=(_ALIGNED_SIZE if arguments.aligned else _SIZE) if arguments.size is None else arguments.size,
         pages=arguments.pages,
         lines=True,
         counted=True,

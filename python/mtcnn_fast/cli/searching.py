@@ -10,12 +10,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from mtcnn_fast import MTCNN
+import numpy as np
+
+from mtcnn_fast import MTCNN, Detections
 from mtcnn_fast.checks import shown
 from mtcnn_fast.cli import detector_options, interrupts
 from mtcnn_fast.console import console
 from mtcnn_fast.detecting import Item, Tally, detect_files, finder, settings_of, to_do_again
-from mtcnn_fast.drawings import Drawings
+from mtcnn_fast.drawings import Crops, Cut, Drawings
 from mtcnn_fast.extra import require
 from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.reading import STANDARD_INPUT
@@ -49,6 +51,11 @@ class Job:
     """The format of results: one of `results.FORMATS`."""
     resume: bool = True
     draw: str | None = None
+    crops: str | None = None
+    aligned: bool = False
+    """Whether crops are made by `MTCNN.align`, not `crop`."""
+    size: int = 160
+    """The side of crops, in pixels."""
     pages: str = FIRST
     pipes: bool = True
     """Whether to wait for items that are pipes, because the user has named them."""
@@ -77,10 +84,11 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
             find = finder(detector, arguments.max_faces, clip)
             require("PIL.Image", "reading pictures")
             drawings = None if job.draw is None else Drawings(job.draw, job.inputs)
-            if drawings is not None:
-                drawings.spare(item.path for item in job.items(lambda name, reason: None, PassedOver()))
+            crops = None if job.crops is None else Crops(job.crops, job.inputs, _cut(detector, job))
+            for folder in filter(None, (drawings, crops)):
+                folder.spare(item.path for item in job.items(lambda name, reason: None, PassedOver()))
             settings = settings_of(detector, max_faces=arguments.max_faces, clip=clip, pages=job.pages)
-            results = _results(job, settings, drawings, stack)
+            results = _results(job, settings, drawings, crops, stack)
             bar = _bar(job, stack)
         except (ImportError, OSError, RuntimeError, TypeError, ValueError) as reason:
             error(shown(line_of(reason)))
@@ -92,6 +100,7 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
             tally,
             results=results,
             drawings=drawings,
+            crops=crops,
             say=report.say,
             complain=report.complain,
             batch_size=arguments.batch,
@@ -104,7 +113,7 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
         try:
             for _ in steps:
                 interrupts.check()
-                if report.nobody_reads and drawings is None:
+                if report.nobody_reads and drawings is None and crops is None:
                     return 1
         except (KeyboardInterrupt, OSError, ValueError) as reason:
             ended = reason
@@ -182,7 +191,16 @@ def _bar(job: Job, stack: ExitStack) -> Any:
     return stack.enter_context(tqdm(total=total, unit="picture"))
 
 
-def _results(job: Job, settings: Record, drawings: Drawings | None, stack: ExitStack) -> File[Item] | Stream | None:
+def _cut(detector: MTCNN, job: Job) -> Cut:
+    cut = detector.align if job.aligned else detector.crop
+    # The size is checked before the work begins.
+    cut(np.zeros((1, 1, 3), np.uint8), Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))), job.size)
+    return lambda image, faces: cut(image, faces, job.size)
+
+
+def _results(
+    job: Job, settings: Record, drawings: Drawings | None, crops: Crops | None, stack: ExitStack
+) -> File[Item] | Stream | None:
     if job.output is None:
         if job.resume:
             raise ValueError("--resume goes on with a file of results; wanted --json FILE with it")
@@ -208,7 +226,7 @@ def _results(job: Job, settings: Record, drawings: Drawings | None, stack: ExitS
         settings,
         resume=job.resume,
         first_page_only=job.pages == FIRST,
-        to_do_again=to_do_again(drawings),
+        to_do_again=to_do_again(drawings, crops),
     )
 
 
