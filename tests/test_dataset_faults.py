@@ -302,6 +302,7 @@ def test_encodings(tmp_path: Path, encode: Callable[[str], bytes]) -> None:
     contents = {
         "wider.txt": "ü.jpg\n1\n1 2 3 4\n",
         "facepoint.txt": f"ü.jpg 1 2 3 4 {FIVE}\n",
+        "retinaface.txt": "# ü.jpg\n1 2 3 4\n",
         "coco.json": json.dumps(document, ensure_ascii=False, indent=1),
         "voc.xml": xml,
         "voc-8.xml": f'<?xml version="1.0" encoding="utf-8"?>\n{xml}',

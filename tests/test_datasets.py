@@ -298,6 +298,63 @@ def test_facepoint(write: Write) -> None:
     assert [problem.split(": ")[0] for problem in problems] == [f"{path}:{line}" for line in (3, 4, 5)]
 
 
+RETINAFACE = """\
+# 0--Parade/a.jpg
+10 20 30 40 18 32 0.0 31 32 0.0 25 40 0.0 19 50 1.0 30 50 0.0 0.82
+60 20 10 12 -1.0 -1.0 -1.0 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 0.2
+
+# b c.jpg
+# d.jpg
+1 2 3 4
+"""
+
+
+def test_retinaface(write: Write, tmp_path: Path) -> None:
+    path = write("train/label.txt", RETINAFACE)
+    (tmp_path / "train" / "images").mkdir()
+    found, problems = listed(path)
+    assert problems == []
+    assert [picture(annotation) for annotation in found] == [
+        ("0--Parade/a.jpg", [[10, 20, 40, 60], [60, 20, 70, 32]], [False, False]),
+        ("b c.jpg", [], []),
+        ("d.jpg", [[1, 2, 4, 6]], [False]),
+    ]
+    assert found[0].landmarks[0].tolist() == [[18, 32], [31, 32], [25, 40], [19, 50], [30, 50]]
+    assert np.isnan(found[0].landmarks[1]).all()
+    assert np.isnan(found[2].landmarks).all()
+    assert found[0].path == tmp_path / "train" / "images" / "0--Parade" / "a.jpg"
+    only = write("only.txt", "d.jpg\n")
+    assert [annotation.name for annotation in listed(path, only=only)[0]] == ["d.jpg"]
+    # A point may be missing alone, and points may lie outside of the picture.
+    (one,), _ = listed(write("label.txt", "# a.jpg\n1 2 3 4 -1 3 0 -1 -1 0 2 4 0 2 5 0 3 5 0\n"))
+    assert one.landmarks[0, 0].tolist() == [-1, 3]
+    assert np.isnan(one.landmarks[0, 1]).all()
+    assert not np.isnan(one.landmarks[0, 2:]).any()
+
+
+def test_retinaface_survives_what_is_bad(write: Write) -> None:
+    rows = (
+        "1 2 3 4",  # before the first name
+        "# a.jpg",
+        "1 2 3 4 5 6",
+        "1 2 3",
+        "1 2 0 4",
+        "1 2 x 4",
+        "1 2 3 4 1 1 0 2 1 0 2 1 0 2 3 0 2 inf 0 0.5",
+        "#",
+        "5 5 5 5",  # of no picture
+        "# b.jpg",
+        "1 2 3 4",
+    )
+    path = write("label.txt", "\n".join(rows))
+    found, problems = listed(path, "retinaface")
+    assert [(each.name, len(each.boxes), each.complete) for each in found] == [("a.jpg", 2, False), ("b.jpg", 1, True)]
+    assert np.isnan(found[0].landmarks).all()
+    assert [problem.split(": ")[0] for problem in problems] == [f"{path}:{line}" for line in (1, 3, 4, 5, 6, 7, 8)]
+    assert "comes before the first name" in problems[0]
+    assert "6 numbers; wanted x y w h" in problems[1]
+
+
 def coco(**changes: Any) -> str:
     document: dict[str, Any] = {
         "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "b/empty.jpg"}],
@@ -393,7 +450,7 @@ def test_what_cannot_be_read(write: Write, tmp_path: Path) -> None:
         read(write("notes.txt", "some words\nmore words\n"))
     with pytest.raises(ValueError, match="'yolo'"):
         read(write("list.txt", WIDER), "yolo")
-    assert FORMATS == ("wider", "voc", "celeba", "facepoint", "coco", "backgrounds")
+    assert FORMATS == ("wider", "voc", "celeba", "facepoint", "retinaface", "coco", "backgrounds")
 
 
 def test_without_problems_a_warning_counts_them(write: Write) -> None:

@@ -129,6 +129,10 @@ ANNOTATIONS: dict[str, tuple[str, str]] = {
         "3\nimage_id x_1 y_1 width height\n000001.jpg 95 71 226 313\n000002.jpg 1 2 3 4\n000003.jpg 5 6 7 8\n",
     ),
     "facepoint": ("list.txt", "".join(f"{name}.jpg 84 161 92 169 {FIVE}\n" for name in "abca")),
+    "retinaface": (
+        "label.txt",
+        "# 0--P/a.jpg\n10 20 30 40 18 32 0 31 32 0 25 40 0 19 50 1 30 50 0 0.82\n5 6 7 8\n# b.jpg\n# c.jpg\n5 6 7 8\n",
+    ),
     "coco": (
         "a.json",
         json.dumps(

@@ -295,10 +295,12 @@ def rows_of(format: str, name: str) -> tuple[str, str]:
     if format == "facepoint":
         numbers = " 84 161 92 169 106.25 107.75 146.75 112.25 125.25 142.75 105.25 157.75 139.75 161.75"
         return "a.txt", f"{name}{numbers}\nin.jpg{numbers}\n"
+    if format == "retinaface":
+        return "a.txt", f"# {name}\n1 2 3 4\n# in.jpg\n"
     return "a.txt", f"{name}\n1\n1 2 3 4\nin.jpg\n0\n"
 
 
-@pytest.mark.parametrize("format", ["wider", "voc", "coco", "celeba", "facepoint"])
+@pytest.mark.parametrize("format", ["wider", "voc", "coco", "celeba", "facepoint", "retinaface"])
 def test_annotations_that_lead_out_of_the_folder(format: str, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()

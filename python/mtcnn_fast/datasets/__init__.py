@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from mtcnn_fast.checks import described, flag
-from mtcnn_fast.datasets import backgrounds, celeba, coco, facepoint, voc, wider
+from mtcnn_fast.datasets import backgrounds, celeba, coco, facepoint, retinaface, voc, wider
 from mtcnn_fast.datasets.base import Annotation, Problems, Reading, Wanted, warning_instead
 from mtcnn_fast.datasets.limits import lines
 from mtcnn_fast.datasets.selection import Listed, gathered, names
@@ -23,6 +23,7 @@ _READERS = {
     "voc": voc.read,
     "celeba": celeba.read,
     "facepoint": facepoint.read,
+    "retinaface": retinaface.read,
     "coco": coco.read,
     "backgrounds": backgrounds.read,
 }
@@ -144,6 +145,8 @@ def _format_of(path: Path) -> str:
             return "wider"
         if first.isdecimal() and second.startswith("image_id"):
             return "celeba"
+        if retinaface.is_list(first, second):
+            return "retinaface"
         if facepoint.is_row(first):
             return "facepoint"
     raise ValueError(f"the format of {path} cannot be detected; wanted format, one of {', '.join(FORMATS)}")
