@@ -382,6 +382,25 @@ TEST(suppress, many_boxes) {
   }
 }
 
+// Boxes that do not overlap, so that the whole order is seen: around the sizes at which the sort changes its way.
+TEST(suppress, order_of_any_number_of_boxes) {
+  std::mt19937 random(9);
+  for (const int size : {1, 32, 64, 128, 256, 512, 1024, 2048, 8192})
+    for (const int n : {size - 1, size, size + 1, size + size / 3}) {
+      check::context = std::to_string(n);
+      std::vector<BoxD> boxes;
+      std::vector<float> scores;
+      for (int i = 0; i < n; ++i) {
+        boxes.push_back({20.0 * i, 0, 20.0 * i + 10, 10});
+        scores.push_back(static_cast<float>(random() % (n + 1)));
+      }
+      std::vector<std::int64_t> order(boxes.size());
+      std::iota(order.begin(), order.end(), 0);
+      std::ranges::stable_sort(order, [&](auto a, auto b) { return scores[a] > scores[b]; });
+      CHECK(suppressed(boxes, scores, 0.5, Overlap::iou, 0) == order);
+    }
+}
+
 TEST(suppress, boxes_in_every_schedule) {
   std::mt19937 random(8);
   std::vector<BoxD> boxes;
