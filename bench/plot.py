@@ -70,7 +70,7 @@ def draw(result: dict[str, Any], path: Path, threads: int | None = None, min_fac
         bars = axes.bar(places, times, width * 0.92, color=palette[name], label=title)
         axes.bar_label(
             bars,
-            [f"{value:.0f}" if value >= 99.5 else f"{value:.3g}" for value in times],
+            list(map(rounded, times)),
             padding=2,
             fontsize=7,
             rotation=90,
