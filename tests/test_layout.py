@@ -40,12 +40,14 @@ IMPORTS = {
     "mtcnn_fast/datasets": ("mtcnn_fast",),
     "mtcnn_fast/evaluate": ("mtcnn_fast", "mtcnn_fast/datasets"),
     "mtcnn_fast/train": ("mtcnn_fast", "mtcnn_fast/datasets"),
+    "mtcnn_fast/compat": (),
+    "mtcnn_fast/compat/facenet_pytorch": ("mtcnn_fast", "mtcnn_fast/compat"),
     "mtcnn_fast/cli": ("mtcnn_fast", "mtcnn_fast/datasets", "mtcnn_fast/evaluate", "mtcnn_fast/train"),
 }
 ENTRY = "mtcnn_fast/__main__.py"  # starts the command line, and so imports what no other module here may
 # Modules of others, and the only packages and modules that may import them at top level.
 LATE = {
-    "torch": ("mtcnn_fast/train",),
+    "torch": ("mtcnn_fast/train", "mtcnn_fast/compat/facenet_pytorch"),
     "argparse": ("mtcnn_fast/cli",),
 }
 
@@ -234,6 +236,8 @@ def test_a_wrong_include_is_told(sources: Files, file: str, line: str, wanted: s
         ("cli/train.py", "import torch", "torch at top level"),
         ("checks.py", "from mtcnn_fast import boxes\nfrom mtcnn_fast.detector import MTCNN", " imports "),
         ("boxes.py", "from .checks import text", "wanted the whole name"),
+        ("compat/__init__.py", "from mtcnn_fast.compat import facenet_pytorch", "mtcnn_fast/compat may import"),
+        ("compat/facenet_pytorch/crops.py", "import mtcnn_fast.cli.info", "mtcnn_fast/compat/facenet_pytorch may"),
         ("new/file.py", "import os", "no package of IMPORTS"),
     ],
 )
