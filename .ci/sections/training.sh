@@ -1,10 +1,10 @@
-# Training's tests with PyTorch, from the wheel.
+# The tests that need PyTorch, from the wheel: of training, and of other packages' interfaces.
 use_tools
 make_dist
 
-section "training, with PyTorch"
+section "training and other packages' interfaces, with PyTorch"
 python3 -m venv "$work/train"
 wheel=$(echo "$work"/dist/*.whl)
 "$work/train/bin/pip" install -c .ci/constraints.txt "${wheel}[train,evaluate,test]" pillow-heif
-"$work/train/bin/pytest" -q tests/test_train*.py tests/test_{reading,exported,advice,fuzz_files}.py
+"$work/train/bin/pytest" -q tests/test_train*.py tests/test_compat*.py tests/test_{reading,exported,advice,fuzz_files}.py
 "$work/train/bin/pytest" -q tests/test_docs.py -k train # the pages about it: elsewhere PyTorch is missing
