@@ -126,6 +126,25 @@ class Faces:
         self._landmarks.append((UNKNOWN,) * 5 if landmarks is None else landmarks)
         self._ignored.append(ignored)
 
+    def add_row(self, box: Callable[[], Sequence[float]], landmarks: Callable[[], Points | None]) -> str | None:
+        """Adds the face of a row. Returns why a part of it cannot be used; None: nothing is wrong.
+
+        box: gives x1, y1, x2, y2. landmarks: gives what `add` takes; if it raises ValueError, the box is kept alone. If
+        `box` or `add` raises ValueError, the face is lost.
+        """
+        points, lost = None, None
+        try:
+            points = landmarks()
+        except ValueError as error:
+            lost = f"{error}; the box is kept"
+        try:
+            x1, y1, x2, y2 = box()
+            self.add(x1, y1, x2, y2, points)
+        except ValueError as error:
+            self.lose()
+            lost = str(error)
+        return lost
+
     def lose(self) -> None:
         """Notes that a label of the picture could not be used."""
         self._complete = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def read(path: Path, images: Path | None, outside: bool) -> Parts:
     return lambda reading: _parts(boxes, known, pictures, reading)
 
 
+def _box(fields: list[str]) -> list[float]:
+    if len(fields) != 4:
+        raise ValueError(f"{len(fields)} numbers after the name; wanted x y width height")
+    x, y, w, h = numbers(fields)
+    return [x, y, x + w, y + h]
+
+
 def _parts(boxes: Path, known: _Landmarks, pictures: Pictures, reading: Reading) -> Iterator[Part]:
     promised, rows = _rows(boxes)
     count = 0
@@ -40,19 +48,8 @@ def _parts(boxes: Path, known: _Landmarks, pictures: Pictures, reading: Reading)
             continue
         if not reading.wanted(name):
             continue
-        faces, landmarks, lost = Faces(), None, None
-        try:
-            landmarks = known.find(name)
-        except ValueError as error:
-            lost = f"{error}; the box is kept"
-        try:
-            if len(fields) != 4:
-                raise ValueError(f"{len(fields)} numbers after the name; wanted x y width height")
-            x, y, w, h = numbers(fields)
-            faces.add(x, y, x + w, y + h, landmarks)
-        except ValueError as error:
-            faces.lose()
-            lost = str(error)
+        faces = Faces()
+        lost = faces.add_row(partial(_box, fields), partial(known.find, name))
         if lost is not None:
             reading.problems.add(boxes, lost, number)
         yield Part(name, pictures.path(name), faces, boxes, number)

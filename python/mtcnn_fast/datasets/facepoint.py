@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mtcnn_fast.datasets.base import Faces, Part, Parts, Problems, Reading
-from mtcnn_fast.datasets.fields import numbers, points, quoted
+from mtcnn_fast.datasets.fields import Points, numbers, points, quoted
 from mtcnn_fast.datasets.limits import lines
 from mtcnn_fast.datasets.pictures import Pictures, picture_folder, picture_name
 
@@ -79,21 +79,20 @@ def _parts(path: Path, pictures: Pictures, reading: Reading) -> Iterator[Part]:
 
 
 def _faces(fields: list[str], path: Path, line: int, problems: Problems) -> Faces:
-    faces, landmarks, lost = Faces(), None, None
-    try:
-        if len(fields) != _NUMBERS:
-            raise ValueError(f"{len(fields)} numbers after the path; wanted x1 x2 y1 y2 and five points x y")
-        landmarks = points(numbers(fields[_BOX:]))
-    except ValueError as error:
-        lost = f"{error}; the box is kept"
-    try:
+    wanted = f"{len(fields)} numbers after the path; wanted x1 x2 y1 y2 and five points x y"
+
+    def box() -> list[float]:
         if len(fields) < _BOX:
-            raise ValueError(f"{len(fields)} numbers after the path; wanted x1 x2 y1 y2 and five points x y")
+            raise ValueError(wanted)
         x1, x2, y1, y2 = numbers(fields[:_BOX])
-        faces.add(x1, y1, x2, y2, landmarks)
-    except ValueError as error:
-        faces.lose()
-        lost = str(error)
-    if lost is not None:
+        return [x1, y1, x2, y2]
+
+    def landmarks() -> Points:
+        if len(fields) != _NUMBERS:
+            raise ValueError(wanted)
+        return points(numbers(fields[_BOX:]))
+
+    faces = Faces()
+    if (lost := faces.add_row(box, landmarks)) is not None:
         problems.add(path, lost, line)
     return faces

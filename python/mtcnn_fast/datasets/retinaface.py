@@ -62,23 +62,18 @@ def _parts(path: Path, pictures: Pictures, reading: Reading) -> Iterator[Part]:
 
 
 def _add(faces: Faces, fields: list[str], path: Path, line: int, problems: Problems) -> None:
-    landmarks, lost = None, None
-    try:
-        if len(fields) not in _COUNTS:
-            raise ValueError(f"{len(fields)} numbers; {_WANTED}")
-        if len(fields) > _BOX:
-            landmarks = _points(numbers(fields[_BOX : _BOX + _LANDMARKS]))
-    except ValueError as error:
-        lost = f"{error}; the box is kept"
-    try:
+    def box() -> list[float]:
         if len(fields) < _BOX:
             raise ValueError(f"{len(fields)} numbers; {_WANTED}")
         x, y, w, h = numbers(fields[:_BOX])
-        faces.add(x, y, x + w, y + h, landmarks)
-    except ValueError as error:
-        faces.lose()
-        lost = str(error)
-    if lost is not None:
+        return [x, y, x + w, y + h]
+
+    def landmarks() -> Points | None:
+        if len(fields) not in _COUNTS:
+            raise ValueError(f"{len(fields)} numbers; {_WANTED}")
+        return _points(numbers(fields[_BOX : _BOX + _LANDMARKS])) if len(fields) > _BOX else None
+
+    if (lost := faces.add_row(box, landmarks)) is not None:
         problems.add(path, lost, line)
 
 
