@@ -16,8 +16,6 @@ from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.results import FORMATS, format_of
 from mtcnn_fast.writing import is_special, reason
 
-_SIZE, _ALIGNED_SIZE = 160, 112
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `detect`."""
@@ -43,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=int,
         metavar="PX",
-        help=f"side of --crops (default: {_SIZE}, with --aligned {_ALIGNED_SIZE})",
+        help="side of --crops (default: 160, with --aligned 112)",
     )
     parser.add_argument(
         "--json",
@@ -128,7 +126,7 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
         draw=None if nowhere else arguments.draw,
         crops=None if nowhere else arguments.crops,
         aligned=arguments.aligned,
-        size=(_ALIGNED_SIZE if arguments.aligned else _SIZE) if arguments.size is None else arguments.size,
+        size=arguments.size,
         pages=arguments.pages,
         lines=True,
         counted=True,

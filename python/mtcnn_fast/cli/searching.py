@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -54,8 +55,8 @@ class Job:
     crops: str | None = None
     aligned: bool = False
     """Whether crops are made by `MTCNN.align`, not `crop`."""
-    size: int = 160
-    """The side of crops, in pixels."""
+    size: int | None = None
+    """The side of crops, in pixels; None: the default of the method that makes them."""
     pages: str = FIRST
     pipes: bool = True
     """Whether to wait for items that are pipes, because the user has named them."""
@@ -192,10 +193,11 @@ def _bar(job: Job, stack: ExitStack) -> Any:
 
 
 def _cut(detector: MTCNN, job: Job) -> Cut:
-    cut = detector.align if job.aligned else detector.crop
+    options: dict[str, Any] = {} if job.size is None else {"size": job.size}
+    cut: Cut = partial(detector.align if job.aligned else detector.crop, **options)
     # The size is checked before the work begins.
-    cut(np.zeros((1, 1, 3), np.uint8), Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))), job.size)
-    return lambda image, faces: cut(image, faces, job.size)
+    cut(np.zeros((1, 1, 3), np.uint8), Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))))
+    return cut
 
 
 def _results(
