@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -67,6 +68,17 @@ def photos(data: Path) -> dict[str, NDArray[np.uint8]]:
 @pytest.fixture(scope="session")
 def astronaut_path() -> Path:
     return HERE / "data" / "astronaut.jpg"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, astronaut_path: Path) -> Path:
+    """A folder with two pictures of one name, with a face each, and one without a face."""
+    folder = tmp_path / "pictures"
+    for place in ("a", "b"):
+        (folder / place).mkdir(parents=True)
+        shutil.copy(astronaut_path, folder / place / "face.jpg")
+    Image.new("RGB", (60, 40)).save(folder / "c.png")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,6 @@ from mtcnn_fast import MTCNN, save_crops
 from mtcnn_fast.cli import main
 
 pytest.importorskip("tqdm")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, astronaut_path: Path) -> Path:
-    """Two pictures of one name, with a face each, and one without a face."""
-    folder = tmp_path / "pictures"
-    for place in ("a", "b"):
-        (folder / place).mkdir(parents=True)
-        shutil.copy(astronaut_path, folder / place / "face.jpg")
-    Image.new("RGB", (60, 40)).save(folder / "c.png")
-    return folder
 
 
 def detect(*arguments: object) -> int:
@@ -46,9 +34,9 @@ def records(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("options", "side"), [([], 160), (["--size", 40], 40), (["--aligned"], 112), (["--aligned", "--size", 64], 64)]
 )
-def test_crops(folder: Path, tmp_path: Path, options: list[Any], side: int) -> None:
+def test_crops(pictures: Path, tmp_path: Path, options: list[Any], side: int) -> None:
     file, crops = tmp_path / "faces.jsonl", tmp_path / "new" / "crops"
-    assert detect(folder, "--json", file, "--crops", crops, *options) == 0
+    assert detect(pictures, "--json", file, "--crops", crops, *options) == 0
     none, first, second = records(file)
     assert none["crops"] == []
     assert (first["crops"], second["crops"]) == (
@@ -57,16 +45,18 @@ def test_crops(folder: Path, tmp_path: Path, options: list[Any], side: int) -> N
     )
     assert len(list(crops.rglob("*.*"))) == 2
     detector = MTCNN(device="cpu")
-    image = mtcnn_fast.read(folder / "a" / "face.jpg")
+    image = mtcnn_fast.read(pictures / "a" / "face.jpg")
     cut = detector.align if "--aligned" in options else detector.crop
     np.testing.assert_array_equal(pixels(first["crops"][0]), cut(image, detector.detect(image), side)[0])
 
 
-def test_crops_of_one_name_and_of_pages(folder: Path, tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+def test_crops_of_one_name_and_of_pages(pictures: Path, tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
     crops = tmp_path / "crops"
     page = Image.fromarray(astronaut)
-    page.save(folder / "pages.tif", save_all=True, append_images=[page])
-    assert detect(folder / "a" / "face.jpg", folder / "b" / "face.jpg", folder / "pages.tif", "--crops", crops) == 0
+    page.save(pictures / "pages.tif", save_all=True, append_images=[page])
+    assert (
+        detect(pictures / "a" / "face.jpg", pictures / "b" / "face.jpg", pictures / "pages.tif", "--crops", crops) == 0
+    )
     assert sorted(path.name for path in crops.iterdir()) == [
         "face-face0-2.png",
         "face-face0.png",
@@ -75,25 +65,25 @@ def test_crops_of_one_name_and_of_pages(folder: Path, tmp_path: Path, astronaut:
     ]
 
 
-def test_crops_below_the_pictures_can_be_repeated(folder: Path) -> None:
-    outputs = ["--crops", folder / "crops"]
+def test_crops_below_the_pictures_can_be_repeated(pictures: Path) -> None:
+    outputs = ["--crops", pictures / "crops"]
     for _ in range(2):
-        assert detect(folder, *outputs) == 0
-    assert len(list((folder / "crops").rglob("*.*"))) == 2
+        assert detect(pictures, *outputs) == 0
+    assert len(list((pictures / "crops").rglob("*.*"))) == 2
 
 
-def test_resume_makes_missing_crops_only(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_makes_missing_crops_only(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, crops = tmp_path / "faces.jsonl", tmp_path / "crops"
     crops.mkdir()
     (crops / "b").touch()  # no folder can be made here
-    assert detect(folder, "--json", file, "--crops", crops) == 1
+    assert detect(pictures, "--json", file, "--crops", crops) == 1
     err = capsys.readouterr().err
     assert f"face.jpg: not cropped: {crops}/b is no folder" in err
     assert "1 not cropped" in err
     assert [record.get("crops") for record in records(file)] == [[], [str(crops / "a" / "face-face0.png")], None]
     (crops / "b").unlink()
     before = (crops / "a" / "face-face0.png").stat().st_mtime_ns
-    assert detect(folder, "--json", file, "--crops", crops, "--resume") == 0
+    assert detect(pictures, "--json", file, "--crops", crops, "--resume") == 0
     assert (crops / "a" / "face-face0.png").stat().st_mtime_ns == before
     assert records(file)[2]["crops"] == [str(crops / "b" / "face-face0.png")]
 
@@ -111,18 +101,18 @@ def test_resume_makes_missing_crops_only(folder: Path, tmp_path: Path, capsys: p
     ],
 )
 def test_wrong_options(
-    folder: Path,
+    pictures: Path,
     options: list[str],
     words: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(pictures)
     with pytest.raises(SystemExit) as ended:
         detect("c.png", *options)
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
-    assert not (folder / "crops").exists()
+    assert not (pictures / "crops").exists()
 
 
 def test_save_crops(tmp_path: Path) -> None:
