@@ -20,6 +20,26 @@ inline F32 plus(F32 x, F32 bias) { return x + bias; }
 inline F32 times(F32 factor, F32 x) { return factor * x; }
 inline F32 times(F32 factor, F32 x, F32 bias) { return fma(factor, x, bias); }
 
+// Points a, -a, b and -b. d0 to d4 are inputs one after the other.
+struct SymmetricPoints {
+  float a, b;
+
+  // The values at the four points, to set(first), set(first + 1), and so on.
+  template <class Set>
+  void evaluate(F32 d0, F32 d1, F32 d2, F32 d3, const Set& set, int first) const {
+    const F32 p = fma(splat(-b * b), d1, d3), q = fma(splat(-b * b), d0, d2);
+    const F32 r = fma(splat(-a * a), d1, d3), s = fma(splat(-a * a), d0, d2);
+    set(first, fma(splat(a), q, p));
+    set(first + 1, fma(splat(-a), q, p));
+    set(first + 2, fma(splat(b), s, r));
+    set(first + 3, fma(splat(-b), s, r));
+  }
+  // What is 0 at all four: the value at another point, which is 0 or infinity.
+  F32 evaluate_elsewhere(F32 d0, F32 d2, F32 d4) const {
+    return fma(splat(a * a * b * b), d0, fma(splat(-a * a - b * b), d2, d4));
+  }
+};
+
 template <int kEdge>
 struct Winograd;
 
@@ -52,14 +72,10 @@ struct Winograd<5> {  // F(3, 3) at kWinogradPoints5
   static constexpr float a = kWinogradPoints5[0], b = kWinogradPoints5[2];
   template <class Get, class Set>
   static void input(const Get& get, const Set& set) {
-    const F32 d0 = get(0), d1 = get(1), d2 = get(2), d3 = get(3);
-    const F32 p = fma(splat(-b * b), d1, d3), q = fma(splat(-b * b), d0, d2);
-    const F32 r = fma(splat(-a * a), d1, d3), s = fma(splat(-a * a), d0, d2);
-    set(0, fma(splat(a), q, p));
-    set(1, fma(splat(-a), q, p));
-    set(2, fma(splat(b), s, r));
-    set(3, fma(splat(-b), s, r));
-    set(4, fma(splat(a * a * b * b), d0, fma(splat(-a * a - b * b), d2, get(4))));
+    const F32 d0 = get(0), d2 = get(2);
+    constexpr SymmetricPoints kPoints{a, b};
+    kPoints.evaluate(d0, get(1), d2, get(3), set, 0);
+    set(4, kPoints.evaluate_elsewhere(d0, d2, get(4)));
   }
   template <int kTile, class Get, class Set, class... Bias>
   static void output(const Get& get, const Set& set, Bias... bias) {
@@ -78,14 +94,10 @@ struct Winograd<6> {  // F(4, 3) at kWinogradPoints6
   template <class Get, class Set>
   static void input(const Get& get, const Set& set) {
     const F32 d1 = get(1), d2 = get(2), d3 = get(3), d4 = get(4);
-    const F32 p = fma(splat(-b * b), d2, d4), q = fma(splat(-b * b), d1, d3);
-    const F32 r = fma(splat(-a * a), d2, d4), s = fma(splat(-a * a), d1, d3);
-    set(0, fma(splat(a * a * b * b), get(0), fma(splat(-a * a - b * b), d2, d4)));
-    set(1, fma(splat(a), q, p));
-    set(2, fma(splat(-a), q, p));
-    set(3, fma(splat(b), s, r));
-    set(4, fma(splat(-b), s, r));
-    set(5, fma(splat(a * a * b * b), d1, fma(splat(-a * a - b * b), d3, get(5))));
+    constexpr SymmetricPoints kPoints{a, b};
+    set(0, kPoints.evaluate_elsewhere(get(0), d2, d4));
+    kPoints.evaluate(d1, d2, d3, d4, set, 1);
+    set(5, kPoints.evaluate_elsewhere(d1, d3, get(5)));
   }
   template <int kTile, class Get, class Set, class... Bias>
   static void output(const Get& get, const Set& set, Bias... bias) {
