@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mtcnn_fast import Detections, Face
+from mtcnn_fast.detections import FACE_COLUMNS
 
 BOXES = np.arange(12, dtype=np.float32).reshape(3, 4)
 SCORES = np.float32([0.99, 0.9, 0.8])
@@ -264,14 +265,22 @@ def test_to_json(faces: Detections, none: Detections) -> None:
         none.to_json(-1)
 
 
+def test_to_rows(faces: Detections, none: Detections) -> None:
+    rows = faces.to_rows()
+    assert (rows.shape, rows.dtype) == ((3, len(FACE_COLUMNS)), np.float32)
+    columns = dict(zip(FACE_COLUMNS, rows.T, strict=True))
+    np.testing.assert_array_equal(np.transpose([columns[name] for name in ("x1", "y1", "x2", "y2")]), BOXES)
+    np.testing.assert_array_equal(columns["score"], SCORES)
+    np.testing.assert_array_equal(columns["mouth_left_y"], LANDMARKS[:, 3, 1])
+    assert none.to_rows().shape == (0, 15)
+
+
 def test_to_dataframe(faces: Detections, none: Detections) -> None:
     pytest.importorskip("pandas")
     table = faces.to_dataframe()
-    np.testing.assert_array_equal(table[["x1", "y1", "x2", "y2"]], BOXES)
-    np.testing.assert_array_equal(table["score"], SCORES)
-    np.testing.assert_array_equal(table[["mouth_left_x", "mouth_left_y"]], LANDMARKS[:, 3])
-    assert (table.shape, set(table.dtypes)) == ((3, 15), {np.dtype("float32")})
-    assert list(none.to_dataframe().columns) == list(table.columns)
+    np.testing.assert_array_equal(table, faces.to_rows())
+    assert set(table.dtypes) == {np.dtype("float32")}
+    assert list(table.columns) == list(none.to_dataframe().columns) == list(FACE_COLUMNS)
     assert len(none.to_dataframe()) == 0
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-_COLUMNS = ("x1", "y1", "x2", "y2", "score", *(f"{name}_{axis}" for name in LANDMARKS for axis in "xy"))
+FACE_COLUMNS = ("x1", "y1", "x2", "y2", "score", *(f"{name}_{axis}" for name in LANDMARKS for axis in "xy"))
+"""The columns of a face as a row of a table: a data frame, CSV, Parquet."""
+
 # A page of a notebook with a table of thousands of rows is slow.
 _ROWS_SHOWN = 20
 
@@ -241,14 +243,21 @@ class Detections:
         """`to_dicts(digits)` as a JSON document in one line; `[]` if no face was found."""
         return json.dumps(self.to_dicts(digits))
 
-    def to_dataframe(self) -> Any:
-        """A pandas.DataFrame of float32: one row per face, in the same order.
+    def to_rows(self) -> NDArray[np.float32]:
+        """(N, 15): a row per face; a new array.
 
         Its columns are x1, y1, x2, y2, score, left_eye_x, left_eye_y, right_eye_x and so on, in the order of
-        `landmarks`. Raises ImportError without pandas.
+        `landmarks`.
+        """
+        return np.hstack([self._boxes, self._scores[:, np.newaxis], self._landmarks.reshape(-1, 10)])
+
+    def to_dataframe(self) -> Any:
+        """A pandas.DataFrame of float32: the rows and the columns of `to_rows`, with names.
+
+        Raises ImportError without pandas.
         """
         pandas = require("pandas", "to_dataframe", remedy="pip install pandas")
-        return pandas.DataFrame(self._table(), columns=list(_COLUMNS))
+        return pandas.DataFrame(self.to_rows(), columns=list(FACE_COLUMNS))
 
     def to_supervision(self) -> Any:
         """A supervision.Detections: `xyxy`, `confidence`, `class_id` 0, and `data["landmarks"]` (N, 5, 2).
@@ -270,10 +279,6 @@ class Detections:
         OpenCV's right eye is the person's, which is the left one in the image. A new array; OpenCV is not needed.
         """
         return np.hstack([self.xywh, self._landmarks.reshape(-1, 10), self._scores[:, np.newaxis]])
-
-    def _table(self) -> NDArray[np.float32]:
-        """(N, 15): the values of _COLUMNS."""
-        return np.hstack([self._boxes, self._scores[:, np.newaxis], self._landmarks.reshape(-1, 10)])
 
     def __len__(self) -> int:
         return len(self._scores)
@@ -312,14 +317,15 @@ class Detections:
 
     def _repr_html_(self) -> str:
         """A table for notebooks, of at most 20 faces."""
-        head = "".join(f"<th>{name}</th>" for name in ("", *_COLUMNS))
+        head = "".join(f"<th>{name}</th>" for name in ("", *FACE_COLUMNS))
         rows = [
             f"<tr><th>{i}</th>"
             + "".join(
-                f"<td>{value:.{4 if name == 'score' else 1}f}</td>" for name, value in zip(_COLUMNS, row, strict=True)
+                f"<td>{value:.{4 if name == 'score' else 1}f}</td>"
+                for name, value in zip(FACE_COLUMNS, row, strict=True)
             )
             + "</tr>"
-            for i, row in enumerate(self._table()[:_ROWS_SHOWN].tolist())
+            for i, row in enumerate(self.to_rows()[:_ROWS_SHOWN].tolist())
         ]
         more = f"<p>{len(self) - _ROWS_SHOWN} more</p>" if len(self) > _ROWS_SHOWN else ""
         faces = f"{len(self)} {'face' if len(self) == 1 else 'faces'}"
