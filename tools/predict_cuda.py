@@ -21,9 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import warp_trace
-from cuda_code import Instruction, Kernel, read_code
+from cuda_code import Kernel, read_code
 from cuda_layers import HEAD_WARPS, HEADS, LAYERS, Code, Item, cycles, pnet_fp16_item, pnet_item
-from warp_trace import CLOCK, PROCESSORS
+from cuda_sort import THREADS, sort_cycles
+from warp_trace import CLOCK, PROCESSORS, second_level
 
 # --- The card: an H200, as in warp_trace.py ---------------------------------------------------------------------------
 
@@ -42,12 +43,10 @@ ASSUMED = {
 
 # --- Counted by hand, and estimated ----------------------------------------------------------------------------------
 
-SUPPRESS_THREADS = 512
 CROP_BLOCKS = 6  # a multiprocessor, by 80 registers and 128 threads
 TASK_LOADS = 2  # loads of a crop's task, each awaited by the next: the image's number, the image
 TASK_BOX = 250  # cycles: the window of its box, in float64
 PYRAMID_LOADS = 6
-STEP_ENDS = 2 * warp_trace.SHARED + warp_trace.BARRIER + 40  # of a step of the sort: what is not a pass over pairs
 CELLS_PER_WINDOW = 2.9  # cells that pass P-Net, for each window of R-Net
 LARGEST_LEVEL = 0.3  # the share of them in one level, whose block ends last
 MAP_ROWS = 5  # of the map around a cell: a reach of two
@@ -111,10 +110,6 @@ FRAMES = [
     Frame(1920, 1080, 20, 599, 34),
     Frame(1920, 1080, 40, 360, 32),
 ]
-
-
-def second_level(each: Instruction) -> int:
-    return warp_trace.result_after(each, warp_trace.SECOND_LEVEL)
 
 
 def lines_of_level(frame: Frame, height: int, width: int) -> float:
@@ -221,15 +216,7 @@ class Model:
         return warp_trace.latency(warp_trace.trace(loop, code.loops, lambda _: 0), second_level)
 
     def sort(self, keys: int) -> float:
-        """Cycles of one block's sort in shared memory: the bitonic steps, each a pass over the pairs and a barrier."""
-        code = self.code("suppress_cells_kernel")
-        loops = [
-            loop for loop in code.kernel.innermost() if loop.count("LDS.64", "LDS") == 2 and loop.count("STS") == 2
-        ]
-        pass_ = min(warp_trace.latency(loop.instructions, second_level) for loop in loops)
-        rounds = max(1, math.ceil(math.log2(max(keys, 2))))
-        passes = math.ceil(keys / 2 / SUPPRESS_THREADS)
-        return rounds * (rounds + 1) / 2 * (passes * pass_ + STEP_ENDS)
+        return sort_cycles(self.code("suppress_rnet_kernel"), keys)
 
     def suppress(self, step: str, frame: Frame) -> Times:
         """One block per level or image. `keys` of the sort; how often memory is awaited in turn is counted by hand."""
@@ -243,14 +230,14 @@ class Model:
             # A cell's map entries, row by row, then the few neighbours that passed, one after the other.
             entries = MAP_ROWS * loads + (MAP_ROWS**2 - MAP_ROWS) * (warp_trace.FIRST_LEVEL + MAP_ENTRY)
             round_ = entries + NEIGHBOURS * warp_trace.latency(loop.instructions, second_level)
-            passes = math.ceil(LARGEST_LEVEL * CELLS_PER_WINDOW * frame.rnet / SUPPRESS_THREADS)
+            passes = math.ceil(LARGEST_LEVEL * CELLS_PER_WINDOW * frame.rnet / THREADS)
             # Most cells are decided in the first round: only there each pass takes its time.
             done = (ROUNDS + passes - 1) * round_ + 8 * loads
         elif step == "suppress_cells":
-            done = self.sort(frame.rnet) + (8 + 6 * math.ceil(frame.rnet / SUPPRESS_THREADS)) * loads
+            done = self.sort(frame.rnet) + (8 + 6 * math.ceil(frame.rnet / THREADS)) * loads
         elif step == "suppress_rnet":
             left = round(LEFT_BY_RNET * frame.onet)
-            done = self.sort(left) + (14 + 2 * math.ceil(frame.rnet / SUPPRESS_THREADS)) * loads
+            done = self.sort(left) + (14 + 2 * math.ceil(frame.rnet / THREADS)) * loads
         else:
             done = self.sort(round(LEFT_BY_ONET * frame.onet)) + 16 * loads + REPORT
         return Times(done / CLOCK, done / CLOCK / BLOCKS_OF_IMAGES)

@@ -74,6 +74,10 @@ def result_after(instruction: Instruction, loads: int) -> int:
     return SHARED if plain in ("LDS", "LDSM", "SHFL", "LDC", "ULDC") else OTHER_UNITS
 
 
+def second_level(instruction: Instruction) -> int:
+    return result_after(instruction, SECOND_LEVEL)
+
+
 def latency(instructions: list[Instruction], after: Callable[[Instruction], int]) -> float:
     """Cycles of a trace, of a warp alone. after: cycles from an instruction's issue to its result."""
     now = 0.0
