@@ -25,7 +25,8 @@ def of_block(code: Code, loop: Loop, keys: int, keys_of_thread: int) -> float:
     instructions = warp_trace.trace(loop, code.loops, trips)
     warps = min(THREADS, math.ceil(keys / keys_of_thread)) / 32
     issued = len(instructions) * warps / warp_trace.SCHEDULERS
-    return math.ceil(keys / keys_of_thread / THREADS) * max(warp_trace.latency(instructions, warp_trace.second_level), issued)
+    alone = warp_trace.latency(instructions, warp_trace.second_level)
+    return math.ceil(keys / keys_of_thread / THREADS) * max(alone, issued)
 
 
 def inner_loops(code: Code, loop: Loop) -> list[Loop]:
