@@ -1,5 +1,5 @@
 // Stands in for CUDA's cuda_runtime.h where the kernels are compiled for the CPU (g++ -x c++): see simt_emulator.h. To
-// be linked with tests/simt/emulator.cpp, fiber.cpp, mutation.cpp, runtime.cpp and contexts.cpp.
+// be linked with tests/simt/emulator.cpp, fiber.cpp, mutation.cpp, runtime*.cpp and contexts.cpp.
 #pragma once
 
 // These must not meet the host's own attributes of the same names, which the standard library uses.
