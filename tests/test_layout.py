@@ -40,7 +40,7 @@ IMPORTS = {
     "mtcnn_fast/datasets": ("mtcnn_fast",),
     "mtcnn_fast/evaluate": ("mtcnn_fast", "mtcnn_fast/datasets"),
     "mtcnn_fast/train": ("mtcnn_fast", "mtcnn_fast/datasets"),
-    "mtcnn_fast/compat": (),
+    "mtcnn_fast/compat": ("mtcnn_fast",),
     "mtcnn_fast/compat/facenet_pytorch": ("mtcnn_fast", "mtcnn_fast/compat"),
     "mtcnn_fast/cli": ("mtcnn_fast", "mtcnn_fast/datasets", "mtcnn_fast/evaluate", "mtcnn_fast/train"),
 }

@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 import mtcnn_fast.detector
-from mtcnn_fast.checks import described
 from mtcnn_fast.compat.facenet_pytorch.crops import extract_face, fixed_image_standardization
 from mtcnn_fast.compat.facenet_pytorch.selection import areas, best_face
-from mtcnn_fast.image import is_pil
+from mtcnn_fast.compat.shared import LatestDetector, rounded
 
 _NETWORKS = ("pnet", "rnet", "onet")
 _DEVICES = ("cpu", "cuda")
@@ -65,7 +64,7 @@ class MTCNN(torch.nn.Module):
         self.placeholder = torch.nn.Parameter(torch.zeros(1, device=_core_device(self.device)), requires_grad=False)
         if (kind := torch.device(self.device).type) not in _DEVICES:
             warnings.warn(f"device is {kind!r}, which mtcnn_fast does not use; it runs on the CPU", stacklevel=2)
-        self._made: tuple[tuple[Any, ...], mtcnn_fast.detector.MTCNN] | None = None
+        self._latest_detector = LatestDetector()
         self._detector()
 
     def __getattr__(self, name: str) -> Any:
@@ -74,18 +73,13 @@ class MTCNN(torch.nn.Module):
         return super().__getattr__(name)
 
     def _detector(self) -> mtcnn_fast.detector.MTCNN:
-        key = (self.min_face_size, tuple(self.thresholds), self.factor, _core_device(self.device))
-        if self._made is None or self._made[0] != key:
-            min_face_size, thresholds, factor, device = key
-            detector = mtcnn_fast.detector.MTCNN(
-                min_face_size=min_face_size,
-                thresholds=thresholds,
-                scale_factor=factor,
-                device=device,
-                profile="facenet-pytorch",
-            )
-            self._made = key, detector
-        return self._made[1]
+        return self._latest_detector(
+            min_face_size=self.min_face_size,
+            thresholds=tuple(self.thresholds),
+            scale_factor=self.factor,
+            device=_core_device(self.device),
+            profile="facenet-pytorch",
+        )
 
     def detect(self, img: Any, landmarks: bool = False) -> tuple[Any, ...]:
         """Finds all faces. Returns boxes and probabilities, and with `landmarks` the points.
@@ -216,11 +210,7 @@ def _core_input(image: Any, name: str, device: str) -> Any:
         if image.device.type == "cuda" and str(image.device) == device:
             return image if image.dtype == torch.uint8 else image.round().clamp(0, 255).byte()
         image = image.cpu().numpy()
-    if is_pil(image) or not isinstance(image, np.ndarray) or image.dtype == np.uint8 or image.dtype.kind not in "iuf":
-        return image
-    if not np.isfinite(image).all():
-        raise ValueError(f"{name} is {described(image)} with values that are not finite; wanted 0 to 255")
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return rounded(image, name)
 
 
 def _paths(save_path: Any, images: int) -> Sequence[str | None]:
