@@ -29,6 +29,23 @@ inline void check(cudaError_t code, const char* what) {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
+// A kernel may begin while the one before it still runs (programmatic dependent launch, in NVIDIA's words). So every
+// thread of every kernel calls this before it reads what an earlier kernel writes, or writes anything that one reads:
+// it waits until all earlier kernels have ended and their writes are to be seen. And the kernel that follows may begin:
+// it takes no place from this one, all of whose blocks run at the same time.
+#if defined(__CUDACC__)
+__device__ inline void wait_for_earlier_kernels() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
+#endif
+}
+#else
+inline void wait_for_earlier_kernels(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  cudaGridDependencySynchronize(file, line);
+}
+#endif
+
 // Where kernels are queued, and on what.
 struct Queue {
   cudaStream_t stream;

@@ -258,6 +258,7 @@ __global__ void __launch_bounds__(Shared<kHeight, kWidth>::kThreads, kBlocks)
   for (int i = static_cast<int>(threadIdx.x); i < static_cast<int>(sizeof(PnetLayers) / sizeof(float4));
        i += S::kThreads)
     reinterpret_cast<float4*>(&shared.weights)[i] = __ldg(reinterpret_cast<const float4*>(&weights->layers) + i);
+  wait_for_earlier_kernels();
   const int tiles = work.job->tiles;
   PlacedTile tile = {0, 0, 0};
   for (int i = static_cast<int>(blockIdx.x); i < tiles; i += static_cast<int>(gridDim.x)) {
@@ -304,6 +305,7 @@ __global__ void __launch_bounds__(kMirrorThreads) mirror_lone_cells_kernel(Work 
   __shared__ float pooled[kMaps1][5][5];
   __shared__ float maps2[kMaps2][3][3];
   __shared__ float maps3[kMaps3];
+  wait_for_earlier_kernels();
   const PnetLayers& layers = weights->layers;
   const int thread = static_cast<int>(threadIdx.x);
   for (int l = static_cast<int>(blockIdx.x); l < work.job->levels; l += static_cast<int>(gridDim.x)) {

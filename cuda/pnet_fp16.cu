@@ -256,6 +256,7 @@ __device__ void convolve3(const Shared& shared, const PnetFragments& fragments, 
 __global__ void __launch_bounds__(kThreads, kBlocks) pnet_fp16_kernel(Work work, const PnetFragments* fragments) {
   MTCNN_FAST_SHARED_MEMORY(memory);
   Shared& shared = *reinterpret_cast<Shared*>(memory);
+  wait_for_earlier_kernels();
   const int tiles = work.job->tiles;
   PlacedTile tile = {0, 0, 0};
   for (int i = static_cast<int>(blockIdx.x); i < tiles; i += static_cast<int>(gridDim.x)) {

@@ -154,6 +154,7 @@ __global__ void __launch_bounds__(threads(Layer::kShape), 512 / threads(Layer::k
   const int inputs = (window * input_rows(kConv) + row) * input_pitch(kConv) + first * plane_maps(kConv) / 4;
   const int outputs = group * (kConv.maps / 4) * quad_size(kConv) + line * output_pitch(kConv) + first;
 
+  wait_for_earlier_kernels();
   const int n = windows.get();
   const int items = (n + kConv.windows - 1) / kConv.windows * (kBands * kSlices);
   for (int i = static_cast<int>(blockIdx.x); i < items; i += static_cast<int>(gridDim.x)) {
@@ -221,6 +222,7 @@ __global__ void __launch_bounds__(kProductThreads)
   const int input = warp * kInputs;
   const int part = input / kPart;
 
+  wait_for_earlier_kernels();
   const int rows = windows.get() * kProduct.rows;
   const int tiles = (rows + tile_rows(kProduct) - 1) / tile_rows(kProduct) * kColumnTiles;
   for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += static_cast<int>(gridDim.x)) {

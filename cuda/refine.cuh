@@ -36,6 +36,7 @@ __global__ void __launch_bounds__(kHeadThreads)
     heads_kernel(WindowCount windows, const float* hidden, const float* weights, float* outputs) {
   constexpr Heads kHeads = Layer::kShape;
   constexpr int kInputs = kHeads.inputs / kWarp;
+  wait_for_earlier_kernels();
   const int n = windows.get();
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const float* const biases = weights + kHeads.inputs * kHeads.outputs;

@@ -101,6 +101,7 @@ __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
     offsets[i] = value < 15 ? value / 5 * kPitch + value % 5 * 2 : 0;
   }
 
+  wait_for_earlier_kernels();
   const int items = windows.get() * kBands;
   for (int item = static_cast<int>(blockIdx.x); item < items; item += static_cast<int>(gridDim.x)) {
     const int window = item / kBands, first = item % kBands * kConv.rows;
@@ -188,6 +189,7 @@ __global__ void __launch_bounds__(threads(Layer::kShape))
     pixels[t] = (p < kConv.windows * kWindowPixels ? place : 0) * kInputPitch + lane / kPixels * 8;
   }
 
+  wait_for_earlier_kernels();
   const int n = windows.get();
   const int items = (n + kConv.windows - 1) / kConv.windows * kSlices;
   for (int item = static_cast<int>(blockIdx.x); item < items; item += static_cast<int>(gridDim.x)) {
@@ -257,6 +259,7 @@ __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
   const int input = warp * kWarpSteps * kStep, part = input / kPart;
   const float* const biases = biases_of(weights, kProduct);
 
+  wait_for_earlier_kernels();
   const int rows = windows.get() * kProduct.rows;
   const int tiles = (rows + kTileRows - 1) / kTileRows * kAcross;
   for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += static_cast<int>(gridDim.x)) {

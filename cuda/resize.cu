@@ -188,6 +188,7 @@ __device__ void zero_counts(const Work& work) {
 template <class Element, bool kRounds>
 __global__ void __launch_bounds__(kThreads, 3) pyramid_kernel(Work work) {
   __shared__ Windowed windows;
+  wait_for_earlier_kernels();
   zero_counts(work);
   const Job job = *work.job;
   // The last first: the strips of coarse levels, of which each output takes longest.
@@ -205,6 +206,7 @@ __global__ void __launch_bounds__(kThreads, 3) pyramid_kernel(Work work) {
 template <class Element>
 __global__ void __launch_bounds__(kCropThreads, 6) crops_kernel(Work work, Stage stage) {
   __shared__ Windowed windows;
+  wait_for_earlier_kernels();
   const Windows& list = work.windows[stage];
   const Geometry geometry(work.settings.conventions);
   const int n = min(work.counts->windows[stage], list.capacity), side = crop_side(stage);
@@ -233,6 +235,7 @@ template <bool kRounds>
 __global__ void __launch_bounds__(kThreads, 3)
     resize_kernel(Image image, Conventions conventions, int height, int width, int lanes, int strips, float* out) {
   __shared__ Windowed windows;
+  wait_for_earlier_kernels();
   for (int strip = static_cast<int>(blockIdx.x); strip < strips; strip += static_cast<int>(gridDim.x))
     make_strip<kRounds>(
         image, conventions, height, width, lanes, strip, windows,

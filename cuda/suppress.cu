@@ -65,6 +65,7 @@ __device__ int decide(const Work& work, const Level& level, int index, const Ove
 }
 
 __global__ void __launch_bounds__(kThreads) suppress_levels_kernel(Work work) {
+  wait_for_earlier_kernels();
   const int thread = static_cast<int>(threadIdx.x);
   const Geometry geometry(work.settings.conventions);
   const OverlapTest test = overlap_test(work.settings, Stage::pnet, 0);
@@ -188,6 +189,7 @@ __device__ void make_windows(const Work& work, int image, Stage stage, int extra
 
 __global__ void __launch_bounds__(kThreads) suppress_cells_kernel(Work work) {
   __shared__ Shared shared;
+  wait_for_earlier_kernels();
   const OverlapTest test = overlap_test(work.settings, Stage::pnet, 1);
   for (int i = static_cast<int>(blockIdx.x); i < work.job->images; i += static_cast<int>(gridDim.x)) {
     const Image& image = work.images[i];
@@ -249,6 +251,7 @@ __device__ Ranked rank_windows(const Work& work, int image, Stage stage, bool la
 
 __global__ void __launch_bounds__(kThreads) suppress_rnet_kernel(Work work) {
   __shared__ Shared shared;
+  wait_for_earlier_kernels();
   const OverlapTest test = overlap_test(work.settings, Stage::rnet, 2);
   const bool last_wins = Geometry(work.settings.conventions).last_wins(Stage::rnet);
   const Windows& windows = work.windows[Stage::rnet];
@@ -276,6 +279,7 @@ __device__ Candidate candidate_of(const Windows& windows, std::int64_t index) {
 
 __global__ void __launch_bounds__(kThreads) suppress_onet_kernel(Work work) {
   __shared__ Shared shared;
+  wait_for_earlier_kernels();
   const Geometry geometry(work.settings.conventions);
   const OverlapTest test = overlap_test(work.settings, Stage::onet, 3);
   const bool last_wins = geometry.last_wins(Stage::onet);
@@ -306,6 +310,7 @@ __global__ void __launch_bounds__(kThreads) suppress_onet_kernel(Work work) {
 
 // To the host's memory; a kernel of its own, because all blocks of the one before must have counted.
 __global__ void __launch_bounds__(kThreads) report_counts_kernel(Work work) {
+  wait_for_earlier_kernels();
   const int first = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
   const int threads = static_cast<int>(gridDim.x) * kThreads;
   if (first == 0) *work.host_counts = *work.counts;
@@ -317,6 +322,7 @@ __global__ void __launch_bounds__(kThreads)
     suppress_boxes_kernel(const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind, double extra,
                           std::uint64_t* keys, int* kept, int* count) {
   __shared__ Shared shared;
+  wait_for_earlier_kernels();
   if (blockIdx.x > 0) return;
   for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads)
     keys[i] = key_of(scores[i], static_cast<std::uint32_t>(i));

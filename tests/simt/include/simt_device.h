@@ -30,6 +30,7 @@ inline int __syncthreads_count(int predicate, SIMT_SITE) {
   return simt::synchronize_block("__syncthreads_count", predicate != 0, {file, line}).yes;
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu, SIMT_SITE) { simt::synchronize_warp(mask, {file, line}); }
+inline void cudaGridDependencySynchronize(SIMT_SITE) { static_cast<void>(file), static_cast<void>(line); }
 // One thread of a block runs at a time, and what it wrote, all others see.
 inline void __threadfence() {}
 inline void __threadfence_block() {}
