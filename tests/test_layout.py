@@ -42,7 +42,14 @@ IMPORTS = {
     "mtcnn_fast/train": ("mtcnn_fast", "mtcnn_fast/datasets"),
     "mtcnn_fast/compat": ("mtcnn_fast",),
     "mtcnn_fast/compat/facenet_pytorch": ("mtcnn_fast", "mtcnn_fast/compat"),
-    "mtcnn_fast/cli": ("mtcnn_fast", "mtcnn_fast/datasets", "mtcnn_fast/evaluate", "mtcnn_fast/train"),
+    "mtcnn_fast/integrations": ("mtcnn_fast",),
+    "mtcnn_fast/cli": (
+        "mtcnn_fast",
+        "mtcnn_fast/datasets",
+        "mtcnn_fast/evaluate",
+        "mtcnn_fast/train",
+        "mtcnn_fast/integrations",
+    ),
 }
 ENTRY = "mtcnn_fast/__main__.py"  # starts the command line, and so imports what no other module here may
 # Modules of others, and the only packages and modules that may import them at top level.

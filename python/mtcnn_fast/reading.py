@@ -148,12 +148,14 @@ def remark(picture: Picture) -> str | None:
     return f"the first of {picture.pages} pages is taken" if picture.pages > 1 else None
 
 
-def is_pipe(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is STANDARD_INPUT or a pipe."""
-    if path == STANDARD_INPUT:
+def is_pipe(source: object) -> bool:
+    """Whether a source is STANDARD_INPUT or the path of a pipe."""
+    if source == STANDARD_INPUT:
         return True
+    if not isinstance(source, str | os.PathLike):
+        return False
     try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 # a Path would merge two slashes
+        return stat.S_ISFIFO(os.stat(source).st_mode)  # noqa: PTH116 # a Path would merge two slashes
     except (OSError, ValueError):
         return False
 

@@ -16,7 +16,7 @@ from mtcnn_fast import reading
 from mtcnn_fast.detections import Detections
 from mtcnn_fast.image import warn_of_turned
 from mtcnn_fast.read_ahead import read_ahead
-from mtcnn_fast.reading import Picture
+from mtcnn_fast.reading import Picture, Source
 from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
@@ -100,21 +100,27 @@ _Read: TypeAlias = "tuple[Picture, Iterator[Picture]] | Exception"
 
 def detect_each(
     find: Find,
-    files: Iterable[tuple[K, str | os.PathLike[str]]],
+    files: Iterable[tuple[K, Source | Picture | Exception]],
     *,
     batch_size: int = BATCH_SIZE,
     readers: int = READERS,
     first_page_only: bool = False,
     pipes: bool = False,
 ) -> Iterator[Outcome[K]]:
-    """Detects faces in files, which are pairs of key and path, in every page unless `first_page_only`.
+    """Detects faces in files, which are pairs of key and source, in every page unless `first_page_only`.
+
+    A source may also be a picture that was read already, or the reason why there is none.
 
     find: a function as `MTCNN.detect_batch` of a detector with channel order "rgb". If it raises one of `FAILURES` for
     a batch, it gets the pictures one by one, so that only the picture at fault has no faces.
     pipes: whether to read pipes and STANDARD_INPUT to their ends, which suits a user who names them; else they fail.
     """
 
-    def load(file: tuple[K, str | os.PathLike[str]]) -> _Read:
+    def load(file: tuple[K, Source | Picture | Exception]) -> _Read:
+        if isinstance(file[1], Exception):
+            return file[1]
+        if isinstance(file[1], Picture):
+            return file[1], iter(())
         if not pipes and reading.is_pipe(file[1]):
             return OSError(reading.PIPE)
         try:
