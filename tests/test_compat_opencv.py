@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import mtcnn_fast
 from conftest import load
@@ -144,6 +145,7 @@ def test_bad_arguments_are_told(arguments: dict[str, Any], error: type[Exception
 BAD_IMAGES = [
     (IMAGE[:300], ValueError, r"image has the size \(512, 300\), and input_size is \(512, 512\); setInputSize"),
     ("picture.jpg", TypeError, "image is a str.*mtcnn_fast.read"),
+    (Image.fromarray(IMAGE[..., ::-1]), TypeError, "image is a PIL image; wanted an array in BGR order"),
     (np.full((512, 512, 3), np.nan), ValueError, "not finite"),
     (np.zeros((512, 512, 2), np.uint8), ValueError, "shape"),
 ]

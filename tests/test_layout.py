@@ -42,6 +42,7 @@ IMPORTS = {
     "mtcnn_fast/train": ("mtcnn_fast", "mtcnn_fast/datasets"),
     "mtcnn_fast/compat": ("mtcnn_fast",),
     "mtcnn_fast/compat/facenet_pytorch": ("mtcnn_fast", "mtcnn_fast/compat"),
+    "mtcnn_fast/compat/insightface": ("mtcnn_fast", "mtcnn_fast/compat"),
     "mtcnn_fast/integrations": ("mtcnn_fast",),
     "mtcnn_fast/cli": (
         "mtcnn_fast",

@@ -1,8 +1,8 @@
 """This package's detector as a detector of DeepFace.
 
 >>> from deepface import DeepFace
->>> from mtcnn_fast.compat import deepface
->>> deepface.register()
+>>> from mtcnn_fast.compat.deepface import register
+>>> register()
 >>> faces = DeepFace.extract_faces("picture.jpg", detector_backend="mtcnn_fast")
 
 docs/compatibility.md lists what the faces hold.

@@ -10,6 +10,7 @@ from mtcnn_fast import ops
 from mtcnn_fast.checks import described, number
 from mtcnn_fast.detections import Detections
 from mtcnn_fast.detector import MTCNN
+from mtcnn_fast.image import is_pil
 
 # Those of P-Net and R-Net in an interface with one threshold, which is O-Net's.
 _EARLIER_THRESHOLDS = (0.6, 0.7)
@@ -55,9 +56,11 @@ class BgrFinder:
     ) -> Detections:
         """The faces of one image: at most `max_faces`, then without those that overlap a better one too much.
 
-        image: as `mtcnn_fast.MTCNN.detect` takes it, or an array of numbers from 0 to 255.
+        image: an array as `mtcnn_fast.MTCNN.detect` takes it, or one of other numbers, from 0 to 255.
         nms_threshold: greatest intersection over the union of two boxes.
         """
+        if is_pil(image):
+            raise TypeError("image is a PIL image; wanted an array in BGR order: numpy.asarray(image)[..., ::-1]")
         faces = self.detector(score_threshold, **options).detect(rounded(image), max_faces=max_faces)
         return faces[ops.nms(faces.boxes, faces.scores, nms_threshold)]
 
