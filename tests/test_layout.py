@@ -43,6 +43,8 @@ IMPORTS = {
     "mtcnn_fast/compat": ("mtcnn_fast",),
     "mtcnn_fast/compat/facenet_pytorch": ("mtcnn_fast", "mtcnn_fast/compat"),
     "mtcnn_fast/compat/insightface": ("mtcnn_fast", "mtcnn_fast/compat"),
+    "mtcnn_fast/compat/mtcnn": ("mtcnn_fast", "mtcnn_fast/compat"),
+    "mtcnn_fast/compat/mtcnn/utils": ("mtcnn_fast", "mtcnn_fast/compat/mtcnn"),
     "mtcnn_fast/integrations": ("mtcnn_fast",),
     "mtcnn_fast/cli": (
         "mtcnn_fast",
