@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+__all__ = ["collate_pil"]
+
 
 def collate_pil(samples: Iterable[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
     """The images and the labels of a batch of pairs (image, label), each as a list."""
