@@ -104,12 +104,17 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "faces of a float": lambda detector: detector.setTopK(2.5),
 }
 
+SINCE_5 = ("gray", "alpha")  # an error of the network in OpenCV 4
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_results_have_the_form_of_the_package(call: Callable[[Any], Any], real: Any) -> None:
+
+@pytest.mark.parametrize("name", CALLS)
+def test_results_have_the_form_of_the_package(name: str, real: Any) -> None:
+    if name in SINCE_5 and sys.modules["cv2"].__version__.startswith("4."):
+        pytest.skip("OpenCV 4 takes only images of three channels")
+
     def outcome(detector: Any) -> Any:
         try:
-            result = call(detector)
+            result = CALLS[name](detector)
         except Exception as error:
             return type(error)
         if not isinstance(result, tuple) or result[1] is None or isinstance(result[1], int):
