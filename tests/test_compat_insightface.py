@@ -16,12 +16,10 @@ from PIL import Image
 import mtcnn_fast
 from conftest import load
 from mtcnn_fast.compat.insightface import Detector, Face, FaceAnalysis, face_align
+from tool import load_tool
 
-IMAGE = load(Path(__file__).parent / "data" / "astronaut.jpg")[..., ::-1]  # BGR
-NONE = np.zeros_like(IMAGE)
-# Three faces: a large one on the right, and two of half its size on the left, one of them near the middle.
-SMALL = IMAGE[::2, ::2]
-THREE = np.hstack([np.vstack([SMALL[:, ::-1], SMALL[:, ::-1]]), IMAGE])
+PICTURES = load_tool("make_compat_golden").pictures(load(Path(__file__).parent / "data" / "astronaut.jpg"))
+IMAGE, THREE, NONE = (PICTURES[name][..., ::-1] for name in ("one", "three", "none"))  # BGR
 
 
 class Recognition:

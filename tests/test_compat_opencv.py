@@ -15,12 +15,11 @@ from PIL import Image
 import mtcnn_fast
 from conftest import load
 from mtcnn_fast.compat.opencv import FaceDetectorYN, FaceDetectorYN_create
+from tool import load_tool
 
-IMAGE = load(Path(__file__).parent / "data" / "astronaut.jpg")[..., ::-1]  # BGR
+PICTURES = load_tool("make_compat_golden").pictures(load(Path(__file__).parent / "data" / "astronaut.jpg"))
+IMAGE, THREE, NONE = (PICTURES[name][..., ::-1] for name in ("one", "three", "none"))  # BGR
 SIZE = (512, 512)
-# Faces of two sizes, in an image that is wider than high.
-SMALL = IMAGE[::2, ::2]
-TWO = np.hstack([IMAGE, np.vstack([SMALL, np.zeros_like(SMALL)])])
 
 
 def create(image: Any = IMAGE, **options: Any) -> FaceDetectorYN:
@@ -28,18 +27,18 @@ def create(image: Any = IMAGE, **options: Any) -> FaceDetectorYN:
 
 
 def test_rows_are_the_columns_of_opencv() -> None:
-    wanted = mtcnn_fast.MTCNN(thresholds=(0.6, 0.7, 0.9), channel_order="bgr").detect(TWO)
-    count, faces = create(TWO).detect(TWO)
+    wanted = mtcnn_fast.MTCNN(thresholds=(0.6, 0.7, 0.9), channel_order="bgr").detect(THREE)
+    count, faces = create(THREE).detect(THREE)
     assert count == 1
     assert faces is not None
-    assert (faces.shape, faces.dtype) == ((2, 15), np.float32)
+    assert (faces.shape, faces.dtype) == ((3, 15), np.float32)
     np.testing.assert_array_equal(faces, wanted.to_opencv())
     assert faces[0, -1] >= faces[1, -1]
     faces += 1  # can be written to
 
 
 def test_an_image_without_a_face_and_no_image() -> None:
-    assert create().detect(np.zeros_like(IMAGE)) == (1, None)
+    assert create().detect(NONE) == (1, None)
     assert create().detect(None) == (0, None)
     assert create().detect(IMAGE[:0]) == (0, None)
 
@@ -50,14 +49,14 @@ def test_other_numbers_are_rounded(dtype: Any) -> None:
 
 
 def test_thresholds_and_the_number_of_faces() -> None:
-    detector = create(TWO, score_threshold=0.5)
-    assert detector.detect(TWO)[1].shape == (2, 15)  # type: ignore[union-attr]
+    detector = create(THREE, score_threshold=0.5)
+    assert detector.detect(THREE)[1].shape == (3, 15)  # type: ignore[union-attr]
     detector.setTopK(1)
-    assert detector.detect(TWO)[1].shape == (1, 15)  # type: ignore[union-attr]
+    assert detector.detect(THREE)[1].shape == (1, 15)  # type: ignore[union-attr]
     detector.setTopK(0)
-    assert detector.detect(TWO)[1].shape == (2, 15)  # type: ignore[union-attr]
+    assert detector.detect(THREE)[1].shape == (3, 15)  # type: ignore[union-attr]
     detector.setScoreThreshold(1)
-    assert detector.detect(TWO) == (1, None)
+    assert detector.detect(THREE) == (1, None)
     # The detector's own suppression switched off leaves several boxes of one face.
     detector = create(nms_threshold=1, score_threshold=0.1, nms_thresholds=(0.9, 1, 1, 1))
     assert len(detector.detect(IMAGE)[1]) > 1  # type: ignore[arg-type]
@@ -90,7 +89,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "gray": lambda detector: detector.detect(IMAGE[..., 1]),
     "alpha": lambda detector: detector.detect(np.dstack([IMAGE, IMAGE[..., :1]])),
     "floats": lambda detector: detector.detect(IMAGE.astype(np.float32)),
-    "no face": lambda detector: detector.detect(np.zeros_like(IMAGE)),
+    "no face": lambda detector: detector.detect(NONE),
     "no image": lambda detector: detector.detect(None),
     "no pixels": lambda detector: detector.detect(np.zeros((0, 0, 3), np.uint8)),
     "the size": lambda detector: detector.getInputSize(),

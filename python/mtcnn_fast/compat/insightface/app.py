@@ -49,7 +49,7 @@ class Face(dict[str, Any]):
 
     @property
     def sex(self) -> str | None:
-        """ "M" if `gender` is 1, else "F"."""
+        """For a `gender` of 1 "M", for another one "F"."""
         return None if self.gender is None else "M" if self.gender == 1 else "F"
 
 

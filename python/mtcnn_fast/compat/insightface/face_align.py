@@ -27,12 +27,11 @@ def estimate_norm(lmk: NDArray[Any], image_size: int = 112, mode: str = "arcface
     """
     points = _complex(floats("lmk", lmk, (5, 2), integers=True))
     wanted = _complex(_template(image_size))
+    if not np.isfinite(points).all() or (points == points[0]).all():
+        raise ValueError(f"lmk is {lmk.tolist()}; wanted five finite points that differ")
     centered = points - points.mean()
-    length = np.vdot(centered, centered).real
-    if not length > 0:
-        raise ValueError(f"lmk is {np.asarray(lmk).tolist()}; wanted five finite points that differ")
     # In complex numbers a similarity is factor * point + shift.
-    factor = np.vdot(centered, wanted - wanted.mean()) / length
+    factor = np.vdot(centered, wanted - wanted.mean()) / np.vdot(centered, centered).real
     shift = wanted.mean() - factor * points.mean()
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
