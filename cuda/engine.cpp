@@ -120,8 +120,7 @@ void Engine::give_back(std::unique_ptr<Workspace> workspace) noexcept {
 void Engine::detect(std::span<const PlannedImage> images, cudaStream_t stream, bool timed, Emit emit, void* context) {
   check_process();
   DeviceGuard guard(device_);
-  if (std::any_of(images.begin(), images.end(), [](const PlannedImage& image) { return image.on_device; }))
-    check_not_captured(stream);
+  if (any_on_device(images)) check_not_captured(stream);
   std::unique_ptr<Loan> running;
   int running_first = 0;
   for (std::size_t first = 0, count; first < images.size(); first += count) {
@@ -138,6 +137,14 @@ void Engine::detect(std::span<const PlannedImage> images, cudaStream_t stream, b
   if (!running) return;
   (*running)->finish(running_first, emit, context);
   running->done();
+}
+
+void Engine::look(std::span<const PlannedImage> images, cudaStream_t stream, Stage stage, std::span<const BoxD> boxes,
+                  const std::int32_t* of, float* heads) {
+  with_workspace([&](Workspace& workspace) {
+    if (any_on_device(images)) check_not_captured(stream);
+    workspace.look(images, stream, stage, boxes, of, heads);
+  });
 }
 
 float* Engine::upload(const float* values, std::size_t count) {

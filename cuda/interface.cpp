@@ -99,6 +99,14 @@ Status detect(Engine* engine, const PlannedImage* images, int count, void* strea
   });
 }
 
+Status look(Engine* engine, const PlannedImage* images, int count, void* stream, Stage stage, const BoxD* boxes,
+            const std::int32_t* of, std::int64_t n, float* heads, Message* message) {
+  return guarded(message, [&] {
+    engine->look({images, static_cast<std::size_t>(count)}, static_cast<cudaStream_t>(stream), stage,
+                 {boxes, static_cast<std::size_t>(n)}, of, heads);
+  });
+}
+
 Status resize(Engine* engine, const PlannedImage* image, int height, int width, float* out, Message* message) {
   return guarded(message, [&] {
     engine->with_workspace([&](Workspace& workspace) { workspace.resize(*image, height, width, out); });
@@ -113,8 +121,7 @@ Status pnet(Engine* engine, const float* level, int height, int width, float* lo
 }
 
 Status refine(Engine* engine, Stage stage, const float* crops, std::int64_t n, float* heads, Message* message) {
-  // A pipeline may come with any number of crops; their activations take some ten kilobytes each.
-  constexpr std::int64_t kTogether = 1024;
+  constexpr std::int64_t kTogether = Workspace::kCropsTogether;
   const std::int64_t side = crop_side(stage);
   return guarded(message, [&] {
     engine->with_workspace([&](Workspace& workspace) {
@@ -165,6 +172,7 @@ constexpr Interface kInterface = {
     .destroy = destroy,
     .describe = describe,
     .detect = detect,
+    .look = look,
     .resize = resize,
     .pnet = pnet,
     .refine = refine,

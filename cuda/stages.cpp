@@ -98,6 +98,30 @@ void Workspace::refine(Stage stage, const float* crops, int n, float* heads) {
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
 }
 
+void Workspace::look(std::span<const PlannedImage> images, cudaStream_t before, Stage stage,
+                     std::span<const BoxD> boxes, const std::int32_t* of, float* heads) {
+  if (any_on_device(images)) images_written_.order(before, stream_);
+  const int most = static_cast<int>(std::min<std::size_t>(kCropsTogether, boxes.size()));
+  capacity_.windows[stage] = std::max(capacity_.windows[stage], most);
+  reserve_pixels(images);
+  describe(images);
+  reserve();
+  copy_in(stream_, description_.as<void>(), description_host_.as<void>(), description_bytes_);
+  const Windows& windows = work_.windows[stage];
+  for (std::size_t first = 0; first < boxes.size(); first += kCropsTogether) {
+    const std::size_t n = std::min<std::size_t>(kCropsTogether, boxes.size() - first);
+    Counts counts = {};
+    counts.windows[stage] = static_cast<int>(n);
+    copy_in(stream_, work_.counts, &counts, sizeof counts);
+    copy_in(stream_, windows.boxes, boxes.data() + first, n * sizeof(BoxD));
+    copy_in(stream_, windows.images, of + first, n * sizeof(std::int32_t));
+    crops(queue(), work_, stage, model_.arithmetic);
+    cuda::refine(queue(), work_, stage, model_.arithmetic, model_.refine_weights(stage));
+    copy_out(stream_, heads + first * kHeadOutputs, windows.heads, n * kHeadOutputs * sizeof(float));
+    MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
+  }
+}
+
 void Workspace::suppress(const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind, double extra,
                          std::int32_t* kept, std::int32_t* count) {
   DeviceBuffer device_boxes, device_scores, keys, device_kept;

@@ -52,6 +52,10 @@ T* at(const DeviceBuffer& buffer, std::size_t offset) {
 
 }  // namespace
 
+bool any_on_device(std::span<const PlannedImage> images) {
+  return std::any_of(images.begin(), images.end(), [](const PlannedImage& image) { return image.on_device; });
+}
+
 // Between the cascade's parts, where a caller wants to know how long each takes.
 struct Workspace::Times {
   static constexpr int kMarks = 7;
@@ -98,8 +102,7 @@ std::size_t Workspace::images_together(std::span<const PlannedImage> images) {
 void Workspace::start(std::span<const PlannedImage> images, cudaStream_t before, bool timed) {
   timed_ = timed;
   if (timed && !times_) times_ = std::make_unique<Times>();
-  if (std::any_of(images.begin(), images.end(), [](const PlannedImage& image) { return image.on_device; }))
-    images_written_.order(before, stream_);
+  if (any_on_device(images)) images_written_.order(before, stream_);
   reserve_pixels(images);
   describe(images);
   run();

@@ -27,6 +27,8 @@ struct Model {
   const void* refine_weights(Stage stage) const { return refine[stage].as<void>(); }
 };
 
+bool any_on_device(std::span<const PlannedImage> images);
+
 class Workspace {
  public:
   explicit Workspace(const Model& model);
@@ -38,6 +40,9 @@ class Workspace {
   // of the next overlaps with their work, and that memory stays small.
   static std::size_t images_together(std::span<const PlannedImage> images);
 
+  // A pipeline may come with any number of crops, whose activations take some ten kilobytes each: so many at a time.
+  static constexpr int kCropsTogether = 1024;
+
   // Queues the cascade on those images, and reading them: their memory must stay until the workspace is idle. Where any
   // is on the device, after what `before` has been given to do.
   void start(std::span<const PlannedImage> images, cudaStream_t before, bool timed);
@@ -45,6 +50,10 @@ class Workspace {
   void finish(int first_image, Emit emit, void* context);
   // Waits for whatever is queued, after an error.
   void drain() noexcept;
+
+  // As Interface::look, and waits.
+  void look(std::span<const PlannedImage> images, cudaStream_t before, Stage stage, std::span<const BoxD> boxes,
+            const std::int32_t* of, float* heads);
 
   // Stage functions.
   void resize(const PlannedImage& image, int height, int width, float* out);

@@ -18,6 +18,7 @@ namespace mtcnn_fast {
 
 class Backend : public std::enable_shared_from_this<Backend> {
  public:
+  explicit Backend(const Conventions& profile) : conventions(profile) {}
   virtual ~Backend() = default;
 
   // Throws std::invalid_argument for an image that detect() cannot take: its memory out of reach, its pyramid too
@@ -38,6 +39,16 @@ class Backend : public std::enable_shared_from_this<Backend> {
   // The windows of one image that the next network, R-Net or O-Net, would look at, best first: hard samples to train
   // it with. Throws std::runtime_error where the stages cannot be parted.
   virtual std::vector<Window> windows(const ImageView& image, Stage next) const = 0;
+
+  // A window of one of several images, in the authors' coordinates; Geometry::has_pixels() says yes to it.
+  struct Place {
+    int image;
+    BoxD window;
+  };
+  // Writes kHeadOutputs floats per place: what R-Net or O-Net says of it, in the precision that faces are computed in.
+  // Places are in the order of the images, which have passed check_image(). `stream` as in Selection.
+  virtual void look(std::span<const ImageView> images, std::span<const Place> places, Stage stage, float* heads,
+                    void* stream) const = 0;
 
   // Stage functions for tests, studies and pipelines. Arrays are dense, row-major float32; an image or level is
   // (height, width, 3) in RGB, crops are (n, side, side, 3), all normalised to (x - 127.5) / 128 unless said otherwise.
@@ -66,6 +77,7 @@ class Backend : public std::enable_shared_from_this<Backend> {
   // std::runtime_error where there are no streams.
   virtual void order_streams(void* first, void* stream) const = 0;
 
+  const Conventions& conventions;
   std::string device, isa, precision;
   std::string device_name;  // what a GPU's driver calls it; empty for the CPU
   int num_threads = 1;

@@ -14,7 +14,7 @@
 
 namespace mtcnn_fast::cuda {
 
-constexpr int kInterfaceVersion = 1;
+constexpr int kInterfaceVersion = 2;
 constexpr const char* kInterfaceSymbol = "mtcnn_fast_cuda_interface";
 
 enum class Status {
@@ -95,6 +95,11 @@ struct Interface {
   // the legacy default stream) has done what is queued on it, if any image is on the device; it is done on return.
   Status (*detect)(Engine* engine, const PlannedImage* images, int count, void* stream, bool timed, Emit emit,
                    void* context, Message* message);
+
+  // As Backend::look: window i, boxes[i], is of images[of[i]], whose levels do not count. Arrays are in the host's
+  // memory. `stream` as in detect().
+  Status (*look)(Engine* engine, const PlannedImage* images, int count, void* stream, Stage stage, const BoxD* boxes,
+                 const std::int32_t* of, std::int64_t n, float* heads, Message* message);
 
   // Stage functions; see Backend. Arrays are in the host's memory.
   Status (*resize)(Engine* engine, const PlannedImage* image, int height, int width, float* out, Message* message);

@@ -12,6 +12,7 @@
 #include "conventions.h"
 #include "cpu_quota.h"
 #include "numbered.h"
+#include "refine.h"
 #include "thread_pool.h"
 
 namespace mtcnn_fast {
@@ -130,6 +131,24 @@ std::vector<std::vector<Detection>> Detector::detect(std::span<const ImageView> 
   std::vector<std::vector<Detection>> faces(images.size());
   detect_into(images, faces, selection);
   return faces;
+}
+
+std::vector<Detection> Detector::refine(const ImageView& image, std::span<const Box> boxes, Networks networks,
+                                        void* stream) const {
+  check_image(image, *backend_);
+  check_boxes(boxes);
+  return std::move(mtcnn_fast::refine(*backend_, std::span(&image, 1), std::span(&boxes, 1), networks, stream).front());
+}
+
+std::vector<std::vector<Detection>> Detector::refine(std::span<const ImageView> images,
+                                                     std::span<const std::span<const Box>> boxes, Networks networks,
+                                                     void* stream) const {
+  if (images.size() != boxes.size())
+    refuse("there are ", images.size(), " images, and boxes for ", boxes.size(),
+           "; wanted one list of boxes per image");
+  check(images);
+  for (std::size_t i = 0; i < boxes.size(); ++i) numbered("image", i, [&] { check_boxes(boxes[i]); });
+  return mtcnn_fast::refine(*backend_, images, boxes, networks, stream);
 }
 
 void Detector::check(std::span<const ImageView> images) const {

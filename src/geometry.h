@@ -69,9 +69,10 @@ class Geometry {
   // regress().
   MTCNN_FAST_HD BoxD next_window(const BoxD& window, const float offsets[4], int extra) const {
     const BoxD box = regressed(window, offsets, extra);
-    const BoxD squared = conventions_.single_precision ? square<float>(box) : square<double>(box);
-    return conventions_.fixes_boxes ? fix(squared) : squared;
+    return rounded(conventions_.single_precision ? square<float>(box) : square<double>(box));
   }
+  // A square as the next network takes it.
+  MTCNN_FAST_HD BoxD rounded(const BoxD& square) const { return conventions_.fixes_boxes ? fix(square) : square; }
 
   // The detection that O-Net's outputs stand for.
   MTCNN_FAST_HD void finish(Candidate& c) const {

@@ -38,6 +38,12 @@ struct Selection {
   void* stream = nullptr;
 };
 
+// Which networks refine() asks.
+enum class Networks {
+  onet,  // O-Net alone: for boxes as near as those of R-Net or of the frame before
+  both,  // R-Net first: for rougher boxes, such as a user's click or another detector's
+};
+
 class Backend;
 
 // Immutable and safe to share between threads; a copy shares the networks. Results do not depend on the number of
@@ -56,6 +62,20 @@ class Detector {
   // The same for each of several images, which may differ in size and format. An error that is one image's names it:
   // "image 3: ...". It is thrown before any image is worked on.
   std::vector<std::vector<Detection>> detect(std::span<const ImageView> images, const Selection& selection = {}) const;
+
+  // Looks only where the boxes are: no pyramid, no P-Net, no threshold, no suppression. Answer i is what O-Net says of
+  // the square about box i, computed as detect() computes it: to the bit, for a window that detect()'s own O-Net looks
+  // at. Boxes are in the coordinates of detections. A box whose square has no pixel in the image, or is further from it
+  // than 16 of its sides, has score 0, the box as it was given and all landmarks at its centre. Throws
+  // std::invalid_argument as detect() does, and for a box that is not finite or whose corners are in the wrong order,
+  // with its index.
+  std::vector<Detection> refine(const ImageView& image, std::span<const Box> boxes, Networks networks = Networks::onet,
+                                void* stream = nullptr) const;
+  // The same for several images, in batches of all their boxes: frames of many cameras. `boxes` has one entry per
+  // image.
+  std::vector<std::vector<Detection>> refine(std::span<const ImageView> images,
+                                             std::span<const std::span<const Box>> boxes,
+                                             Networks networks = Networks::onet, void* stream = nullptr) const;
 
   // Throws that error, and does nothing else: for programs that detect in their images a part at a time.
   void check(std::span<const ImageView> images) const;

@@ -30,7 +30,11 @@ from mtcnn_fast.streaming import BATCH_SIZE, ImageResult, detect_each_image, rea
 from mtcnn_fast.weights import load_weights
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from numpy.typing import NDArray
+
+    Boxes: TypeAlias = "Detections | Face | NDArray[np.float32]"
 
 # Images in one call of the core: per thread, and on a GPU, which uploads some images while it works on others. Ctrl-C
 # cannot interrupt a call, and takes effect between calls.
@@ -311,6 +315,50 @@ class MTCNN:
         warn_of_turned([("image", image)])
         return self._core.windows(view, text("network", network))
 
+    @overload
+    def refine(
+        self,
+        image: list[Any] | tuple[Any, ...],
+        boxes: Sequence[Boxes],
+        network: str = "onet",
+        *,
+        stream: Any = None,
+    ) -> list[Detections]: ...
+    @overload
+    def refine(self, image: Any, boxes: Boxes, network: str = "onet", *, stream: Any = None) -> Detections: ...
+    def refine(
+        self, image: Any, boxes: Any, network: str = "onet", *, stream: Any = None
+    ) -> Detections | list[Detections]:
+        """Looks only where the boxes are: O-Net's box, score and landmarks for the square about each, in their order.
+
+        It serves to follow faces from frame to frame, and to give landmarks to the boxes of another detector or of a
+        person. Neither thresholds nor suppression apply, and nothing is dropped. A box whose square has no pixel in the
+        image keeps its corners; its score is 0, and all its landmarks are at its centre. For the windows that O-Net
+        looks at in `detect`, the answers equal those of `detect` to the bit.
+
+        image: an image, or a list or tuple of images, as `detect` takes them. boxes: detections, a face, or an array
+        (N, 4): x1, y1, x2, y2 in pixels; for several images a list of these, one per image. network: "onet", for boxes
+        that miss a face by less than a quarter of its side, or "both", which first lets R-Net correct rougher ones.
+        stream: as in `detect`.
+
+        Raises errors as `detect` does, and ValueError for a box that is not finite or whose corners are in the wrong
+        order, with its index.
+        """
+        queue, network = self._stream(stream), text("network", network)
+        if not isinstance(image, list | tuple):
+            rows = [_rows(boxes, "boxes", (4,), "boxes")]
+            views = [self._view(image, stream=queue)]
+            warn_of_turned([("image", image)])
+            return Detections(*self._core.refine(views, rows, network, queue)[0])
+        if not isinstance(boxes, list | tuple):
+            raise TypeError(f"boxes is {described(boxes)}; wanted a list with the boxes of each of the images")
+        if len(boxes) != len(image):
+            raise ValueError(f"there are {len(image)} images, and boxes for {len(boxes)}")
+        rows = [_rows(one, "boxes", (4,), f"boxes of image {i}") for i, one in enumerate(boxes)]
+        views = self._views(image, queue)
+        warn_of_turned((f"image {i}", one) for i, one in enumerate(image))
+        return [Detections(*arrays) for arrays in self._core.refine(views, rows, network, queue)]
+
     def align(self, image: Any, faces: Detections | Face | NDArray[np.float32], size: int = 112) -> NDArray[np.uint8]:
         """Crops the faces upright, for a recognition network: uint8 (N, size, size, 3), channels as in the image.
 
@@ -460,12 +508,12 @@ def _progress_bar(total: int) -> Any:
     return require("tqdm", "progress=True").tqdm(total=total, unit="image")
 
 
-def _rows(faces: object, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _rows(faces: object, name: str, shape: tuple[int, ...], argument: str | None = None) -> NDArray[np.float32]:
     """The boxes or landmarks, as `name` says, of detections or of one face; or a caller's own array (N, *shape)."""
     if isinstance(faces, Face):
         rows = (faces.box if name == "boxes" else faces.landmarks)[np.newaxis]
     elif isinstance(faces, Detections):
         rows = getattr(faces, name)
     else:
-        rows = floats(f"faces, as {name},", faces, (None, *shape))
+        rows = floats(argument or f"faces, as {name},", faces, (None, *shape))
     return np.ascontiguousarray(rows, dtype=np.float32)

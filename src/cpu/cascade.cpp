@@ -115,6 +115,29 @@ std::vector<Backend::Window> Cascade::windows(Stage next) {
   return found;
 }
 
+void Cascade::look(Stage stage, std::span<const Backend::Place> places, float* heads) {
+  work_.images.clear();
+  for (const ImageView& view : views_) {
+    ImageWork& image = work_.images.add();
+    image.height = view.height, image.width = view.width;
+    image.candidates.clear();
+  }
+  for (const Backend::Place& place : places) work_.images[place.image].candidates.push_back({place.window, 0, {}, {}});
+  for (std::size_t i = 0; i < views_.size(); ++i)
+    if (!work_.images[i].candidates.empty()) work_.images[i].source.read(views_[i]);
+  // A screen would drop answers.
+  const Arithmetic arithmetic = model_.precision_of(stage).arithmetic;
+  run_candidates(stage, arithmetic == Arithmetic::screened ? Arithmetic::fp32 : arithmetic);
+  for (const ImageWork& image : work_.images)
+    for (const Candidate& candidate : image.candidates) {
+      heads[0] = candidate.logit;
+      std::copy(candidate.offsets, candidate.offsets + 4, heads + 1);
+      std::copy(candidate.landmarks, candidate.landmarks + 10, heads + 5);
+      heads[15] = 0;
+      heads += kHeadOutputs;
+    }
+}
+
 void Cascade::begin() {
   work_.images.clear();
   double pixels = 0;
@@ -306,24 +329,35 @@ void Cascade::mirror_lone_cell(const LevelBands& bands, ThreadWork& work) {
   }
 }
 
-// Crops of the images through R-Net or O-Net. Windows without a pixel are dropped.
+// The windows of the images through R-Net or O-Net. Those without a pixel are dropped.
 void Cascade::refine(Stage stage) {
+  for (std::size_t i = 0; i < work_.images.size(); ++i) {
+    ImageWork& image = work_.images[i];
+    image.candidates.clear();
+    for (const BoxD& box : image.boxes)
+      if (model_.geometry.has_pixels(box, image.height, image.width)) image.candidates.push_back({box, 0, {}, {}});
+    if (!seen_.empty()) (stage == Stage::rnet ? seen_[i].rnet : seen_[i].onet) = std::ssize(image.candidates);
+  }
+  run_candidates(stage, model_.precision_of(stage).arithmetic);
+  if (seen_.empty()) return;
+  for (const Crop& crop : work_.crops)
+    (stage == Stage::rnet ? seen_[crop.image].confirmed_rnet : seen_[crop.image].confirmed_onet) += crop.confirmed;
+}
+
+// Asks a network about the candidates of the images.
+void Cascade::run_candidates(Stage stage, Arithmetic arithmetic) {
   const int side = crop_side(stage);
   work_.crops.clear();
   int largest = 0;
   std::size_t row = 0;
   for (int i = 0; i < static_cast<int>(work_.images.size()); ++i) {
     ImageWork& image = work_.images[i];
-    image.candidates.clear();
-    for (const BoxD& box : image.boxes)
-      if (model_.geometry.has_pixels(box, image.height, image.width)) image.candidates.push_back({box, 0, {}, {}});
     for (Candidate& candidate : image.candidates) {
       const BoxD window = model_.geometry.crop_window(candidate.box, image.height, image.width);
       largest = std::max({largest, static_cast<int>(window.x2 - window.x1), static_cast<int>(window.y2 - window.y1)});
       work_.crops.push_back({i, &candidate, window, false});
     }
-    if (image.plan.levels.size() > 0) row = std::max(row, crop_scratch(image.width, image.source.source.channels));
-    if (!seen_.empty()) (stage == Stage::rnet ? seen_[i].rnet : seen_[i].onet) = std::ssize(image.candidates);
+    if (!image.candidates.empty()) row = std::max(row, crop_scratch(image.width, image.source.source.channels));
   }
   // Windows about one face overlap: cut one after the other, they find its pixels in the cache.
   const auto place = [](const Crop& crop) {
@@ -346,17 +380,14 @@ void Cascade::refine(Stage stage) {
   }
   parallel_for(batches, threads, [&](int b, int thread) {
     const auto first = std::int64_t{n} * b / batches, end = std::int64_t{n} * (b + 1) / batches;
-    refine_crops(stage, std::span(work_.crops).subspan(first, end - first), work_.threads[thread]);
+    refine_crops(stage, arithmetic, std::span(work_.crops).subspan(first, end - first), work_.threads[thread]);
   });
-  if (seen_.empty()) return;
-  for (const Crop& crop : work_.crops)
-    (stage == Stage::rnet ? seen_[crop.image].confirmed_rnet : seen_[crop.image].confirmed_onet) += crop.confirmed;
 }
 
 // Crops through a network, a batch at a time. What the screen leaves is gathered to whole batches.
-void Cascade::refine_crops(Stage stage, std::span<Crop> crops, ThreadWork& work) {
+void Cascade::refine_crops(Stage stage, Arithmetic arithmetic, std::span<Crop> crops, ThreadWork& work) {
   const int side = crop_side(stage);
-  const Precision& precision = model_.precision_of(stage);
+  const float least_logit = model_.precision_of(stage).least_logit;
   const CropTables& tables = model_.crops[stage];
   const std::size_t floats = static_cast<std::size_t>(side) * side * 3;
   float* const pixels = work.floats.get(0);
@@ -387,17 +418,17 @@ void Cascade::refine_crops(Stage stage, std::span<Crop> crops, ThreadWork& work)
                                                   work.resize.x, work.resize.y);
       model_.kernels.resample(resample, 0, side, pixels + i * floats, row);
     }
-    if (precision.arithmetic == Arithmetic::fp32) {
+    if (arithmetic == Arithmetic::fp32) {
       for (; kept_count < n; ++kept_count) kept[kept_count] = &crops[kept_count];
       confirm(pixels);
       continue;
     }
     run_network(model_, stage, true, pixels, n, heads, scratch);
     for (int i = 0; i < n; ++i) take_head(heads + i * kHeadOutputs, *crops[i].candidate);
-    if (precision.arithmetic == Arithmetic::bf16) continue;
+    if (arithmetic == Arithmetic::bf16) continue;
     for (int i = 0; i < n; ++i) {
       Candidate& candidate = *crops[i].candidate;
-      if (candidate.logit < precision.least_logit) {
+      if (candidate.logit < least_logit) {
         candidate.logit = -std::numeric_limits<float>::infinity();
         continue;
       }

@@ -47,6 +47,8 @@ class Cascade {
   void run(std::span<std::vector<Detection>> faces, std::span<Inspection> inspections);
   // As Backend::windows, of the first image.
   std::vector<Backend::Window> windows(Stage next);
+  // As Backend::look.
+  void look(Stage stage, std::span<const Backend::Place> places, float* heads);
 
  private:
   class Stopwatch {
@@ -63,6 +65,7 @@ class Cascade {
   void pnet();
   void after_pnet();
   void refine(Stage stage);
+  void run_candidates(Stage stage, Arithmetic arithmetic);
   void after_rnet();
   void after_onet(std::span<std::vector<Detection>> faces);
 
@@ -70,7 +73,7 @@ class Cascade {
   void collect(const LevelBands& bands, ThreadWork& work);
   void mirror_lone_cell(const LevelBands& bands, ThreadWork& work);
   std::size_t pnet_scratch(const PnetBand& band) const;
-  void refine_crops(Stage stage, std::span<Crop> crops, ThreadWork& work);
+  void refine_crops(Stage stage, Arithmetic arithmetic, std::span<Crop> crops, ThreadWork& work);
 
   int threads_for(double work) const;
   template <class F>

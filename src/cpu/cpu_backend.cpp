@@ -17,7 +17,8 @@ namespace {
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const Options& options, const Conventions& conventions, const Kernels& kernels, int threads)
-      : model_{.options = options,
+      : Backend(conventions),
+        model_{.options = options,
                .conventions = conventions,
                .geometry = Geometry(conventions),
                .kernels = kernels,
@@ -55,6 +56,12 @@ class CpuBackend final : public Backend {
   std::vector<Window> windows(const ImageView& image, Stage next) const override {
     const auto workspace = workspaces_.borrow();
     return Cascade(model_, *workspace, std::span(&image, 1)).windows(next);
+  }
+
+  void look(std::span<const ImageView> images, std::span<const Place> places, Stage stage, float* heads,
+            void*) const override {
+    const auto workspace = workspaces_.borrow();
+    Cascade(model_, *workspace, images).look(stage, places, heads);
   }
 
   void resize(const ImageView& image, int height, int width, float* out) const override {

@@ -51,11 +51,7 @@ class CudaBackend final : public Backend {
  public:
   CudaBackend(const cuda::Interface& interface, int index, const Options& options, const Conventions& conventions,
               int threads)
-      : interface_(interface),
-        options_(options),
-        conventions_(conventions),
-        plans_(options_, conventions_),
-        index_(index) {
+      : Backend(conventions), interface_(interface), options_(options), plans_(options_, conventions), index_(index) {
     const Tensors& tensors = options.weights ? *options.weights : embedded_weights();
     check_tensors(tensors);
     CudaEngineOptions engine(options, conventions, tensors);
@@ -121,6 +117,27 @@ class CudaBackend final : public Backend {
     throw std::runtime_error("the detector runs on a GPU, which keeps its windows to itself; use device='cpu'");
   }
 
+  void look(std::span<const ImageView> images, std::span<const Place> places, Stage stage, float* heads,
+            void* stream) const override {
+    std::vector<cuda::PlannedImage> planned;
+    for (const ImageView& image : images) planned.push_back(describe(image, {}));
+    std::vector<BoxD> boxes;
+    std::vector<std::int32_t> of;
+    std::vector<bool> looked_at(images.size());
+    for (const Place& place : places) {
+      boxes.push_back(place.window);
+      of.push_back(place.image);
+      looked_at[place.image] = true;
+    }
+    // Of an image without a place one pixel is copied.
+    for (std::size_t i = 0; i < images.size(); ++i)
+      if (!looked_at[i]) planned[i].height = planned[i].width = 1;
+    cuda::Message message = {};
+    check(interface_.look(engine_, planned.data(), static_cast<int>(planned.size()), stream, stage, boxes.data(),
+                          of.data(), std::ssize(boxes), heads, &message),
+          message);
+  }
+
   void resize(const ImageView& image, int height, int width, float* out) const override {
     const CudaPlan none = {};
     const cuda::PlannedImage planned = describe(image, none);
@@ -156,7 +173,7 @@ class CudaBackend final : public Backend {
   }
 
   std::vector<PyramidLevel> levels(int height, int width) const override {
-    return pyramid_levels(height, width, options_, conventions_);
+    return pyramid_levels(height, width, options_, conventions);
   }
 
   std::shared_ptr<float> upload(std::span<const float> values) const override {
@@ -210,7 +227,6 @@ class CudaBackend final : public Backend {
 
   const cuda::Interface& interface_;
   Options options_;
-  const Conventions& conventions_;
   mutable CudaPlans plans_;
   int index_;
   cuda::Engine* engine_ = nullptr;

@@ -278,6 +278,36 @@ py::tuple windows(const Detector& detector, const Image& image, const std::strin
   return py::make_tuple(boxes, scores);
 }
 
+// One array of boxes (N, 4) per image.
+py::list refine(const Detector& detector, const std::vector<Image>& images, const std::vector<Floats>& boxes,
+                const std::string& network, std::uintptr_t stream) {
+  if (network != "onet" && network != "both")
+    throw std::invalid_argument("network is '" + network + "'; wanted 'onet' or 'both'");
+  const Networks networks = network == "onet" ? Networks::onet : Networks::both;
+  std::vector<std::vector<Box>> corners;
+  for (const Floats& array : boxes) {
+    check_shape(array, {-1, 4}, "boxes");
+    std::vector<Box>& list = corners.emplace_back();
+    for (const float* box = array.data(); box != array.data() + array.size(); box += 4)
+      list.push_back({box[0], box[1], box[2], box[3]});
+  }
+  std::vector<std::vector<Detection>> answers;
+  void* const queue = reinterpret_cast<void*>(stream);
+  if (images.size() == 1 && corners.size() == 1) {  // of which an error need not give the number
+    const ImageView view = to_view(images[0]);
+    py::gil_scoped_release release;
+    answers = {detector.refine(view, corners[0], networks, queue)};
+  } else {
+    const std::vector<ImageView> views = to_views(images);
+    const std::vector<std::span<const Box>> lists(corners.begin(), corners.end());
+    py::gil_scoped_release release;
+    answers = detector.refine(views, lists, networks, queue);
+  }
+  py::list results;
+  for (const auto& faces : answers) results.append(to_arrays(faces));
+  return results;
+}
+
 py::dict embedded() {
   py::dict tensors;
   for (const auto& [name, tensor] : embedded_weights())
@@ -431,6 +461,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def("order_streams", &order_streams, py::arg("first"), py::arg("stream"))
       .def("inspect", &inspect, py::arg("image").noconvert())
       .def("windows", &windows, py::arg("image").noconvert(), py::arg("network"))
+      .def("refine", &refine, py::arg("images").noconvert(), py::arg("boxes").noconvert(), py::arg("network"),
+           py::arg("stream"))
       .def("levels", &levels, py::arg("height"), py::arg("width"))
       .def("resize", &resize, py::arg("image").noconvert(), py::arg("height"), py::arg("width"))
       .def("pnet", &pnet, py::arg("level").noconvert())

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "../native/common.h"
+#include "../native/refine_checks.h"
 #include "backend.h"
 #include "bare_engine.h"
 #include "weights.h"
@@ -50,6 +51,13 @@ void for_each_schedule(const std::function<void()>& test) {
 }
 
 }  // namespace
+
+TEST(cascade, refine) {
+  const std::vector<Picture> pictures = {Picture(45, 36, 3), Picture(52, 31, 9)};
+  const Detector cuda(on("cuda"));
+  refine_checks::check_faces_are_answers(cuda, Detector(on("cpu")), pictures[0], "reference");
+  for_each_schedule([&] { refine_checks::check_order(cuda, pictures, Networks::both); });
+}
 
 TEST(cascade, as_on_the_cpu) {
   const Size sizes[] = {{12, 12}, {13, 12}, {12, 40}, {45, 31}, {90, 12}};
