@@ -20,14 +20,13 @@ class LatestDetector:
     """Makes a detector of the options of a call, and keeps it until a call has others."""
 
     def __init__(self) -> None:
-        self._options: dict[str, Any] = {}
-        self._detector: MTCNN | None = None
+        self._made: tuple[dict[str, Any], MTCNN] | None = None
 
     def __call__(self, **options: Any) -> MTCNN:
-        if self._detector is None or self._options != options:
-            self._detector = MTCNN(**options)
-            self._options = options
-        return self._detector
+        made = self._made  # read once, because another thread may make one of other options meanwhile
+        if made is None or made[0] != options:
+            made = self._made = options, MTCNN(**options)
+        return made[1]
 
 
 class BgrFinder:
