@@ -61,7 +61,7 @@ def pictures(tmp_path: Path, astronaut_path: Path) -> Path:
 
 def test_lines(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "found.jsonl"
-    assert detect(pictures, "--output", output) == 0
+    assert detect(pictures, "--json", output) == 0
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert [(line["path"], line["width"], line["height"]) for line in lines] == [
         ("b.png", 60, 40),
@@ -82,7 +82,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(
     many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "found.jsonl"
-    assert detect("--annotations", many, "--output", output) == 1
+    assert detect("--annotations", many, "--json", output) == 1
     whole = output.read_bytes()
     names = [json.loads(line)["path"] for line in whole.splitlines()]
     assert names == [annotation.name for annotation in read(many)]
@@ -95,7 +95,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(
     # At the start, within the first line, within a line, before a line's end, between lines, at the end.
     for size in (0, 5, int(ends[900]) + 20, int(ends[1500]) - 1, int(ends[1234]), len(whole)):
         output.write_bytes(whole[:size])
-        assert detect("--annotations", many, "--output", output) == 1
+        assert detect("--annotations", many, "--json", output) == 1
         assert output.read_bytes() == whole
         # What failed has been tried again.
         told = capsys.readouterr().err
@@ -139,7 +139,7 @@ def test_a_file_of_another_run_is_left_alone(
     many: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "found.jsonl"
-    detect(pictures, "--output", output)
+    detect(pictures, "--json", output)
     before = output.read_bytes()
     weights = Path(__file__).parents[1] / "src" / "weights" / "mtcnn.safetensors"
     for arguments, words in (
@@ -150,21 +150,21 @@ def test_a_file_of_another_run_is_left_alone(
         ((pictures / "b.png",), "picture 2 is 'a/face.jpg' there, and no more here"),
     ):
         with pytest.raises(SystemExit):
-            detect(*arguments, "--output", output)
+            detect(*arguments, "--json", output)
         assert words in capsys.readouterr().err
         assert output.read_bytes() == before
     # The number of threads is no setting that matters.
-    assert detect(pictures, "--output", output, "--num-threads", 1) == 0
+    assert detect(pictures, "--json", output, "--num-threads", 1) == 0
     (tmp_path / "found.jsonl.settings").unlink()
     # It has everything: there is nothing to add to it.
-    assert detect(pictures, "--output", output) == 0
+    assert detect(pictures, "--json", output) == 0
     output.write_bytes(before.splitlines(keepends=True)[0])
     with pytest.raises(SystemExit):
-        detect(pictures, "--output", output)
+        detect(pictures, "--json", output)
     assert "not the settings" in capsys.readouterr().err
     output.write_bytes(b'{"faces": []}\n' + before)
     with pytest.raises(SystemExit):
-        detect(pictures, "--output", output)
+        detect(pictures, "--json", output)
     assert "found.jsonl:1: not a line" in capsys.readouterr().err
 
 
@@ -174,7 +174,7 @@ def test_what_the_detector_refuses_is_survived(
     Image.new("L", (2500, 2500)).save(pictures / "large.png")
     (pictures / "empty.jpg").touch()
     output = tmp_path / "found.jsonl"
-    assert detect(pictures, "--output", output, "--min-face-size", 4, "--scale-factor", 0.99) == 1
+    assert detect(pictures, "--json", output, "--min-face-size", 4, "--scale-factor", 0.99) == 1
     lines = {line["path"]: line for line in map(json.loads, output.read_text().splitlines())}
     assert "pyramid" in lines["large.png"]["error"]
     assert (lines["large.png"]["width"], lines["large.png"]["faces"]) == (2500, [])
@@ -187,7 +187,7 @@ def test_what_the_detector_refuses_is_survived(
 
 
 def test_nothing_is_written_for_paths_that_lead_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert detect(tmp_path / "missing.jpg", "--output", tmp_path / "found.jsonl") == 1
+    assert detect(tmp_path / "missing.jpg", "--json", tmp_path / "found.jsonl") == 1
     assert "missing.jpg: No such file or directory" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -196,7 +196,7 @@ def test_a_bar_on_a_terminal(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert detect(pictures, "--output", tmp_path / "found.jsonl") == 0
+    assert detect(pictures, "--json", tmp_path / "found.jsonl") == 0
     assert "2picture" in capsys.readouterr().err
 
 
@@ -209,12 +209,12 @@ def test_a_bar_on_a_terminal(
         (["a.jpg", "--batch", "0"], "batch"),
         (["a.jpg", "--min-face-size", "1"], "min_face_size"),
         (["a.jpg", "--max-faces", "-1"], "max_faces"),
-        ([__file__, "--output", "missing/found.jsonl"], "no folder"),
+        ([__file__, "--json", "missing/found.jsonl"], "no folder"),
     ],
 )
 def test_bad_options(arguments: Sequence[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exited:
-        detect("--output", tmp_path / "found.jsonl", *arguments)
+        detect("--json", tmp_path / "found.jsonl", *arguments)
     assert exited.value.code == 2
     assert words in capsys.readouterr().err
 
@@ -376,20 +376,20 @@ def test_a_pipe_that_a_list_names_is_not_waited_for(
     (pictures / "list.txt").write_text(f"a/face.jpg 1 20 1 20 {POINTS}\npipe.jpg 1 20 1 20 {POINTS}\n")
     os.mkfifo(pictures / "pipe.jpg")
     output = tmp_path / "found.jsonl"
-    assert detect("--annotations", pictures / "list.txt", "--output", output) == 1
+    assert detect("--annotations", pictures / "list.txt", "--json", output) == 1
     assert command("table", "--set", f"a=facepoint:{pictures}/list.txt") == 1
     assert capsys.readouterr().err.count("pipe.jpg: it is a pipe, not a picture") == 2
     # One that the user names is read to its end.
     content = (pictures / "a" / "face.jpg").read_bytes()
     writer = threading.Thread(target=lambda: (pictures / "pipe.jpg").write_bytes(content))
     writer.start()
-    assert detect(pictures / "pipe.jpg", "--output", tmp_path / "piped.jsonl") == 0
+    assert detect(pictures / "pipe.jpg", "--json", tmp_path / "piped.jsonl") == 0
     writer.join()
 
 
 def test_annotations_of_no_picture_are_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "list.txt").write_text(f"../up.jpg 1 20 1 20 {POINTS}\n")
-    assert detect("--annotations", tmp_path / "list.txt", "--output", tmp_path / "found.jsonl") == 1
+    assert detect("--annotations", tmp_path / "list.txt", "--json", tmp_path / "found.jsonl") == 1
     err = capsys.readouterr().err
     assert "no pictures found" in err
     assert "--outside" in err

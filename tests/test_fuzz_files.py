@@ -235,6 +235,8 @@ DETECTIONS: dict[str, str] = {
     "fddb": PICTURE + PICTURE.replace("a", "b"),
     "jsonl": "".join(json.dumps({**ENTRY, "path": f"{name}.jpg"}) + "\n" for name in "abc"),
     "document": json.dumps([ENTRY, {"name": "b", "faces": []}, {"path": "c", "error": "x", "faces": []}]),
+    "csv": "path,page,width,face,x1,y1,x2,y2,score,nose_x,nose_y,error\n"
+    'a.jpg,0,9,0,1,2,3,4,0.9,2,2,\n"a\n.jpg",0,9,0,1,2,3,4,0.9,,,\nb.jpg,1,,,,,,,,,,away\n',
     "coco": json.dumps(
         [{"image_id": i, "bbox": [10, 20, 30, 40], "score": 0.9, "keypoints": [15, 30, 2] * 5} for i in range(3)]
     ),

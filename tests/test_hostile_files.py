@@ -339,7 +339,7 @@ def test_the_commands_have_an_option_for_names_that_lead_out(
     (tmp_path / "list").mkdir()
     (tmp_path / "list" / "a.txt").write_text(f"{astronaut_path}\n1\n177 69 90 120\n")
     labels = ["--annotations", str(tmp_path / "list" / "a.txt")]
-    output = ["--output", str(tmp_path / "a.jsonl"), "--device", "cpu"]
+    output = ["--json", str(tmp_path / "a.jsonl"), "--device", "cpu"]
     main(["evaluate", "detect", *labels, *output])
     assert "--outside" in capsys.readouterr().err
     assert main(["evaluate", "detect", *labels, *output, "--outside"]) == 0

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from mtcnn_fast import MTCNN, Detections, detecting, results, streaming
+from mtcnn_fast import MTCNN, Detections, detecting, result_formats, streaming
 from mtcnn_fast.cli import interrupts, main
 from mtcnn_fast.reading import Picture
 from mtcnn_fast.results import File
@@ -506,7 +506,7 @@ def test_a_picture_is_never_replaced(pictures: Path, tmp_path: Path, capsys: pyt
         (data / "face.png", "--json", pictures / "000.png"),
     ):
         with pytest.raises(SystemExit) as exited:
-            detect(*arguments)
+            detect(*arguments, "--format", "json")
         assert exited.value.code == 2
         assert "it is not replaced" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in data.iterdir()} == before
@@ -698,7 +698,7 @@ def test_what_ends_the_last_write_tells_where_the_results_are(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(results, "_write_document", fail)
+    monkeypatch.setattr(result_formats, "write", fail)
     assert detect(pictures, "--json", tmp_path / "a.json") == (1 if isinstance(error, OSError) else 130)
     assert f"the results of this run are in {tmp_path}/a.json.part (--resume goes on)" in capsys.readouterr().err
     monkeypatch.undo()
@@ -750,11 +750,6 @@ def test_a_run_that_is_over_leaves_no_threads(pictures: Path) -> None:
 
 
 def test_formats() -> None:
-    assert [results.format_of(name, None) for name in ("a.json", "a.JSONL", "a.ndjson", "a", "-")] == [
-        "json",
-        "jsonl",
-        "jsonl",
-        "json",
-        "json",
-    ]
-    assert results.format_of("a.jsonl", "json") == "json"
+    names = ("a.json", "a.JSONL", "a.ndjson", "a.csv", "a.b.parquet")
+    assert [result_formats.format_of(name) for name in names] == ["json", "jsonl", "jsonl", "csv", "parquet"]
+    assert result_formats.format_of("a.jsonl", "json") == "json"

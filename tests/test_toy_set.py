@@ -74,7 +74,7 @@ def test_the_protocols_run(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "12 pictures" in capsys.readouterr().out
     labels = toy / "net_7876" / "test.txt"
     output = tmp_path / "faces.jsonl"
-    assert run("evaluate", "detect", "--annotations", labels, "--output", output) == 0
+    assert run("evaluate", "detect", "--annotations", labels, "--json", output) == 0
     assert run("evaluate", "landmarks", output, "--annotations", labels) == 0
 
 

@@ -7,7 +7,7 @@ measured on it show that a command works, and say nothing about a detector.
 
     pip install ".[evaluate]"
     python tools/make_toy_set.py toy
-    mtcnn-fast evaluate detect --annotations toy/facemask/annotations --output faces.jsonl
+    mtcnn-fast evaluate detect --annotations toy/facemask/annotations --json faces.jsonl
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-# The tests that need PyTorch, from the wheel: of training, and of other packages' interfaces.
+# The tests that need PyTorch or pyarrow, from the wheel: of training, of other packages' interfaces, of Parquet files.
 use_tools
 make_dist
 
 section "training and other packages' interfaces, with PyTorch"
 python3 -m venv "$work/train"
 wheel=$(echo "$work"/dist/*.whl)
-"$work/train/bin/pip" install -c .ci/constraints.txt "${wheel}[train,evaluate,test]" pillow-heif
+"$work/train/bin/pip" install -c .ci/constraints.txt "${wheel}[train,evaluate,parquet,test]" pillow-heif
 # Without their dependencies, among which are TensorFlow and a second OpenCV; what their imports need follows.
 "$work/train/bin/pip" install --no-deps deepface==0.0.103 insightface==2.1
 "$work/train/bin/pip" install opencv-python-headless gdown werkzeug onnx onnxruntime scikit-image
-"$work/train/bin/pytest" -q tests/test_train*.py tests/test_compat*.py tests/test_{reading,exported,advice,fuzz_files}.py
+"$work/train/bin/pytest" -q tests/test_train*.py tests/test_compat*.py tests/test_{reading,exported,advice,fuzz_files,result_formats}.py
 "$work/train/bin/pytest" -q tests/test_docs.py -k "train or compat or deepface" # what needs these packages

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mtcnn_fast import __version__
 from mtcnn_fast.checks import shown
 from mtcnn_fast.datasets import Problems
-from mtcnn_fast.results import File, Record, Stream, failed, record_of
+from mtcnn_fast.records import Record, failed, record_of
+from mtcnn_fast.result_formats import Stream, check_packages, format_of
+from mtcnn_fast.results import File
 from mtcnn_fast.streaming import BATCH_SIZE, READERS, detect_each, readers_for
 from mtcnn_fast.weights import weights_digest
 from mtcnn_fast.writing import line_of
@@ -186,24 +188,27 @@ def detect_to_file(
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Problems:
-    """Finds the faces in any number of files, which are pairs of name and path, and writes one line of JSON per file.
+    """Finds the faces in any number of files, which are pairs of name and path, and writes a file of results.
 
-    A line is `{"path", "width", "height", "faces"}`, with faces as `Detections.to_dicts` gives them. For a file that
-    cannot be read it is `{"path", "error", "faces": []}`. Only the first page of a file is searched. If `output`
-    exists, the run continues it and tries failed files again, and the result is the same as that of one run. The
-    settings of the run are kept beside it, in `output` + ".settings".
+    The suffix of `output` tells its format. In a line of .jsonl and in the list of .json, the record of a file is
+    `{"path", "width", "height", "faces"}`, with faces as `Detections.to_dicts` gives them, or, if it cannot be read,
+    `{"path", "error", "faces": []}`. In .csv and .parquet, each face has a row. Only the first page of a file is
+    searched. If `output` exists, the run continues it and tries failed files again, and the result is the same as that
+    of one run. The settings of the run are kept beside it, in `output` + ".settings".
 
     detector: one with channel order "rgb". progress: receives the number of files done since its last call.
 
-    Returns the files that failed or are damaged. Raises ValueError if `output` was begun with other settings or other
-    pictures, OSError if it cannot be written.
+    Returns the files that failed or are damaged. Raises ValueError if `output` has another suffix, or was begun with
+    other settings or other pictures, OSError if it cannot be written, ImportError for .parquet without pyarrow.
     """
     if detector.options["channel_order"] != "rgb":
         raise ValueError("the detector takes images in BGR order, and pictures are read in RGB order")
+    kind = format_of(os.fspath(output))
+    check_packages(kind)
     problems, tally = Problems(), Tally()
     results: File[Item] = File(
         Path(output),
-        "jsonl",
+        kind,
         settings_of(detector, max_faces=max_faces, clip=False, pages="first"),
         resume=True,
         first_page_only=True,

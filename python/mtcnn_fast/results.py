@@ -1,14 +1,10 @@
 """Files of results: one record per picture, written as soon as it is searched. A later run can continue the file.
 
-A record is `{"path", "width", "height", "faces"}`. It also has `"page"` and `"pages"` if the file has several pages,
-`"damaged"` if the decoder had to replace something missing, `"drawing"` if a drawing was written, and `"crops"` if
-crops were. The record of a picture that failed is `{"path", "error", "faces": []}`. A file is a JSON document, which is
-a list of records, or JSON lines.
-
-During a run, records go to a file of lines. This is FILE itself for JSON lines, unless an earlier FILE exists, and
-FILE.part otherwise. Pictures that failed and are tried again go to that file's `.retried`, which is merged at the end
-or by the next run. The settings of the run are in `.settings` beside the lines. However the run ends, each record is in
-one of these files. If FILE is a link, all of them are beside its target. The lines are locked: one run at a time.
+During a run, records go to a file of JSON lines. This is FILE itself if JSON lines are wanted, unless an earlier FILE
+exists, and FILE.part otherwise. At the end, FILE is made of the lines, in its format (`result_formats`). Pictures that
+failed and are tried again go to the `.retried` of the lines, which is merged at the end or by the next run. The
+settings of the run are in `.settings` beside the lines. However the run ends, each record is in one of these files. If
+FILE is a link, all of them are beside its target. The lines are locked: one run at a time.
 """
 
 from __future__ import annotations
@@ -19,17 +15,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
+from mtcnn_fast import result_formats
+from mtcnn_fast.records import Record, encoded, is_record, name_of, not_written, parsed
+from mtcnn_fast.result_formats import LINES
 from mtcnn_fast.run_settings import as_json, differences
-from mtcnn_fast.streaming import Outcome
+from mtcnn_fast.tables import as_unicode
 from mtcnn_fast.writing import claim, keep_permissions, naming, replacing, settle, write_whole
 
 T = TypeVar("T")
-
-Record = dict[str, Any]
-
-FORMATS = ("json", "jsonl")
 
 # The key under which a record that was tried again has the number of its picture, until it is merged.
 _NUMBER = " number"
@@ -41,61 +36,12 @@ _SECONDS_BETWEEN_SETTLING = 5.0
 _BEGINNINGS = (b'{"path": "', b'{"name": "')
 
 
-def record_of(outcome: Outcome[Any], path: str, drawing: str | None = None, crops: list[str] | None = None) -> Record:
-    """The record of a picture or of a page, in JSON's types.
-
-    drawing: the path of its drawing; None: there is none. crops: the paths of its faces' crops; None: they were not
-    written.
-    """
-    record: Record = {"path": path}
-    if outcome.pages > 1 or outcome.page:
-        record |= {"page": outcome.page, "pages": outcome.pages}
-    if outcome.picture is not None:
-        height, width = outcome.picture.pixels.shape[:2]
-        record |= {"width": width, "height": height}
-    if outcome.error is not None:
-        record["error"] = outcome.error
-    record["faces"] = [] if outcome.faces is None else outcome.faces.to_dicts()
-    if outcome.picture is not None and outcome.picture.damage is not None:
-        record["damaged"] = outcome.picture.damage
-    if drawing is not None:
-        record["drawing"] = drawing
-    if crops is not None:
-        record["crops"] = crops
-    return record
-
-
-def format_of(file: str, name: str | None) -> str:
-    """One of FORMATS: `name`; if that is None, "jsonl" for a file with the suffix .jsonl or .ndjson, else "json"."""
-    return name or ("jsonl" if file.lower().endswith((".jsonl", ".ndjson")) else "json")
-
-
-class Stream:
-    """Results on stdout, or in a pipe or a device. They are written at once and never read back."""
-
-    def __init__(self, write: Callable[[str], object], kind: str) -> None:
-        self._write = write
-        self._document = kind == "json"
-        self._count = 0
-
-    def add(self, record: Record) -> None:
-        """Writes a record."""
-        before = ("," if self._count else "[") + "\n" if self._document else ""
-        self._write(before + json.dumps(record) + ("" if self._document else "\n"))
-        self._count += 1
-
-    def close(self) -> None:
-        """Ends the document."""
-        if self._document:
-            self._write("\n]\n" if self._count else "[]\n")
-
-
 class File(Generic[T]):
     """Results in a regular file.
 
-    settings: all settings that results depend on, in JSON's types. resume: continue the results of an earlier run, if
-    there are any. first_page_only: whether each picture has the record of its first page only. to_do_again: takes the
-    records of a picture and returns whether to search it again.
+    kind: one of `result_formats.FORMATS`. settings: all settings that results depend on, in JSON's types. resume:
+    continue the results of an earlier run, if there are any. first_page_only: whether each picture has the record of
+    its first page only. to_do_again: takes the records of a picture and returns whether to search it again.
 
     Raises OSError that names the file, or says that another run is writing it; ValueError for a damaged file, or an
     earlier run with other settings; and FileExistsError, without `resume`, for the lines of an interrupted run.
@@ -112,7 +58,7 @@ class File(Generic[T]):
         to_do_again: Callable[[list[Record]], bool],
     ) -> None:
         self.file = file = Path(os.path.realpath(file)) if file.is_symlink() else file
-        self._document = kind == "json"
+        self._kind = kind
         self._first_page_only = first_page_only
         self._to_do_again = to_do_again
         part = _beside(file, ".part")
@@ -129,11 +75,11 @@ class File(Generic[T]):
                 f"{part} is from a run that was interrupted: --resume goes on with it; remove it to start anew"
             )
         else:
-            self._lines = part if self._document or self._keeps_earlier else file
+            self._lines = part if kind != LINES or self._keeps_earlier else file
         self._retried = _beside(self._lines, ".retried")
         if self._begun:
             self._merge()
-            self._cut(self._lines, _parsed, _BEGINNINGS)
+            self._cut(self._lines, parsed, _BEGINNINGS)
         # A finished document keeps no settings. It needs none if no record is added.
         self._without_settings = self._begun and not _beside(self._lines, ".settings").exists()
         self._out = self._lines.open("ab")
@@ -156,13 +102,13 @@ class File(Generic[T]):
         done: receives the records of each picture that needs no search. Raises ValueError if the file of results has
         other pictures.
         """
-        earlier = _groups(self._lines, _parsed) if self._begun else iter(())
+        earlier = _groups(self._lines, parsed) if self._begun else iter(())
         number = 0
         for number, (name, file) in enumerate(files, 1):
             records = next(earlier, None)
             if records is None:
                 yield name, file, None
-            elif _name(records[0]) != name:
+            elif not _is_named(records[0], name):
                 raise self._other_pictures(records, number, repr(name))
             elif self._to_do_again(records):
                 yield name, file, number
@@ -183,7 +129,7 @@ class File(Generic[T]):
             self._again = self._retried.open("ab")
         out = self._out if again is None or self._again is None else self._again
         with naming(self.file):
-            out.write(json.dumps(record if again is None else [again, record]).encode() + b"\n")
+            out.write(encoded(record) if again is None else json.dumps([again, record]).encode() + b"\n")
             out.flush()
             if time.monotonic() - self._settled > _SECONDS_BETWEEN_SETTLING:
                 os.fsync(out.fileno())
@@ -205,8 +151,8 @@ class File(Generic[T]):
         self._merge()
         if self._lines == self.file or (self._keeps_earlier and not complete):
             return self._lines
-        if self._document:
-            _write_document(self._lines, self.file)
+        if self._kind != LINES:
+            result_formats.write(self._kind, self._lines, self.file)
             self._lines.unlink()
         else:
             if self._keeps_earlier:
@@ -217,7 +163,7 @@ class File(Generic[T]):
         settings, kept = _beside(self._lines, ".settings"), _beside(self.file, ".settings")
         if settings.exists():
             settings.replace(kept)
-        if self._document and complete and all_well:
+        if self._kind != LINES and complete and all_well:
             kept.unlink(missing_ok=True)
         return self.file
 
@@ -239,11 +185,11 @@ class File(Generic[T]):
             return part
         if not self._keeps_earlier:
             self._begun = False
-            return part if self._document else self.file
+            return self.file if self._kind == LINES else part
         _check_settings(self.file, settings)
-        if not self._document:
+        if self._kind == LINES:
             return self.file
-        _write_lines(self.file, part)
+        result_formats.write_lines(self._kind, self.file, part)
         earlier = _beside(self.file, ".settings")
         if earlier.exists():
             write_whole(_beside(part, ".settings"), earlier.read_bytes())
@@ -282,37 +228,34 @@ class File(Generic[T]):
         lines, retried = self._lines, self._retried
         if not retried.exists():
             return
-        self._cut(lines, _parsed, _BEGINNINGS)
+        self._cut(lines, parsed, _BEGINNINGS)
         self._cut(retried, _parsed_retried, (b"[",))
         later = _groups(retried, _parsed_retried)
         following = next(later, None)
         with replacing(lines) as file:
-            for number, records in enumerate(_groups(lines, _parsed), 1):
+            for number, records in enumerate(_groups(lines, parsed), 1):
                 if following is not None and following[0][_NUMBER] == number:
-                    if _name(following[0]) != _name(records[0]):
+                    if not _is_named(records[0], name_of(following[0])):
                         break
                     records, following = following, next(later, None)
                 for record in records:
                     record.pop(_NUMBER, None)
-                    file.write(json.dumps(record).encode() + b"\n")
+                    file.write(encoded(record))
             if following is not None:
                 raise ValueError(f"{retried} is of other pictures than {lines}; remove it")
         retried.unlink()
 
     def _other_pictures(self, records: list[Record], number: int, wanted: str) -> ValueError:
         return ValueError(
-            f"{self.file} is of other pictures: picture {number} is {_name(records[0])!r} there, and {wanted} here; "
+            f"{self.file} is of other pictures: picture {number} is {name_of(records[0])!r} there, and {wanted} here; "
             "name another file"
         )
 
 
-def failed(records: list[Record]) -> bool:
-    """Whether a picture, or a page of it, could not be searched."""
-    return any("error" in record for record in records)
-
-
-def _name(record: Record) -> str:
-    return str(record.get("path", record.get("name")))
+def _is_named(record: Record, name: str) -> bool:
+    """Whether a record can be that of a picture with this name. It can be from a table, which holds Unicode."""
+    own = name_of(record)
+    return own == name or as_unicode(own) == as_unicode(name)
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -344,34 +287,13 @@ def _check_settings(results: Path, settings: Record) -> None:
 Parse = Callable[[bytes, Path, int], Record]
 
 
-def _parsed(line: bytes, file: Path, number: int) -> Record:
-    """The record in a line of a file."""
-    with suppress(RecursionError, ValueError):
-        record = json.loads(line)
-        if _is_record(record):
-            return dict(record)
-    raise ValueError(f"{file}:{number}: not a line that this command has written")
-
-
 def _parsed_retried(line: bytes, file: Path, number: int) -> Record:
     """The record in a line of `.retried`, with the number of its picture."""
     with suppress(RecursionError, TypeError, ValueError):
         picture, record = json.loads(line)
-        if isinstance(picture, int) and _is_record(record):
+        if isinstance(picture, int) and is_record(record):
             return {**record, _NUMBER: picture}
-    raise ValueError(f"{file}:{number}: not a line that this command has written")
-
-
-def _is_record(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("path", value.get("name")), str)
-        and isinstance(value.get("faces"), list)
-        and isinstance(value.get("drawing", ""), str)
-        and isinstance(value.get("crops", []), list)
-        and all(isinstance(crop, str) for crop in value.get("crops", []))
-        and all(isinstance(value.get(key, 0), int) for key in ("page", "pages"))
-    )
+    raise not_written(file, number)
 
 
 def _groups(lines: Path, parse: Parse) -> Iterator[list[Record]]:
@@ -396,44 +318,3 @@ def _begins(line: bytes, beginnings: Sequence[bytes]) -> bool:
     # After a crash of the machine the file may have zeros in place of the line.
     text = line.rstrip(b"\0")
     return any(text.startswith(each) or each.startswith(text) for each in beginnings)
-
-
-def _write_document(lines: Path, document: Path) -> None:
-    with replacing(document) as file, lines.open("rb") as records:
-        before = b"["
-        for line in records:
-            file.write(before + b"\n" + line.rstrip(b"\n"))
-            before = b","
-        file.write(b"[]\n" if before == b"[" else b"\n]\n")
-
-
-def _write_lines(document: Path, lines: Path) -> None:
-    """Turns a document into lines: one by one if it has this module's layout, else with all of it in memory."""
-    try:
-        with replacing(lines) as file:
-            for record in _records_by_line(document):
-                file.write(json.dumps(record).encode() + b"\n")
-    except ValueError:
-        with replacing(lines) as file:
-            for record in _records(document):
-                file.write(json.dumps(record).encode() + b"\n")
-
-
-def _records_by_line(document: Path) -> Iterator[Record]:
-    with document.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            text = line.strip().removesuffix(b",")
-            if number == 1 and text not in (b"[", b"[]"):
-                raise ValueError("not in the layout of this module")
-            if text not in (b"[", b"]", b"[]", b""):
-                yield _parsed(text, document, number)
-
-
-def _records(document: Path) -> list[Record]:
-    try:
-        records = json.loads(document.read_bytes())
-    except (RecursionError, ValueError) as error:
-        raise ValueError(f"{document} is not a JSON document to go on with: {error}") from error
-    if not isinstance(records, list):
-        raise ValueError(f"{document} is not a list of records to go on with")
-    return [_parsed(json.dumps(record).encode(), document, number) for number, record in enumerate(records, 1)]

@@ -6,6 +6,7 @@ import codecs
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _MARKS = (
     # UTF-32 first: its mark begins with UTF-16's.
@@ -61,10 +62,15 @@ def portable(name: str) -> str:
     return name.replace("\\", "/")
 
 
-def _numbered(file: io.BufferedIOBase) -> Iterator[tuple[int, str]]:
+def as_text(file: BinaryIO, newline: str | None = None) -> io.TextIOWrapper:
+    """The text of an open file, decoded as `decode` does. newline: as for `open`."""
     head = file.read(_HEAD)
     file.seek(0)
-    with io.TextIOWrapper(file, encoding=encoding(head), errors=_errors(head)) as text:  # type: ignore[type-var]
+    return io.TextIOWrapper(file, encoding=encoding(head), errors=_errors(head), newline=newline)
+
+
+def _numbered(file: BinaryIO) -> Iterator[tuple[int, str]]:
+    with as_text(file) as text:
         for number, line in enumerate(text, 1):
             stripped = line.strip()
             if stripped:

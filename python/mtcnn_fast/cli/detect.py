@@ -13,7 +13,7 @@ from mtcnn_fast.cli import searching
 from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.detecting import Item
 from mtcnn_fast.finding import PassedOver, find
-from mtcnn_fast.results import FORMATS, format_of
+from mtcnn_fast.result_formats import FORMATS
 from mtcnn_fast.writing import is_special, reason
 
 
@@ -43,16 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PX",
         help="side of --crops (default: 160, with --aligned 112)",
     )
-    parser.add_argument(
-        "--json",
-        type=path,
-        metavar="FILE",
-        help="write the faces, in pixels of the upright pictures, to this file: one JSON document, or, with the suffix "
-        ".jsonl, one line per picture; - writes them to stdout and the printed lines to stderr (default: none)",
+    searching.add_json(
+        parser,
+        "write the faces, in pixels of the upright pictures, to this file; - writes them to stdout, and the printed "
+        "lines to stderr (default: none)",
     )
-    parser.add_argument(
-        "--format", choices=FORMATS, help="format of --json: a document or lines (default: by the suffix, else json)"
-    )
+    parser.add_argument("--format", choices=FORMATS, help="format of --json (default: by the suffix; json for stdout)")
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -121,7 +117,7 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
         items=items_of(arguments.paths, [folder for folder in (arguments.draw, arguments.crops) if folder]),
         inputs=arguments.paths,
         output=None if nowhere and not to_stdout else arguments.json,
-        kind=format_of(arguments.json or "", arguments.format),
+        kind=searching.kind_of(arguments.json, arguments.format, ", or --format with it", error),
         resume=arguments.resume and not nowhere,
         draw=None if nowhere else arguments.draw,
         crops=None if nowhere else arguments.crops,

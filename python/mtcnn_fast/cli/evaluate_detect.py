@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `evaluate detect`."""
     parser.add_argument("paths", nargs="*", type=path, metavar="PATH", help="picture, or folder to search to any depth")
     add_annotation_arguments(parser, required=False)
-    parser.add_argument(
-        "--output", required=True, type=path, metavar="FILE.jsonl", help="file of detections to write, or to go on with"
-    )
+    searching.add_json(parser, "file of detections to write, or to go on with", required=True)
     searching.add_arguments(parser)
 
 
@@ -36,11 +34,13 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     except (OSError, ValueError) as reason:
         error(line_of(reason))
     sources = (arguments.annotations, arguments.images, arguments.only)
+    kind = searching.kind_of(arguments.json, None, "", error)
     nowhere = arguments.annotations is None and lead_nowhere(arguments.paths)
     job = searching.Job(
         items=items_of(arguments.paths, below=True) if arguments.paths else _annotated(arguments),
         inputs=[*arguments.paths, *filter(None, sources)],
-        output=None if nowhere else arguments.output,
+        output=None if nowhere else arguments.json,
+        kind=kind,
         resume=not nowhere,
         pipes=bool(arguments.paths),
     )

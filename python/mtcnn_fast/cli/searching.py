@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -16,15 +17,19 @@ import numpy as np
 from mtcnn_fast import MTCNN, Detections
 from mtcnn_fast.checks import shown
 from mtcnn_fast.cli import detector_options, interrupts
+from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.console import console
 from mtcnn_fast.detecting import Item, Tally, detect_files, finder, settings_of, to_do_again
 from mtcnn_fast.drawings import Crops, Cut, Drawings
 from mtcnn_fast.extra import require
 from mtcnn_fast.finding import PassedOver
 from mtcnn_fast.reading import STANDARD_INPUT
-from mtcnn_fast.results import File, Record, Stream
+from mtcnn_fast.records import Record
+from mtcnn_fast.result_formats import BEGINNINGS, Stream, check_packages, format_of
+from mtcnn_fast.results import File
 from mtcnn_fast.streaming import BATCH_SIZE, readers_for
-from mtcnn_fast.writing import JSON, check_destination, is_special, line_of, naming
+from mtcnn_fast.tables import as_bytes
+from mtcnn_fast.writing import check_destination, is_folder, is_special, line_of, naming
 
 STANDARD_OUTPUT = "-"
 ALL, FIRST = PAGES = ("all", "first")
@@ -48,8 +53,8 @@ class Job:
     """The files that are read, which no output replaces, and folders."""
     output: str | None
     """The file of results, or STANDARD_OUTPUT; None: there is none."""
-    kind: str = "jsonl"
-    """The format of results: one of `results.FORMATS`."""
+    kind: str
+    """The format of results: one of `result_formats.FORMATS`."""
     resume: bool = True
     draw: str | None = None
     crops: str | None = None
@@ -71,6 +76,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=BATCH_SIZE, metavar="N", help="pictures to search at a time")
     detector_options.add_max_faces(parser)
     detector_options.add_to(parser)
+
+
+def add_json(parser: argparse.ArgumentParser, help: str, required: bool = False) -> None:
+    """Adds --json, the file of results."""
+    parser.add_argument(
+        "--json",
+        required=required,
+        type=path,
+        metavar="FILE",
+        help=f"{help}. The suffix tells the format: .json, a document; .jsonl, a line per picture; .csv or .parquet, a "
+        "row per face",
+    )
+
+
+def kind_of(file: str | None, format: str | None, remedy: str, error: Callable[[str], NoReturn]) -> str:
+    """The format of the file of --json: `format`; if that is None, by the suffix. remedy: is added to an error."""
+    if file is None or file == STANDARD_OUTPUT:
+        return format or "json"
+    try:
+        return format_of(file, format)
+    except ValueError as reason:
+        # Pipes have no suffix. A folder is refused, whatever its name.
+        if is_special(Path(file)) or is_folder(Path(file)):
+            return "json"
+        error(f"argument --json: {shown(reason)}{remedy}")
 
 
 def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn]) -> int:
@@ -127,7 +157,7 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
                 kept = results.close(ended is None, well)
             elif results is not None and not isinstance(ended, OSError):
                 results.close()
-        except (KeyboardInterrupt, OSError) as reason:
+        except (KeyboardInterrupt, OSError, ValueError) as reason:
             ended = ended or reason
     if isinstance(ended, ValueError):
         error(shown(ended))
@@ -207,23 +237,24 @@ def _results(
         if job.resume:
             raise ValueError("--resume goes on with a file of results; wanted --json FILE with it")
         return None
+    check_packages(job.kind)
     if job.output == STANDARD_OUTPUT:
         if sys.stdout is None:
             raise OSError("stdout is closed; wanted it open, or a file for --json")
         return Stream(console.write, job.kind)
-    path = check_destination(job.output, JSON, [name for name in job.inputs if name != STANDARD_INPUT])
-    if is_special(path):
-        with naming(path):
+    place = check_destination(job.output, BEGINNINGS[job.kind], [name for name in job.inputs if name != STANDARD_INPUT])
+    if is_special(place):
+        with naming(place):
             # Unbuffered, so that closing the file does not write again what it has refused.
-            file = stack.enter_context(path.open("wb", buffering=0))
+            file = stack.enter_context(place.open("wb", buffering=0))
 
         def write(text: str) -> None:
-            with naming(path):
-                file.write(text.encode())
+            with naming(place):
+                file.write(as_bytes(text))
 
         return Stream(write, job.kind)
     return File(
-        path,
+        place,
         job.kind,
         settings,
         resume=job.resume,

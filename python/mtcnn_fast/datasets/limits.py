@@ -48,11 +48,12 @@ def more_than(most: int) -> str:
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a file, as `text_files.lines`. Also raises ValueError for a line of more than MAX_LINE bytes."""
-    _check_lines(path)
+    check_lines(path)
     yield from text_files.lines(path)
 
 
-def _check_lines(path: Path) -> None:
+def check_lines(path: Path) -> None:
+    """Raises ValueError for a line of more than MAX_LINE bytes."""
     with path.open("rb") as file:
         number, begun = 1, 0
         while piece := file.read(_PIECE):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -18,12 +18,15 @@ from mtcnn_fast.checks import described, each, flag, number, shown
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.datasets.base import warning_instead
 from mtcnn_fast.datasets.fields import LARGEST, UNKNOWN, box_text, checked_box
-from mtcnn_fast.datasets.limits import check_room
+from mtcnn_fast.datasets.limits import MAX_FACES, check_lines, check_room
 from mtcnn_fast.datasets.listings import Lines, entries, fields
-from mtcnn_fast.detections import LANDMARKS
+from mtcnn_fast.detections import FACE_COLUMNS, LANDMARKS
 from mtcnn_fast.evaluate.archives import is_collection, members
 from mtcnn_fast.evaluate.documents import DEEP, check_regular, json_document, lines
 from mtcnn_fast.finding import PassedOver
+from mtcnn_fast.result_formats import BEGINNINGS
+from mtcnn_fast.rows import Row, records_of
+from mtcnn_fast.tables import read_csv, read_parquet
 from mtcnn_fast.text_files import encoding, lines_of, portable
 from mtcnn_fast.writing import reason
 
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 
 # The bytes that detect the format of a file: enough for the first entry of a list of results.
 _HEAD = 2**16
+
+# The columns that a table of detections has.
+_TABLE = ("path", *FACE_COLUMNS[:5])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +73,9 @@ def read_detections(
       {"left_eye": [x, y], ...}}, ...]}`, as this package's commands write it. The key may be "name" instead of "path";
       landmarks are optional. A page other than the first, `"page": n`, is a picture of its own: PATH#page=n.
     * "document": a list of the same in one JSON document.
+    * "csv", "parquet": tables as this package's commands write them, with a row per face, and one row for a picture
+      without faces. The columns path, x1, y1, x2, y2 and score are needed, others are optional. The rows of a picture
+      come together. "parquet" needs pyarrow.
     * "coco": COCO's list of results: image_id, bbox `[x, y, w, h]`, score and, optionally, keypoints `[x, y, v] * 5`.
 
     * format: one of these; None: detected from the content.
@@ -81,7 +90,8 @@ def read_detections(
     At most `limits.MAX_FACES` faces per picture are taken. `limits` also bounds an archive's members and a line.
 
     Raises ValueError for a format that is not known or does not fit the file, for an archive or a document that is
-    damaged, and for two `images` with one id; OSError for a file that cannot be read.
+    damaged, and for two `images` with one id; OSError for a file that cannot be read; ImportError for "parquet" without
+    pyarrow.
     """
     for what, value in (("path", path), ("images", images)):
         if value is not None and not os.fspath(value):
@@ -123,11 +133,15 @@ def _format_of(path: Path) -> str:
         return "wider"
     with path.open("rb") as file:
         start = file.read(_HEAD)
+    if start.startswith(BEGINNINGS["parquet"]):
+        return "parquet"
     head = start.decode(encoding(start), "ignore").lstrip()
     if head.startswith("{"):
         return "jsonl"
     if head.startswith("["):
         return "coco" if '"image_id"' in head else "document"
+    if set(head.partition("\n")[0].strip().replace('"', "").split(",")).issuperset(_TABLE):
+        return "csv"
     return "fddb"
 
 
@@ -223,6 +237,28 @@ def _document(path: Path, problems: Problems, notes: Problems) -> Iterator[Pictu
     for index, entry in enumerate(_list(path)):
         place = f"{path}[{index}]"
         yield from _pictures_of(entry, partial(problems.add, place), partial(notes.add, place))
+
+
+def _csv(path: Path, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
+    check_regular(path)
+    check_lines(path)
+    rows = read_csv(path, _TABLE, lambda at, why: problems.add(path, why, at))
+    return _table(rows, path, problems, notes)
+
+
+def _parquet(path: Path, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
+    return _table(read_parquet(path, _TABLE), path, problems, notes)
+
+
+def _table(
+    rows: Iterable[tuple[int, Row]], path: Path, problems: Problems, notes: Problems
+) -> Iterator[PictureDetections]:
+    # One face beyond the limit, so that the limit is told.
+    for at, record in records_of(rows, most_faces=MAX_FACES + 1):
+        if not isinstance(record["path"], str):
+            problems.add(path, f"path is {described(record['path'])}; wanted the path of a picture", at)
+            continue
+        yield from _pictures_of(record, partial(problems.add, path, line=at), partial(notes.add, path, line=at))
 
 
 def _list(path: Path) -> list[Any]:
@@ -339,6 +375,8 @@ _READERS: dict[str, Callable[[Path, Problems, Problems], Iterator[PictureDetecti
     "fddb": _fddb,
     "jsonl": _jsonl,
     "document": _document,
+    "csv": _csv,
+    "parquet": _parquet,
     "coco": _coco,
 }
 FORMATS: tuple[str, ...] = tuple(_READERS)
