@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from conftest import load
+from promise import check_promise
 from tool import load_tool
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -58,6 +59,23 @@ def test_faces_and_crops_are_those_of_the_package(golden: dict[str, Any], pictur
     # Crops of the recorded boxes, because a box that rounds differently gives another crop.
     crops = detector.extract(image, recorded["boxes"], None).numpy()
     assert np.abs(crops - recorded["crops"]).max() <= 1
+
+
+PEERS = json.loads((HERE / "golden" / "peers.json").read_text())
+RUNS = [run for run in PEERS["runs"] if run["peer"] == "facenet-pytorch"]
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: str(run["options"]["min_face_size"]))
+def test_faces_of_photographs_are_those_of_the_package(data: Path, run: dict[str, Any]) -> None:
+    detector = MTCNN(**run["options"])
+
+    def detect(image: np.ndarray[Any, Any]) -> Any:
+        boxes, probs, points = detector.detect(image, landmarks=True)
+        if boxes is None:
+            return np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
+        return boxes.astype(float), probs.astype(float), points.astype(float)
+
+    check_promise(run["results"], detect, data)
 
 
 @pytest.mark.parametrize("method", TOOL.SELECTIONS)

@@ -9,5 +9,6 @@ wheel=$(echo "$work"/dist/*.whl)
 # Without their dependencies, among which are TensorFlow and a second OpenCV; what their imports need follows.
 "$work/train/bin/pip" install --no-deps deepface==0.0.103 insightface==2.1
 "$work/train/bin/pip" install opencv-python-headless gdown werkzeug onnx onnxruntime scikit-image
-"$work/train/bin/pytest" -q tests/test_train*.py tests/test_compat*.py tests/test_{reading,exported,advice,fuzz_files,result_formats}.py
+"$work/train/bin/pytest" -q tests/test_train*.py tests/test_compat*.py \
+  tests/test_{reading,exported,advice,fuzz_files,result_formats,run_peer_tests}.py
 "$work/train/bin/pytest" -q tests/test_docs.py -k "train or compat or deepface" # what needs these packages
