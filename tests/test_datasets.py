@@ -448,9 +448,9 @@ def test_what_cannot_be_read(write: Write, tmp_path: Path) -> None:
         read(tmp_path / "missing.txt")
     with pytest.raises(ValueError, match=r"^the format of .* cannot be detected"):
         read(write("notes.txt", "some words\nmore words\n"))
-    with pytest.raises(ValueError, match="'yolo'"):
-        read(write("list.txt", WIDER), "yolo")
-    assert FORMATS == ("wider", "voc", "celeba", "facepoint", "retinaface", "coco", "backgrounds")
+    with pytest.raises(ValueError, match="'darknet'"):
+        read(write("list.txt", WIDER), "darknet")
+    assert FORMATS == ("wider", "voc", "celeba", "facepoint", "retinaface", "coco", "yolo", "backgrounds")
 
 
 def test_without_problems_a_warning_counts_them(write: Write) -> None:

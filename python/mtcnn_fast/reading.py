@@ -39,6 +39,10 @@ _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
 _SINGLE = frozenset(("ICNS", "ICO", "MPO", "PSD"))
 
 _ORIENTATION = 274
+# Its values that turn a picture by a quarter.
+_TURNING = (5, 6, 7, 8)
+# One of these is in a PNG that has an orientation: a chunk of EXIF, or the name of a text of EXIF or of XMP.
+_MARKS_OF_EXIF = (b"eXIf", b"type exif", b"adobe.xmp")
 
 # TIFF's tag NewSubfileType, and its bits for a reduced version of another page and for a mask.
 _NEW_SUBFILE_TYPE = 254
@@ -139,6 +143,26 @@ def first_page(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], str | N
         raise OSError(PIPE)
     picture = next(pages(path, first_only=True))
     return picture.pixels, remark(picture)
+
+
+def size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of a file's first page, upright by its EXIF orientation. No pixel is decoded.
+
+    Raises OSError as `first_page` does.
+    """
+    if is_pipe(path):
+        raise OSError(PIPE)
+    _pillow()
+    try:
+        with _opened(path) as file, _listening([]), _identified(file) as opened:
+            if opened.format == "TIFF":
+                opened.seek(_frames(opened)[0])
+            width, height = opened.size
+            return (height, width) if _is_turned(opened, file) else (width, height)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise exceptions of any type
+        raise OSError(f"it cannot be decoded: {reason(error)}") from error
 
 
 def remark(picture: Picture) -> str | None:
@@ -264,11 +288,11 @@ def _decoded(file: BinaryIO, first: int, damage: str | None) -> Iterator[Picture
             yield picture
 
 
-def _open(file: BinaryIO, remarks: list[str]) -> tuple[Any, list[int]]:
-    """The opened picture, and the numbers of its frames that are pages."""
+def _identified(file: BinaryIO) -> Any:
+    """The opened picture, of which the header alone has been read."""
     image, formats = _pillow()
     try:
-        opened = image.open(file, formats=formats)
+        return image.open(file, formats=formats)
     except image.DecompressionBombError as error:
         raise OSError(f"{error} PIL.Image.MAX_IMAGE_PIXELS sets the limit.") from error
     except image.UnidentifiedImageError:
@@ -276,6 +300,11 @@ def _open(file: BinaryIO, remarks: list[str]) -> tuple[Any, list[int]]:
         heic = file.read(4) == b"ftyp" and file.read(4) in _HEIC
         hint = "; HEIC needs pillow-heif: pip install pillow-heif" if heic else ""
         raise OSError(f"not a picture that Pillow can decode{hint}") from None
+
+
+def _open(file: BinaryIO, remarks: list[str]) -> tuple[Any, list[int]]:
+    """The opened picture, and the numbers of its frames that are pages."""
+    opened = _identified(file)
     try:
         return opened, _frames(opened)
     except Exception as error:  # decoders raise exceptions of any type
@@ -306,6 +335,20 @@ def _upright(image: Any, remarks: list[str]) -> Any:
     except Exception as error:  # for damaged EXIF Pillow's parser raises exceptions of any type
         remarks.append(f"EXIF cannot be read: {reason(error)}")
         return image
+
+
+def _is_turned(opened: Any, file: BinaryIO) -> bool:
+    """Whether EXIF makes the height of an opened picture its width."""
+    if opened.format == "PNG":
+        # To look for EXIF behind the pixels, Pillow decodes them.
+        file.seek(0)
+        content = file.read()
+        if not any(mark in content for mark in _MARKS_OF_EXIF):
+            return False
+    try:
+        return opened.getexif().get(_ORIENTATION, 1) in _TURNING
+    except Exception:  # as in `_upright`
+        return False
 
 
 @contextmanager

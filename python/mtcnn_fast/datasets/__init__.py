@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from mtcnn_fast.checks import described, flag
-from mtcnn_fast.datasets import backgrounds, celeba, coco, facepoint, retinaface, voc, wider
+from mtcnn_fast.datasets import backgrounds, celeba, coco, facepoint, retinaface, voc, wider, yolo, yolo_folders
 from mtcnn_fast.datasets.base import Annotation, Problems, Reading, Wanted, warning_instead
 from mtcnn_fast.datasets.limits import lines
 from mtcnn_fast.datasets.selection import Listed, gathered, names
@@ -25,9 +25,11 @@ _READERS = {
     "facepoint": facepoint.read,
     "retinaface": retinaface.read,
     "coco": coco.read,
+    "yolo": yolo.read,
     "backgrounds": backgrounds.read,
 }
 FORMATS: tuple[str, ...] = tuple(_READERS)
+_BY_SUFFIX = {".mat": "wider", ".json": "coco", voc.SUFFIX: "voc", **dict.fromkeys(yolo_folders.SUFFIXES, "yolo")}
 
 
 def read(
@@ -42,7 +44,8 @@ def read(
 ) -> Iterator[Annotation]:
     """The labelled pictures of a data set, in its order. Each is read when the caller asks for it.
 
-    * path: the annotation file; for "voc" the folder of XML files, for "backgrounds" the folder of pictures.
+    * path: the annotation file; for "voc" the folder of XML files, for "yolo" the folder with the folders of pictures
+      and labels, or the YAML file, for "backgrounds" the folder of pictures.
     * format: one of FORMATS; None: detected from the path, and from the first lines of a text file. "backgrounds" is
       never detected, because any folder of pictures looks like one.
     * images: the folder of the pictures; None: where the data set keeps it.
@@ -50,7 +53,7 @@ def read(
       line that is a whole name selects that picture alone.
     * problems: receives every row, file and attribute that cannot be used, and every line of `only` that selects
       nothing; None: a warning says how many there were.
-    * passed_over: counts, for "backgrounds", the files that are no pictures.
+    * passed_over: counts, for "backgrounds" and "yolo", the files among the pictures that are no pictures.
     * outside: take pictures whose names lead out of the folder of the pictures: absolute names, and `../`. Otherwise
       their rows cannot be used. Names that lead back into the folder are always taken.
 
@@ -99,7 +102,7 @@ def _read(
         with _naming(path):
             parts = _READERS[format](path, images, outside)
             # Names in a folder are distinct. The names of "facepoint" need not be.
-            known = Counter() if format in ("backgrounds", "facepoint") and only is None else names(parts)
+            known = Counter() if format in ("backgrounds", "facepoint", "yolo") and only is None else names(parts)
         wanted: Wanted = _all
         if only is not None:
             with _naming(only):
@@ -136,8 +139,10 @@ def _format_of(path: Path) -> str:
         files = find([str(path)], (voc.SUFFIX,), report=lambda _: None, passed_over=PassedOver())
         if next(files, None) is not None:
             return "voc"
-    elif path.suffix.lower() in (".mat", ".json", voc.SUFFIX):
-        return {".mat": "wider", ".json": "coco", voc.SUFFIX: "voc"}[path.suffix.lower()]
+        if yolo_folders.is_set(path):
+            return "yolo"
+    elif path.suffix.lower() in _BY_SUFFIX:
+        return _BY_SUFFIX[path.suffix.lower()]
     else:
         with _naming(path):
             first, second = ([line for _, line in islice(lines(path), 2)] + ["", ""])[:2]
