@@ -148,3 +148,19 @@ def test_compare(tmp_path: Path) -> None:
     assert result["rows"][0]["contestants"]["mtcnn_fast"]["milliseconds"] > 0
     assert {verdict["setting"] for verdict in result["verdicts"]} == {"mtcnn_fast"}
     assert "no verdict: mtcnn_fast beside yunet" in done.stdout
+
+
+def test_drop_in(tmp_path: Path) -> None:
+    """With packages that are mtcnn_fast in disguise; one of them loses a face."""
+    ours = "from mtcnn_fast.compat import mtcnn\n"
+    wrong = "class MTCNN(mtcnn.MTCNN):\n    def detect_faces(self, image): return super().detect_faces(image)[1:]\n"
+    for folder, text in (("same", ours + "MTCNN = mtcnn.MTCNN\n"), ("wrong", ours + wrong)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mtcnn.py").write_text(text)
+    arguments = ("--packages", "mtcnn", "--rounds", 1, "--json", tmp_path / "out.json")
+    for folder, status, faces in (("same", 0, [2, 2, 2]), ("wrong", 1, [1, 2, 1])):
+        path = os.pathsep.join([str(tmp_path / folder), *sys.path])
+        done = run("drop_in.py", PICTURE, *arguments, PYTHONPATH=path)
+        assert done.returncode == status, done.stderr
+        (row,) = json.loads((tmp_path / "out.json").read_text())["rows"]
+        assert [row["faces"]["package"], row["faces"]["mtcnn_fast"], row["equal"]] == faces
