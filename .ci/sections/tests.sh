@@ -15,7 +15,7 @@ test_command=$(grep -m1 -x 'pip install ".*" && pytest' README.md)
 left_out=()
 for name in docs layout threads cuda_build packaging finding reading writing results dataset detection_files evaluate \
   train fuzz_files hostile_files toy_set neon_spills run_settings read_ahead detect_each bench \
-  cuda_model gpu_check compat_install run_peer_tests; do
+  cuda_model gpu_check compat_install run_peer_tests integrations ray; do
   left_out+=("--ignore-glob=*/test_$name*.py")
 done
 bash -c "${test_command% && pytest}"

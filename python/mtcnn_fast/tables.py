@@ -25,6 +25,13 @@ def parquet_package() -> Any:
     return require("pyarrow.parquet", "a Parquet file", "parquet")
 
 
+def arrow_schema(names: Iterable[str]) -> Any:
+    """Columns and their types, as a pyarrow.Schema: 32 bits for integers and floats. Raises ImportError without it."""
+    arrow = require("pyarrow", "a table of Arrow", "parquet")
+    types = {str: arrow.string(), int: arrow.int32(), float: arrow.float32()}
+    return arrow.schema([(name, types[COLUMNS[name]]) for name in names])
+
+
 def csv_text(rows: Rows, write: Callable[[str], object]) -> None:
     """Writes rows of values in the order of `COLUMNS`. A missing value is an empty cell. Numbers keep all digits."""
     csv.writer(_Sink(write), lineterminator="\n").writerows(rows)
@@ -41,14 +48,13 @@ def write_csv(rows: Rows, file: BinaryIO) -> None:
 
 
 def write_parquet(rows: Rows, file: BinaryIO) -> None:
-    """Writes rows in groups. Text is as `as_unicode` gives it; integers have 32 bits, and so have floats.
+    """Writes rows in groups, in the types of `arrow_schema`. Text is as `as_unicode` gives it.
 
     Raises ImportError without pyarrow.
     """
     parquet = parquet_package()
     arrow = require("pyarrow", "a Parquet file", "parquet")
-    types = {str: arrow.string(), int: arrow.int32(), float: arrow.float32()}
-    schema = arrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
+    schema = arrow_schema(COLUMNS)
     rest = iter(rows)
     with parquet.ParquetWriter(file, schema) as writer:
         while group := list(islice(rest, _ROWS_IN_GROUP)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mtcnn_fast import reading
-from mtcnn_fast.cli import searching
+from mtcnn_fast.cli import detect_on_ray, searching
 from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.detecting import Item
 from mtcnn_fast.finding import PassedOver, find
@@ -20,7 +20,7 @@ from mtcnn_fast.writing import is_special, reason
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `detect`."""
     parser.add_argument(
-        "paths", nargs="+", type=path, metavar="PATH", help="picture, folder to search to any depth, or - for stdin"
+        "paths", nargs="*", type=path, metavar="PATH", help="picture, folder to search to any depth, or - for stdin"
     )
     parser.add_argument(
         "--draw",
@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--clip", action="store_true", help="clip boxes to the picture")
     searching.add_arguments(parser)
+    detect_on_ray.add_arguments(parser)
 
 
 def items_of(paths: list[str], leave_out: Collection[str] = (), below: bool = False) -> searching.Items:
@@ -99,6 +100,11 @@ def _same(first: str, second: str) -> bool:
 
 def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     """Runs `detect`. Returns the exit status."""
+    detect_on_ray.settle(arguments, error)
+    if detect_on_ray.wanted(arguments):
+        if lead_nowhere(arguments.paths):
+            error(f"argument PATH: {arguments.paths[0]}: No such file or directory")
+        return detect_on_ray.run(arguments, items_of(arguments.paths, [arguments.output]), error)
     if arguments.paths.count(reading.STANDARD_INPUT) > 1:
         error("argument PATH: - is given twice; stdin can be read once")
     to_stdout = arguments.json == searching.STANDARD_OUTPUT

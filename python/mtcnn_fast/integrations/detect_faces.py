@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mtcnn_fast import reading
-from mtcnn_fast.checks import described, text
+from mtcnn_fast.checks import at_least, described, text
 from mtcnn_fast.detecting import finder
 from mtcnn_fast.detector import MTCNN
 from mtcnn_fast.extra import require
 from mtcnn_fast.image import pixels
 from mtcnn_fast.integrations.rows import COLUMNS, arrow_schema, rows_of
 from mtcnn_fast.reading import Picture, Source
-from mtcnn_fast.streaming import Outcome, detect_each, readers_for
+from mtcnn_fast.streaming import BATCH_SIZE, Outcome, detect_each, readers_for
 
 PAGES = ("first", "all")
 
@@ -31,6 +31,7 @@ class DetectFaces:
       them (arrays of one size may be one 4-D array), or PIL images.
     * keep: columns to repeat in every row of a picture.
     * pages: which pages of files to search: "first" or "all".
+    * batch_size: the most pictures to search at a time, whatever the size of the framework's batches.
     * num_threads: threads of a worker's detector. Frameworks start a worker per processor: so it is 1.
     * device: as of `MTCNN`. It is looked for in the worker.
     * max_faces, clip: as of `MTCNN.detect`.
@@ -49,6 +50,7 @@ class DetectFaces:
         *,
         keep: Sequence[str] = ("path",),
         pages: str = "first",
+        batch_size: int = BATCH_SIZE,
         num_threads: int = 1,
         device: str = "auto",
         max_faces: int | None = None,
@@ -65,6 +67,7 @@ class DetectFaces:
         if pages not in PAGES:
             raise ValueError(f"pages is {pages!r}; wanted one of {PAGES}")
         self._pages = pages
+        self._batch_size = at_least("batch_size", batch_size, 1)
         self._max_faces, self._clip = max_faces, clip
         # The options are checked here, by a detector on the CPU: the device is the worker's.
         detector = MTCNN(num_threads=num_threads, device="cpu", **options)
@@ -83,7 +86,7 @@ class DetectFaces:
 
         Raises KeyError for a column that the batch lacks, TypeError for another batch, ImportError without pyarrow.
         """
-        pyarrow = require("pyarrow", "DetectFaces", remedy="pip install pyarrow")
+        pyarrow = require("pyarrow", "DetectFaces", "parquet")
         kind = _kind(batch)
         names = list(batch) if kind in ("mapping", "pandas") else batch.schema.names
         for name in (self.column, *self.keep):
@@ -126,6 +129,7 @@ class DetectFaces:
             yield from detect_each(
                 finder(detector, self._max_faces, self._clip),
                 sources,
+                batch_size=self._batch_size,
                 readers=readers_for(detector.num_threads),
                 first_page_only=self._pages == "first",
             )

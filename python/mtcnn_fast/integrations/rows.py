@@ -1,28 +1,16 @@
-"""Rows of a table: names and types of the columns, and the rows of an outcome."""
+"""Rows of a table for the workers of other frameworks: the columns of `mtcnn_fast.rows` that concern them."""
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
-from mtcnn_fast.detections import FACE_COLUMNS
-from mtcnn_fast.extra import require
+from mtcnn_fast import rows, tables
+from mtcnn_fast.records import record_of
 from mtcnn_fast.streaming import Outcome
 
-# Arrow's and Spark's names of the types.
-_INTEGER, _FLOAT, _TEXT = ("int32", "int"), ("float", "float"), ("string", "string")
-
-_TYPES = {
-    "page": _INTEGER,
-    "pages": _INTEGER,
-    "width": _INTEGER,
-    "height": _INTEGER,
-    "face": _INTEGER,
-    **dict.fromkeys(FACE_COLUMNS, _FLOAT),
-    "damaged": _TEXT,
-    "error": _TEXT,
-}
-
-COLUMNS = tuple(_TYPES)
+# Workers write no drawings and crops. The path is a column of the user's.
+COLUMNS = tuple(name for name in rows.COLUMNS if name not in ("path", "drawing", "crop"))
 """The columns of a row. A missing value is None.
 
 * page, pages: the number of the page in the file, from 0, and how many there are.
@@ -33,24 +21,19 @@ COLUMNS = tuple(_TYPES)
 * error: why the picture could not be searched.
 """
 
-SPARK_SCHEMA = ", ".join(f"{name} {spark}" for name, (_, spark) in _TYPES.items())
+_SPARK_TYPES = {int: "int", float: "float", str: "string"}
+
+SPARK_SCHEMA = ", ".join(f"{name} {_SPARK_TYPES[rows.COLUMNS[name]]}" for name in COLUMNS)
 """The columns and their types, as Spark's `mapInPandas` and `mapInArrow` take them."""
 
-Row = tuple[Any, ...]
-"""The values of COLUMNS."""
+_picked = itemgetter(*(list(rows.COLUMNS).index(name) for name in COLUMNS))
 
 
 def arrow_schema() -> Any:
     """The columns and their types, as a pyarrow.Schema. Raises ImportError without pyarrow."""
-    pyarrow = require("pyarrow", "a table", remedy="pip install pyarrow")
-    return pyarrow.schema([(name, arrow) for name, (arrow, _) in _TYPES.items()])
+    return tables.arrow_schema(COLUMNS)
 
 
-def rows_of(outcome: Outcome[Any]) -> list[Row]:
+def rows_of(outcome: Outcome[Any]) -> list[tuple[rows.Value, ...]]:
     """The rows of a picture: one per face; without faces one, in which the columns of a face have no value."""
-    picture = outcome.picture
-    height, width = (None, None) if picture is None else picture.pixels.shape[:2]
-    damage = None if picture is None else picture.damage
-    faces: list[Row] = [] if outcome.faces is None else list(map(tuple, outcome.faces.to_rows().tolist()))
-    numbered = [(number, *face) for number, face in enumerate(faces)] or [(None,) * (1 + len(FACE_COLUMNS))]
-    return [(outcome.page, outcome.pages, width, height, *face, damage, outcome.error) for face in numbered]
+    return [_picked(row) for row in rows.rows_of(record_of(outcome, ""))]
