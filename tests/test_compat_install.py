@@ -12,7 +12,12 @@ import pytest
 
 from mtcnn_fast.compat import install
 
-needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+
+def needs(module: str, package: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{package} is not installed")
+
+
+needs_torch = needs("torch", "PyTorch")
 
 # A package by the name of facenet-pytorch with its modules, of which only the two that are asked for may be imported.
 FACENET = {
@@ -107,6 +112,26 @@ for program in (
     else:
         raise AssertionError(program)
 assert not hasattr(facenet_pytorch, "other")
+""",
+        tmp_path,
+    )
+
+
+@needs_torch
+@needs("deepface", "DeepFace")
+def test_the_back_ends_of_deepface_find_the_faces(tmp_path: Path, astronaut_path: Path) -> None:
+    """DeepFace itself imports mtcnn and facenet-pytorch."""
+    run(
+        f"""
+import os
+os.environ["DEEPFACE_HOME"] = {str(tmp_path)!r}
+from mtcnn_fast import compat
+compat.install("mtcnn")
+compat.install("facenet_pytorch")
+from deepface import DeepFace
+for name, box in (("mtcnn", [179, 60, 88, 114]), ("fastmtcnn", [180, 61, 87, 110])):
+    (face,) = DeepFace.extract_faces({str(astronaut_path)!r}, detector_backend=name, align=False)
+    assert [face["facial_area"][side] for side in "xywh"] == box, face["facial_area"]
 """,
         tmp_path,
     )
