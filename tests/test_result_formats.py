@@ -302,6 +302,21 @@ def test_every_format_gives_the_same_detections(
     assert all(each == found[0] for each in found)
 
 
+def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    lines, folder = tmp_path / "a.jsonl", tmp_path / "faces"
+    folder.mkdir()
+    for name, record in (("1.parquet", RECORDS[0]), ("0.parquet", RECORDS[3]), ("2.parquet", RECORDS[4])):
+        lines.write_text(json.dumps(record) + "\n")
+        write("parquet", lines, folder / name)
+    (folder / "notes.txt").touch()
+    problems, notes = Problems(), Problems()
+    found = list(read_detections(folder, problems=problems, notes=notes))
+    assert [(picture.name, len(picture.scores)) for picture in found] == [("away.jpg", 0), ("a.jpg", 2), ("b.tif", 1)]
+    assert list(problems) == [f"{folder}/0.parquet:1: away.jpg: the detector had no picture: No such file or directory"]
+    assert list(notes)[-1] == f"{folder}: passed over: 1 .txt"
+
+
 def test_a_table_of_another_tool(tmp_path: Path) -> None:
     """Only the columns that matter, in any order, and rows that cannot be used."""
     path, problems = tmp_path / "a.csv", Problems()

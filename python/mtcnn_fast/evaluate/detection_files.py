@@ -23,7 +23,7 @@ from mtcnn_fast.datasets.listings import Lines, entries, fields
 from mtcnn_fast.detections import FACE_COLUMNS, LANDMARKS
 from mtcnn_fast.evaluate.archives import is_collection, members
 from mtcnn_fast.evaluate.documents import DEEP, check_regular, json_document, lines
-from mtcnn_fast.finding import PassedOver
+from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.result_formats import BEGINNINGS
 from mtcnn_fast.rows import Row, records_of
 from mtcnn_fast.tables import read_csv, read_parquet
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # The bytes that detect the format of a file: enough for the first entry of a list of results.
 _HEAD = 2**16
+
+_PARQUET = ".parquet"
 
 # The columns that a table of detections has.
 _TABLE = ("path", *FACE_COLUMNS[:5])
@@ -75,7 +77,7 @@ def read_detections(
     * "document": a list of the same in one JSON document.
     * "csv", "parquet": tables as this package's commands write them, with a row per face, and one row for a picture
       without faces. The columns path, x1, y1, x2, y2 and score are needed, others are optional. The rows of a picture
-      come together. "parquet" needs pyarrow.
+      come together. "parquet" needs pyarrow, and takes a folder of such files too.
     * "coco": COCO's list of results: image_id, bbox `[x, y, w, h]`, score and, optionally, keypoints `[x, y, v] * 5`.
 
     * format: one of these; None: detected from the content.
@@ -129,6 +131,8 @@ def _read(
 
 
 def _format_of(path: Path) -> str:
+    if path.is_dir() and next(path.glob(f"*{_PARQUET}"), None) is not None:
+        return "parquet"
     if is_collection(path):
         return "wider"
     with path.open("rb") as file:
@@ -247,7 +251,15 @@ def _csv(path: Path, problems: Problems, notes: Problems) -> Iterator[PictureDet
 
 
 def _parquet(path: Path, problems: Problems, notes: Problems) -> Iterator[PictureDetections]:
-    return _table(read_parquet(path, _TABLE), path, problems, notes)
+    def report(error: OSError) -> None:
+        problems.add(error.filename, reason(error))
+
+    passed_over = PassedOver()
+    for found in find([str(path)], (_PARQUET,), report=report, passed_over=passed_over):
+        file = Path(found.path)
+        yield from _table(read_parquet(file, _TABLE), file, problems, notes)
+    if str(passed_over):
+        notes.add(path, str(passed_over))
 
 
 def _table(
