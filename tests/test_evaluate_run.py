@@ -321,7 +321,7 @@ def test_sets_of_the_command_line(sets: Path, capsys: pytest.CaptureFixture[str]
         ([], "wanted --sets or --set"),
         (["--set", "name"], "wanted NAME=FORMAT:PATH"),
         (["--set", "name=voc"], "wanted NAME=FORMAT:PATH"),
-        (["--set", "name=yolo:a"], "format is 'yolo'"),
+        (["--set", "name=darknet:a"], "format is 'darknet'"),
         (["--set", "name=voc:a,iou=x"], "iou is 'x'"),
         (["--set", "name=voc:a,iou=2"], "iou is 2"),
         (["--set", "name=voc:a,complete=false"], "wanted yes or no"),
