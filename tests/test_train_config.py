@@ -62,7 +62,7 @@ def test_what_is_given_keeps_the_other_defaults(tmp_path: Path) -> None:
     [
         ("", "^sources is missing"),
         ("sources = []", "sources is empty; wanted annotated pictures"),
-        ("seed = [", "is no TOML file"),
+        ("seed = [", "is not TOML"),
         (LEAST + 'format = "x"\n', "sources #1.format: there is no 'x'; wanted one of wider, voc"),
         (LEAST + "colour = 1\n", "sources #1: there is no setting colour; there are annotations, format"),
         (LEAST + "complet = false\n", r"sources #1: there is no setting complet; did you mean complete\?"),
@@ -134,7 +134,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_bytes(b'seed = 1\nstart = "\xff"')
-    with pytest.raises(ValueError, match=r"run.toml is no TOML file: line 2 is not UTF-8"):
+    with pytest.raises(ValueError, match=r"run.toml is not TOML: line 2 is not UTF-8"):
         read_config(tmp_path / "run.toml")
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mtcnn_fast import toml_files
 from mtcnn_fast.checks import described, flag, number, text
 from mtcnn_fast.datasets import FORMATS
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.evaluate import documents
 from mtcnn_fast.evaluate.landmarks import INTER_OCULAR, NORMALISATIONS
 from mtcnn_fast.evaluate.matching import checked_iou
-from mtcnn_fast.extra import require
 from mtcnn_fast.text_files import portable
-from mtcnn_fast.writing import reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +66,8 @@ def read_sets(path: Path) -> list[MeasuredSet]:
     Its tables `[NAME]` have the key `path` and, as fields of AnnotatedSet and MeasuredSet, format, images, only, iou,
     complete, normalisation and outside. Paths are below the file's folder. Raises ValueError for any other file.
     """
-    toml = require("tomllib" if find_spec("tomllib") else "tomli", "reading TOML files", "evaluate")
-    content = documents.text(path)
-    try:
-        document = toml.loads(content)
-    except RecursionError as error:
-        raise ValueError(f"{path} is TOML that nests too deep") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not TOML: {reason(error)}") from error
+    documents.check_regular(path)
+    document = toml_files.read(path, "evaluate")
     try:
         return [_checked_set(name, entry, path.parent) for name, entry in document.items()]
     except (RecursionError, ValueError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from mtcnn_fast import text_files
+from mtcnn_fast import toml_files
 from mtcnn_fast.checks import each, number
 from mtcnn_fast.datasets import FORMATS
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
@@ -29,15 +28,6 @@ from mtcnn_fast.train.losses import TASK_WEIGHTS, TaskWeights
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits
 from mtcnn_fast.train.schedule import LearningRates, apportion
 from mtcnn_fast.train.windows import Recipe
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-
-# The hint for a path with the backslashes of Windows.
-_ESCAPES = r"""; between "..." a \ begins an escape: write paths with /, or between '...'"""
 
 
 def _beside(path: Path, info: ValidationInfo) -> Path:
@@ -51,7 +41,7 @@ def _path(value: Any) -> Any:
     if value == "" or "\0" in str(value):
         raise ValueError(f"wanted a path; it is {value!r}")
     if any(character < " " for character in str(value)):
-        raise ValueError(f"wanted a path; it is {value!r}{_ESCAPES}")
+        raise ValueError(f"wanted a path; it is {value!r}{toml_files.ESCAPES}")
     return value
 
 
@@ -262,22 +252,7 @@ def read_config(path: Path) -> Config:
 
     Raises OSError, or ValueError with one line per error.
     """
-    content = path.read_bytes()
-    try:
-        text = text_files.decode(content)
-        text.encode()  # `decode` keeps bytes that are no text as surrogates, which this refuses
-        table = tomllib.loads(text)
-    except RecursionError:
-        raise ValueError(f"{path} is no TOML file: it nests too deep") from None
-    except UnicodeEncodeError as error:
-        line = 1 + text[: error.start].count("\n")
-        raise ValueError(f"{path} is no TOML file: line {line} is not UTF-8") from None
-    except ValueError as error:
-        # tomllib names an escape, or the value that should follow it.
-        hint = ""
-        if "escape" in str(error).lower() or "\\" in str(error) or "hex value" in str(error):
-            hint = _ESCAPES
-        raise ValueError(f"{path} is no TOML file: {error}{hint}") from error
+    table = toml_files.read(path, "train")
     try:
         return Config.model_validate(table, context={"folder": path.parent})
     except ValidationError as error:
