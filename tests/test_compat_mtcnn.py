@@ -224,7 +224,7 @@ def test_wrong_arguments_are_told(make: Any, error: type[Exception], message: st
         ("missing.jpg", {}, InvalidImage, "No such file"),
         (__file__, {}, InvalidImage, "not a picture"),
         ([ONE, None], {}, InvalidImage, "image 1 is None"),
-        (ONE[..., :2], {}, ValueError, "image 0 has shape"),
+        (ONE[..., :2], {}, ValueError, "image has shape"),
         (np.full((40, 40, 3), np.inf), {}, ValueError, "not finite"),
         (ONE, {"threshold": 0.5}, TypeError, "no option 'threshold'; wanted one of .*threshold_onet"),
         (ONE, {"box_format": "yxyx"}, ValueError, "box_format is 'yxyx'; wanted one of"),

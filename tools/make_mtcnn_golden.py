@@ -62,10 +62,12 @@ def run(options: dict[str, Any], images: dict[str, NDArray[np.uint8] | Path]) ->
     return {"options": options, "faces": faces}
 
 
-def version(package: str) -> str:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(package)
-    return "missing"
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("mtcnn", "tensorflow-cpu", "keras", "numpy", "opencv-python-headless", "opencv-python"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 def main() -> None:
@@ -81,9 +83,7 @@ def main() -> None:
     astronaut = cv2.imread(str(ROOT / "tests" / "data" / "astronaut.jpg"))
     assert astronaut is not None
     made: dict[str, NDArray[np.uint8] | Path] = dict(pictures(np.ascontiguousarray(astronaut[:, :, ::-1])))
-    packages = ("mtcnn", "tensorflow-cpu", "keras", "numpy", "opencv-python-headless", "opencv-python")
-    document: dict[str, Any] = {"versions": {"python": platform.python_version()}}
-    document["versions"] |= {package: version(package) for package in packages}
+    document: dict[str, Any] = {"versions": versions()}
     document["pictures"] = [run(options, made) for options in OPTIONS]
     document["photographs"] = []
     if arguments.data is not None:

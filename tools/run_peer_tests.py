@@ -42,7 +42,7 @@ def run_facenet_pytorch() -> Results:
     # The program imports the checkout's folder `models` by this name.
     models = ModuleType("models")
     models.__path__ = [str(Path("models").resolve())]
-    sys.modules |= {"models": models, "models.mtcnn": sys.modules["facenet_pytorch.models.mtcnn"]}
+    sys.modules.update({"models": models, "models.mtcnn": sys.modules["facenet_pytorch.models.mtcnn"]})
     path = Path("tests", "actions_test.py")
     imports, *rest = re.split(r"^#### (.+?) ####$", path.read_text(), flags=re.MULTILINE)
     names: dict[str, Any] = {"__name__": "__main__"}

@@ -42,6 +42,7 @@ _THRESHOLDS = ("threshold_pnet", "threshold_rnet", "threshold_onet")
 _NMS = {"nms_pnet1": 0.5, "nms_pnet2": 0.7, "nms_rnet": 0.7, "nms_onet": 0.7}
 _STAGE_OPTIONS = ("min_face_size", "min_size", "scale_factor", *_THRESHOLDS, *_NMS)
 _DEVICE = re.compile(r"/?(?:device:)?(cpu|gpu)(?::(\d+))?", re.IGNORECASE)
+_WITHOUT_FACES = np.zeros((1, 1, 3), np.uint8)  # in the place of bytes that are no picture
 _WANTED = "wanted an RGB array (height, width, 3), a path, the bytes of a file, or a list of these"
 
 
@@ -191,13 +192,12 @@ class MTCNN:
         detector = self._detector(stage_options)
         batch = isinstance(image, list)
         images = [_input(one, f"image {i}") for i, one in enumerate(image)] if batch else [_input(image, "image")]
-        found = iter(detector.detect_batch([one for one in images if one is not None]))
-        tables = [np.empty((0, COLUMNS)) if one is None else table_of(i, next(found)) for i, one in enumerate(images)]
+        found = detector.detect_batch(images) if batch else [detector.detect(images[0])]
+        tables = [table_of(i, faces) for i, faces in enumerate(found)]
         if postprocess and fit_to_image:
             for one, table in zip(images, tables, strict=True):
-                if one is not None:
-                    height, width = one.size[::-1] if is_pil(one) else one.shape[:2]
-                    cut(table, width, height, self._release, limit_boundaries_landmarks)
+                height, width = one.size[::-1] if is_pil(one) else one.shape[:2]
+                cut(table, width, height, self._release, limit_boundaries_landmarks)
         columns = COLUMNS if len(self._stages) == len(_STAGES[_LANDMARKS]) else COLUMNS_WITHOUT_LANDMARKS
         if output_type == "json":
             xywh = box_format == "xywh"
@@ -231,12 +231,12 @@ def _core_device(device: Any) -> str:
 
 
 def _input(image: Any, name: str) -> Any:
-    """The image as `mtcnn_fast.MTCNN.detect` takes it; None for bytes that are no picture."""
+    """The image as `mtcnn_fast.MTCNN.detect` takes it."""
     if isinstance(image, bytes | bytearray | memoryview):
         try:
             return read(image)
         except OSError:
-            return None
+            return _WITHOUT_FACES
     if isinstance(image, str | os.PathLike):
         try:
             return read(image)
