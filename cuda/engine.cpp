@@ -147,6 +147,13 @@ void Engine::look(std::span<const PlannedImage> images, cudaStream_t stream, Sta
   });
 }
 
+void Engine::resize(const PlannedImage& image, cudaStream_t stream, int height, int width, float* out) {
+  with_workspace([&](Workspace& workspace) {
+    if (image.on_device) check_not_captured(stream);
+    workspace.resize(image, stream, height, width, out);
+  });
+}
+
 float* Engine::upload(const float* values, std::size_t count) {
   check_process();
   DeviceGuard guard(device_);

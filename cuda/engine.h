@@ -27,6 +27,7 @@ class Engine {
   void detect(std::span<const PlannedImage> images, cudaStream_t stream, bool timed, Emit emit, void* context);
   void look(std::span<const PlannedImage> images, cudaStream_t stream, Stage stage, std::span<const BoxD> boxes,
             const std::int32_t* of, float* heads);
+  void resize(const PlannedImage& image, cudaStream_t stream, int height, int width, float* out);
   float* upload(const float* values, std::size_t count);
   void release(float* device) noexcept;
   void order_streams(cudaStream_t first, cudaStream_t stream);

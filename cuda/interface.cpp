@@ -107,10 +107,9 @@ Status look(Engine* engine, const PlannedImage* images, int count, void* stream,
   });
 }
 
-Status resize(Engine* engine, const PlannedImage* image, int height, int width, float* out, Message* message) {
-  return guarded(message, [&] {
-    engine->with_workspace([&](Workspace& workspace) { workspace.resize(*image, height, width, out); });
-  });
+Status resize(Engine* engine, const PlannedImage* image, void* stream, int height, int width, float* out,
+              Message* message) {
+  return guarded(message, [&] { engine->resize(*image, static_cast<cudaStream_t>(stream), height, width, out); });
 }
 
 Status pnet(Engine* engine, const float* level, int height, int width, float* logits, float* offsets,

@@ -34,7 +34,8 @@ void copy_out(cudaStream_t stream, void* host, const void* device, std::size_t b
 
 }  // namespace
 
-void Workspace::resize(const PlannedImage& planned, int height, int width, float* out) {
+void Workspace::resize(const PlannedImage& planned, cudaStream_t before, int height, int width, float* out) {
+  if (planned.on_device) images_written_.order(before, stream_);
   reserve_pixels({&planned, 1});
   std::size_t used = 0;
   const Image image = stage(planned, used);

@@ -56,7 +56,7 @@ class Workspace {
             const std::int32_t* of, float* heads);
 
   // Stage functions.
-  void resize(const PlannedImage& image, int height, int width, float* out);
+  void resize(const PlannedImage& image, cudaStream_t before, int height, int width, float* out);
   void pnet(const float* level, int height, int width, float* logits, float* offsets);
   void refine(Stage stage, const float* crops, int n, float* heads);
   void suppress(const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind, double extra,

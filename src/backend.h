@@ -54,7 +54,8 @@ class Backend : public std::enable_shared_from_this<Backend> {
   // (height, width, 3) in RGB, crops are (n, side, side, 3), all normalised to (x - 127.5) / 128 unless said otherwise.
 
   // Pixel values, 0 to 255, of a whole image resized to (height, width); both sizes have passed check_resize().
-  virtual void resize(const ImageView& image, int height, int width, float* out) const = 0;
+  // `stream` as in Selection.
+  virtual void resize(const ImageView& image, int height, int width, float* out, void* stream) const = 0;
   // probability: (h', w'), offsets: (h', w', 4) with h' = pnet_cells(height).
   virtual void pnet(const float* level, int height, int width, float* probability, float* offsets) const = 0;
   // probability: (n), offsets: (n, 4).

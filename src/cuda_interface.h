@@ -102,7 +102,8 @@ struct Interface {
                  const std::int32_t* of, std::int64_t n, float* heads, Message* message);
 
   // Stage functions; see Backend. Arrays are in the host's memory.
-  Status (*resize)(Engine* engine, const PlannedImage* image, int height, int width, float* out, Message* message);
+  Status (*resize)(Engine* engine, const PlannedImage* image, void* stream, int height, int width, float* out,
+                   Message* message);
   Status (*pnet)(Engine* engine, const float* level, int height, int width, float* logits, float* offsets,
                  Message* message);
   // heads: (n, kHeadOutputs).

@@ -151,6 +151,8 @@ std::vector<std::vector<Detection>> Detector::refine(std::span<const ImageView> 
   return mtcnn_fast::refine(*backend_, images, boxes, networks, stream);
 }
 
+void Detector::check(const ImageView& image) const { check_image(image, *backend_); }
+
 void Detector::check(std::span<const ImageView> images) const {
   for (std::size_t i = 0; i < images.size(); ++i) numbered("image", i, [&] { check_image(images[i], *backend_); });
 }

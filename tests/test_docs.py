@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -217,6 +219,12 @@ def _make_pictures(folder: Path) -> None:
     with Image.open(photograph) as picture:
         picture.resize((256, 256)).save(holiday / "beach.jpg")
         picture.resize((128, 128)).save(holiday / "evening.png")
+        frame = np.asarray(picture.resize((256, 256)))[:, :, ::-1]
+    film = cv2.VideoWriter(os.fspath(folder / "film.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, (256, 256))
+    assert film.isOpened()
+    for _ in range(12):
+        film.write(frame)
+    film.release()
 
 
 def _blocks(languages: Collection[str]) -> list[Any]:

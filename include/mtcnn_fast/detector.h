@@ -78,6 +78,7 @@ class Detector {
                                              Networks networks = Networks::onet, void* stream = nullptr) const;
 
   // Throws that error, and does nothing else: for programs that detect in their images a part at a time.
+  void check(const ImageView& image) const;
   void check(std::span<const ImageView> images) const;
 
   // Detects, and tells what was done: levels, candidates after each step, milliseconds a stage.

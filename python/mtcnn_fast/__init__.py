@@ -19,6 +19,7 @@ from mtcnn_fast.drawing import draw, show
 from mtcnn_fast.drawings import save_crops
 from mtcnn_fast.reading import read
 from mtcnn_fast.streaming import ImageResult
+from mtcnn_fast.tracker import Tracker, Tracks
 
 __all__ = [
     "MTCNN",
@@ -26,6 +27,8 @@ __all__ = [
     "DeviceDetections",
     "Face",
     "ImageResult",
+    "Tracker",
+    "Tracks",
     "__version__",
     "available_devices",
     "available_isas",

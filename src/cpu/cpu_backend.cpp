@@ -64,7 +64,7 @@ class CpuBackend final : public Backend {
     Cascade(model_, *workspace, images).look(stage, places, heads);
   }
 
-  void resize(const ImageView& image, int height, int width, float* out) const override {
+  void resize(const ImageView& image, int height, int width, float* out, void*) const override {
     SourceImage source;
     source.read(image);
     const auto workspace = workspaces_.borrow();

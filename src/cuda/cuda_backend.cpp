@@ -138,11 +138,11 @@ class CudaBackend final : public Backend {
           message);
   }
 
-  void resize(const ImageView& image, int height, int width, float* out) const override {
+  void resize(const ImageView& image, int height, int width, float* out, void* stream) const override {
     const CudaPlan none = {};
     const cuda::PlannedImage planned = describe(image, none);
     cuda::Message message = {};
-    check(interface_.resize(engine_, &planned, height, width, out, &message), message);
+    check(interface_.resize(engine_, &planned, stream, height, width, out, &message), message);
   }
 
   void pnet(const float* level, int height, int width, float* probabilities, float* offsets) const override {

@@ -16,6 +16,7 @@
 
 #include <mtcnn_fast/align.h>
 #include <mtcnn_fast/detector.h>
+#include <mtcnn_fast/tracker.h>
 
 #include "align_checks.h"
 #include "backend.h"
@@ -308,6 +309,38 @@ py::list refine(const Detector& detector, const std::vector<Image>& images, cons
   return results;
 }
 
+// Boxes, scores, landmarks, ids, confirmed and ages of each stream's faces.
+py::list update_tracks(const std::vector<Tracker*>& trackers, const std::vector<Image>& frames, std::uintptr_t stream) {
+  std::vector<std::vector<Track>> tracks;
+  void* const queue = reinterpret_cast<void*>(stream);
+  if (trackers.size() == 1 && frames.size() == 1) {  // of which an error need not give the number
+    const ImageView view = to_view(frames[0]);
+    py::gil_scoped_release release;
+    tracks = {trackers[0]->update(view, queue)};
+  } else {
+    const std::vector<ImageView> views = to_views(frames);
+    py::gil_scoped_release release;
+    tracks = Tracker::update(trackers, views, queue);
+  }
+  py::list results;
+  for (const auto& list : tracks) {
+    std::vector<Detection> faces;
+    const auto n = static_cast<py::ssize_t>(list.size());
+    py::array_t<std::int64_t> ids(n), ages(n);
+    py::array_t<bool> confirmed(n);
+    for (py::ssize_t i = 0; i < n; ++i) {
+      const Track& track = list[static_cast<std::size_t>(i)];
+      faces.push_back(track.face);
+      ids.mutable_at(i) = track.id;
+      confirmed.mutable_at(i) = track.confirmed;
+      ages.mutable_at(i) = track.age;
+    }
+    const py::tuple arrays = to_arrays(faces);
+    results.append(py::make_tuple(arrays[0], arrays[1], arrays[2], ids, confirmed, ages));
+  }
+  return results;
+}
+
 py::dict embedded() {
   py::dict tensors;
   for (const auto& [name, tensor] : embedded_weights())
@@ -330,7 +363,7 @@ Floats resize(const Detector& detector, const Image& image, py::ssize_t height, 
   float* const data = out.mutable_data();
   {
     py::gil_scoped_release release;
-    detector.backend().resize(view, static_cast<int>(height), static_cast<int>(width), data);
+    detector.backend().resize(view, static_cast<int>(height), static_cast<int>(width), data, nullptr);
   }
   return out;
 }
@@ -470,6 +503,15 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def("onet", &onet, py::arg("crops").noconvert())
       .def("nms", &suppress, py::arg("boxes").noconvert(), py::arg("scores").noconvert(), py::arg("threshold"),
            py::arg("mode"));
+
+  py::class_<Tracker>(m, "Tracker")
+      .def(py::init([](const Detector& detector, int every, double keep, int patience) {
+             return std::make_unique<Tracker>(detector,
+                                              TrackerOptions{.every = every, .keep = keep, .patience = patience});
+           }),
+           py::arg("detector"), py::kw_only(), py::arg("every"), py::arg("keep"), py::arg("patience"))
+      .def("reset", &Tracker::reset);
+  m.def("update_tracks", &update_tracks, py::arg("trackers"), py::arg("frames").noconvert(), py::arg("stream"));
 }
 
 }  // namespace mtcnn_fast

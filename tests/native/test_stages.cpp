@@ -52,7 +52,7 @@ TEST(stages, resize) {
       for (double& value : image.values) pixels.push_back(std::uint8_t(value = double(random() % 256)));
       std::vector<float> out(std::size_t{3} * c.to_height * c.to_width);
       detector.backend().resize({.data = pixels.data(), .width = c.width, .height = c.height}, c.to_height, c.to_width,
-                                out.data());
+                                out.data(), nullptr);
       CHECK_NEAR(out, reference::resize(image, c.to_height, c.to_width).values, 1e-4);
     }
   });

@@ -95,7 +95,7 @@ std::vector<float> resized(const Pixels& pixels, const Conventions& conventions,
 std::vector<float> resized_on_the_cpu(const Pixels& pixels, const Conventions& conventions, Size to) {
   const Detector detector({.device = "cpu", .profile = std::string(conventions.name)});
   std::vector<float> out(std::size_t{3} * to.height * to.width);
-  detector.backend().resize(pixels.view, to.height, to.width, out.data());
+  detector.backend().resize(pixels.view, to.height, to.width, out.data(), nullptr);
   return out;
 }
 

@@ -1,0 +1,89 @@
+// Faces through frames: Tracker. What it makes of real faces is tested in Python.
+#include <mtcnn_fast/tracker.h>
+
+#include <algorithm>
+
+#include "common.h"
+
+using namespace mtcnn_fast;
+
+namespace {
+
+std::vector<float> values(const std::vector<Track>& tracks) {
+  std::vector<float> all;
+  for (const Track& track : tracks)
+    all.insert(all.end(), {static_cast<float>(track.id), static_cast<float>(track.age), track.face.box.x1,
+                           track.face.box.y2, track.face.score});
+  return all;
+}
+
+// A picture that moves a pixel per frame, with many faces for so low a threshold.
+std::vector<ImageView> pan(const Picture& picture, int frames) {
+  std::vector<ImageView> views;
+  for (int i = 0; i < frames; ++i)
+    views.push_back({.data = picture.pixels.data() + 3 * i,
+                     .width = picture.width - frames,
+                     .height = picture.height,
+                     .stride = std::ptrdiff_t{3} * picture.width});
+  return views;
+}
+
+}  // namespace
+
+TEST(tracker, ids_ascend_and_are_not_given_again) {
+  const Picture picture(90, 60, 3);
+  for_each_isa([&] {
+    for (const std::string& profile : profiles()) {
+      Options options = lenient();
+      options.profile = profile;
+      Tracker tracker(Detector(options), {.every = 3, .keep = 0.01});
+      std::int64_t next = 0;
+      for (int round = 0; round < 2; ++round, tracker.reset()) {
+        std::int64_t last = next - 1;
+        for (const ImageView& frame : pan(picture, 8)) {
+          const std::vector<Track> tracks = tracker.update(frame);
+          for (std::size_t i = 0; i < tracks.size(); ++i) {
+            CHECK(i == 0 || tracks[i - 1].id < tracks[i].id);
+            CHECK(tracks[i].id >= next && tracks[i].age >= 0);
+            last = std::max(last, tracks[i].id);
+          }
+        }
+        CHECK(last >= next);
+        next = last + 1;
+      }
+    }
+  });
+}
+
+// Neither threads nor the streams that share a call change a result.
+TEST(tracker, streams_together_as_alone) {
+  const Picture pictures[] = {Picture(90, 60, 3), Picture(70, 70, 4)};
+  std::vector<std::vector<float>> expected;
+  for (const int threads : {1, 2}) {
+    Options options = lenient();
+    options.num_threads = threads;
+    const Detector detector(options);
+    Tracker alone[] = {Tracker(detector, {.every = 3, .keep = 0.01}), Tracker(detector, {.every = 4, .keep = 0.01})};
+    Tracker first(detector, {.every = 3, .keep = 0.01}), second(detector, {.every = 4, .keep = 0.01});
+    std::vector<std::vector<float>> seen;
+    for (int i = 0; i < 8; ++i) {
+      const ImageView frames[] = {pan(pictures[0], 8)[i], pan(pictures[1], 8)[i]};
+      Tracker* const both[] = {&first, &second};
+      const std::vector<std::vector<Track>> together = Tracker::update(both, frames);
+      for (int s = 0; s < 2; ++s) {
+        seen.push_back(values(together[s]));
+        CHECK(seen.back() == values(alone[s].update(frames[s])));
+      }
+    }
+    if (expected.empty()) expected = seen;
+    CHECK(seen == expected);
+  }
+}
+
+TEST(tracker, options_and_frames_are_checked) {
+  CHECK_THROWS(std::invalid_argument, "every is 0", Tracker(Detector(), {.every = 0}));
+  CHECK_THROWS(std::invalid_argument, "keep is 2", Tracker(Detector(), {.keep = 2}));
+  CHECK_THROWS(std::invalid_argument, "patience is -1", Tracker(Detector(), {.patience = -1}));
+  Tracker tracker{Detector()};
+  CHECK_THROWS(std::invalid_argument, "the image is 0x0 without data", tracker.update({}));
+}

@@ -1,0 +1,156 @@
+"""`Tracker`: faces that keep their identity from frame to frame."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from numpy.typing import NDArray
+
+from mtcnn_fast import MTCNN, Tracker, Tracks
+
+Image = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def pan(astronaut: Image) -> list[Image]:
+    """A camera that passes over the astronaut's face, 3 pixels per frame, 12 frames of 120 x 160."""
+    return [astronaut[40:200, 140 + 3 * i : 260 + 3 * i] for i in range(12)]
+
+
+@pytest.fixture
+def small() -> MTCNN:
+    return MTCNN(device="cpu", min_face_size=60, num_threads=1)
+
+
+def test_a_face_keeps_its_id(detector: MTCNN, pan: list[Image]) -> None:
+    tracker = Tracker(detector, every=4)
+    for i, frame in enumerate(pan):
+        tracks = tracker.update(frame)
+        assert tracks.ids.tolist() == [0]
+        assert tracks.ages.tolist() == [i]
+        assert tracks.confirmed.tolist() == [i >= 4]
+        expected = detector.detect(frame, max_faces=1)
+        side = expected.boxes[0, 3] - expected.boxes[0, 1]
+        np.testing.assert_allclose(tracks.boxes, expected.boxes, atol=0.1 * side)
+        np.testing.assert_allclose(tracks.landmarks, expected.landmarks, atol=0.1 * side)
+        if i % 4 == 0:
+            np.testing.assert_array_equal(tracks.boxes, expected.boxes)
+
+
+def test_every_frame_searched_gives_what_detect_gives(small: MTCNN, pan: list[Image]) -> None:
+    tracker = Tracker(small, every=1)
+    for frame in pan:
+        tracks, faces = tracker.update(frame), small.detect(frame)
+        assert sorted(tracks.scores) == sorted(faces.scores)
+
+
+def test_a_face_that_goes_is_not_shown(small: MTCNN, pan: list[Image]) -> None:
+    tracker = Tracker(small, every=100, patience=2)
+    hidden = np.full((240, 300, 3), 130, np.uint8)
+    shown = hidden.copy()
+    shown[40:200, 90:210] = pan[0]
+    assert len(tracker.update(shown)) == 1
+    assert [len(tracker.update(hidden)) for _ in range(2)] == [0, 0]
+    assert tracker.update(shown).ids.tolist() == [0]  # within the patience
+    assert [len(tracker.update(hidden)) for _ in range(3)] == [0, 0, 0]
+    assert len(tracker.update(shown)) == 0  # given up, and no search is due
+    tracker.reset()
+    assert tracker.update(shown).ids.tolist() == [1]
+
+
+def test_a_cut_is_searched_at_once(small: MTCNN, astronaut: Image, pan: list[Image]) -> None:
+    tracker = Tracker(small, every=100)
+    assert tracker.update(pan[0]).ids.tolist() == [0]
+    bright = np.full((200, 300, 3), 255, np.uint8)
+    bright[20:180, 150:270] = pan[0]
+    assert tracker.update(bright).ids.tolist() == [1]
+    assert tracker.update(np.zeros_like(bright)).ids.tolist() == []
+    assert tracker.update(bright).ids.tolist() == [2]
+
+
+def test_what_one_search_found_the_next_must_find(pan: list[Image]) -> None:
+    # The face is 115 pixels high, and 97 in the other frames: O-Net sees it in all of them.
+    tracker = Tracker(MTCNN(device="cpu", min_face_size=112, num_threads=1), every=3)
+    shrunk = np.asarray(PIL.Image.fromarray(pan[0]).resize((102, 136), PIL.Image.Resampling.BILINEAR))
+    frames = [pan[0], *[shrunk] * 3]
+    assert [len(tracker.update(frame)) for frame in frames] == [1, 1, 1, 0]
+
+
+def test_streams_in_common_batches(detector: MTCNN, pan: list[Image], astronaut: Image) -> None:
+    streams = [pan[:6], pan[5::-1], [astronaut[i : i + 40, :50] for i in range(6)]]
+    alone = [
+        [tracker.update(frame) for frame in frames] for frames in streams if (tracker := Tracker(detector, every=4))
+    ]
+    trackers = [Tracker(detector, every=4) for _ in streams]
+    for i in range(6):
+        together = Tracker.update_batch(trackers, [frames[i] for frames in streams])
+        assert together == [results[i] for results in alone]
+    assert Tracker.update_batch([], []) == []
+
+
+def test_frames_of_any_size_and_none_with_a_face(small: MTCNN, pan: list[Image]) -> None:
+    tracker = Tracker(small, every=3)
+    ids: set[int] = set()
+    for i in range(40):
+        height, width = 1 + i * 37 % 160, 1 + i * 53 % 120
+        frame = pan[i % 12] if i % 5 == 0 else pan[0][:height, :width]
+        ids.update(tracker.update(frame).ids.tolist())
+    assert len(tracker.update(np.zeros((9, 9, 3), np.uint8))) == 0
+    assert max(ids) == len(ids) - 1
+
+
+def test_tracks_are_detections(small: MTCNN, pan: list[Image]) -> None:
+    tracker = Tracker(small, every=2)
+    tracker.update(pan[0])
+    tracks = [tracker.update(pan[0]) for _ in range(3)][-1]
+    assert tracks[0].score == tracks.scores[0]
+    for chosen in (tracks[:1], tracks[[0]], tracks[tracks.confirmed], tracks.above(0.5), tracks.largest()):
+        assert isinstance(chosen, Tracks)
+        assert chosen == tracks
+    assert len(tracks[[]]) == len(tracks[:0].ids) == 0
+    assert pickle.loads(pickle.dumps(tracks)) == tracks
+    assert tracks.to_dicts(1)[0].items() >= {"id": 0, "confirmed": True, "age": 3}.items()
+    assert repr(tracks) == "<Tracks: 1 face, ids [0]>"
+    with pytest.raises(ValueError, match=r"ids has shape \(2,\); wanted \(1,\)"):
+        Tracks(*tracks.astuple(), [0, 1], [True], [0])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"every": 0}, ValueError, "every is 0; wanted at least 1"),
+        ({"every": 1.5}, TypeError, "every is 1.5"),
+        ({"keep": 1.5}, ValueError, "keep is 1.5, wanted a number in"),
+        ({"keep": float("nan")}, ValueError, "keep is nan, wanted a number in"),
+        ({"patience": -1}, ValueError, "patience is -1; wanted at least 0"),
+    ],
+)
+def test_options(options: dict[str, Any], error: type[Exception], message: str, small: MTCNN) -> None:
+    with pytest.raises(error, match=message):
+        Tracker(small, **options)
+
+
+def test_errors(small: MTCNN, pan: list[Image]) -> None:
+    with pytest.raises(TypeError, match="detector is 'cpu'"):
+        Tracker("cpu")  # type: ignore[arg-type]
+    tracker = Tracker(small)
+    with pytest.raises(TypeError, match="frame is a float64 array"):
+        tracker.update(pan[0].astype(float))
+    with pytest.raises(ValueError, match="stream is given, and the detector runs on the CPU"):
+        tracker.update(pan[0], stream=1)
+    assert tracker.update(pan[0]).ages.tolist() == [0]  # the frames that were refused do not count
+    other = Tracker(MTCNN(device="cpu", num_threads=1))
+    for trackers, frames, message in (
+        ([tracker, tracker], pan[:2], "a tracker is given twice"),
+        ([tracker, other], pan[:2], "the trackers have different detectors"),
+        ([tracker], pan[:2], "there are 1 trackers, and 2 frames"),
+        ([], pan[:2], "there are no trackers, and 2 frames"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Tracker.update_batch(trackers, frames)
+    with pytest.raises(TypeError, match="frame 1 is"):
+        Tracker.update_batch([tracker, Tracker(small)], [pan[0], None])
