@@ -212,6 +212,37 @@ TEST(host, images_that_a_stream_has_yet_to_write) {
   }
 }
 
+// What reads an image and is no whole detection.
+TEST(host, looks_and_resizes_wait_for_the_callers_stream) {
+  const Picture old(24, 20, 11), fresh(24, 20, 12);
+  const BareEngine engine(lenient());
+  const BoxD boxes[] = {{3, 4, 14, 15}, {1, 1, 20, 20}};
+  const std::int32_t of[] = {0, 0};
+  const auto read = [&](const void* pixels, bool on_device, void* stream) {
+    cuda::PlannedImage image = {};
+    image.data = static_cast<const std::uint8_t*>(pixels);
+    image.stride = 3 * fresh.width, image.pixel = 3, image.channel = 1;
+    image.height = fresh.height, image.width = fresh.width, image.on_device = on_device;
+    std::vector<float> values(2 * kHeadOutputs + 3 * 4 * 5);
+    cuda::Message message = {};
+    CHECK(interface().resize(engine.get(), &image, stream, 4, 5, values.data() + 2 * kHeadOutputs, &message) ==
+          cuda::Status::ok);
+    CHECK(interface().look(engine.get(), &image, 1, stream, Stage::onet, boxes, of, 2, values.data(), &message) ==
+          cuda::Status::ok);
+    return values;
+  };
+  const auto expected = read(fresh.pixels.data(), false, nullptr);
+  for (const char* schedule : {"index", "reverse"}) {
+    check::context = schedule;
+    const Variable variable("SIMT_SCHEDULE", schedule);
+    Caller caller(fresh.pixels.size());
+    caller.upload(old);
+    CHECK(read(caller.device, true, caller.stream) != expected);
+    caller.upload(fresh);
+    CHECK(read(caller.device, true, caller.stream) == expected);
+  }
+}
+
 TEST(host, results_are_waited_for) {
   const Picture first(24, 20, 11), second(24, 20, 12);
   const BareEngine engine(lenient());
