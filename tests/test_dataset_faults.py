@@ -333,6 +333,11 @@ def test_encodings_that_do_not_fit(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes("a.jpg\n1\n".encode("utf-16")[:-1])
         with pytest.raises(ValueError, match=rf"{name} (cannot be decoded|is not JSON)"):
             all_of(tmp_path / name)
+        # Without a mark, only texts that begin with ASCII are recognised.
+        for encoding in ("utf-16-le", "utf-16-be", "utf-32-le"):
+            (tmp_path / name).write_bytes("e/脸.jpg\n1\n".encode(encoding))
+            with pytest.raises(ValueError, match=rf"{name} .*wanted UTF-8, or UTF-16 or UTF-32 with a byte order mark"):
+                all_of(tmp_path / name)
 
 
 def test_the_picture_of_an_xml_file(tmp_path: Path) -> None:

@@ -387,6 +387,14 @@ def test_files_of_windows(write: Callable[[Path], Path], encoding: str, end: str
     assert list(problems) == []
 
 
+@pytest.mark.parametrize("format", [None, "jsonl", "document", "fddb", "csv"])
+def test_an_encoding_that_is_not_told(format: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "found"
+    path.write_bytes('{"path": "脸.jpg", "faces": []}\n'.encode("utf-16-le"))
+    with pytest.raises(ValueError, match=r"found.*wanted UTF-8, or UTF-16 or UTF-32 with a byte order mark"):
+        list(read_detections(path, format))
+
+
 def test_what_a_folder_or_an_archive_holds(tmp_path: Path) -> None:
     """One rule: regular files, links followed; nothing of macOS, no pipe that is waited for."""
     folder = write_folder(tmp_path / "detections")

@@ -86,19 +86,21 @@ def read_csv(path: Path, wanted: Collection[str], report: Callable[[int, str], o
 
     Raises OSError for a file that cannot be read, ValueError for one that is not CSV or lacks a column.
     """
-    with path.open("rb") as file, as_text(file, newline="") as text:
-        lines = csv.reader(text)
-        try:
+    at = 1
+    try:
+        with path.open("rb") as file, as_text(file, newline="") as text:
+            lines = csv.reader(text)
             names = next(lines, [])
             _check_columns(path, names, wanted)
             for cells in lines:
+                at = lines.line_num
                 if len(cells) == len(names):
                     pairs = zip(names, cells, strict=True)
-                    yield lines.line_num, {name: _typed(name, cell) for name, cell in pairs if name in COLUMNS}
+                    yield at, {name: _typed(name, cell) for name, cell in pairs if name in COLUMNS}
                 elif cells:
-                    report(lines.line_num, f"{len(cells)} cells; wanted {len(names)}, as the first line has")
-        except (csv.Error, UnicodeError) as error:
-            raise ValueError(f"{path}:{lines.line_num}: not CSV: {reason(error)}") from error
+                    report(at, f"{len(cells)} cells; wanted {len(names)}, as the first line has")
+    except (csv.Error, UnicodeError) as error:
+        raise ValueError(f"{path}:{at}: not CSV: {reason(error)}") from error
 
 
 def read_parquet(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, Row]]:

@@ -20,8 +20,15 @@ _MARKS = (
 _HEAD = 64
 
 
+# A zero byte alone is damage of a line, which costs that line.
+_ZEROS_OF_A_LINE = 1
+
+
 def encoding(head: bytes) -> str:
-    """The encoding of a text that begins with these bytes: by its byte order mark, else by its zeros, else UTF-8."""
+    """The encoding of a text that begins with these bytes: by its byte order mark, else by its zeros, else UTF-8.
+
+    Raises UnicodeDecodeError for UTF-16 and UTF-32 that cannot be recognised, and for files that are no text.
+    """
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name
@@ -31,13 +38,17 @@ def encoding(head: bytes) -> str:
         return "utf-16-le"
     if odd and not any(even) and all(odd):
         return "utf-16-be"
+    if head[:_HEAD].count(0) > _ZEROS_OF_A_LINE:
+        first = head.index(0)
+        why = "a zero byte; wanted UTF-8, or UTF-16 or UTF-32 with a byte order mark"
+        raise UnicodeDecodeError("utf-8", head, first, first + 1, why)
     return "utf-8"
 
 
 def decode(content: bytes) -> str:
     """The text of a file's bytes. Bytes that are not UTF-8 become surrogates, as in Python's file names.
 
-    Raises ValueError for UTF-16 and UTF-32 that are not whole.
+    Raises UnicodeDecodeError for UTF-16 and UTF-32 that are not whole, and as `encoding` does.
     """
     return content.decode(encoding(content[:_HEAD]), errors=_errors(content[:_HEAD]))
 
@@ -63,7 +74,7 @@ def portable(name: str) -> str:
 
 
 def as_text(file: BinaryIO, newline: str | None = None) -> io.TextIOWrapper:
-    """The text of an open file, decoded as `decode` does. newline: as for `open`."""
+    """The text of an open file, decoded as `decode` does. newline: as for `open`. Raises as `encoding` does."""
     head = file.read(_HEAD)
     file.seek(0)
     return io.TextIOWrapper(file, encoding=encoding(head), errors=_errors(head), newline=newline)

@@ -139,7 +139,10 @@ def _format_of(path: Path) -> str:
         start = file.read(_HEAD)
     if start.startswith(BEGINNINGS["parquet"]):
         return "parquet"
-    head = start.decode(encoding(start), "ignore").lstrip()
+    try:
+        head = start.decode(encoding(start), "ignore").lstrip()
+    except UnicodeError as error:
+        raise ValueError(f"{path} is no text: {reason(error)}") from error
     if head.startswith("{"):
         return "jsonl"
     if head.startswith("["):
