@@ -16,26 +16,17 @@ constexpr int kThreads = 256;
 
 // --- Launches in a graph ---------------------------------------------------------------------------------------------
 
-// Nothing but the wait for the kernel before it, where the launch was programmatic.
-__global__ void empty_kernel() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  cudaGridDependencySynchronize();
-#endif
-}
+__global__ void empty_kernel() { wait_for_earlier_kernels(); }
 
-// programmatic: the kernel may begin before the one in front of it has ended. The emulator knows no such launches.
-void queue_empty(cudaStream_t stream, [[maybe_unused]] bool programmatic) {
+// programmatic: the kernel may begin before the one in front of it has ended.
+void queue_empty(cudaStream_t stream, bool programmatic) {
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(1);
   config.blockDim = dim3(kWarp);
   config.stream = stream;
-#if defined(__CUDACC__)
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attribute = programmatic_launch();
   config.attrs = &attribute;
   config.numAttrs = programmatic ? 1 : 0;
-#endif
   MTCNN_FAST_CHECK(cudaLaunchKernelEx(&config, empty_kernel));
 }
 
@@ -57,10 +48,8 @@ double chain(const Queue& queue, bool brief, bool programmatic, std::size_t byte
 double plain_chain(const Queue& queue, bool brief) { return chain(queue, brief, false, 0); }
 double chain_behind_a_copy(const Queue& queue, bool brief) { return chain(queue, brief, false, 4096); }
 double programmatic_chain(const Queue& queue, bool brief) {
-  int device = 0, major = 0;
-  MTCNN_FAST_CHECK(cudaGetDevice(&device));
-  MTCNN_FAST_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  return major >= 9 ? chain(queue, brief, true, 0) : std::nan("");
+  const bool possible = can_wait_for_earlier_kernels(reinterpret_cast<const void*>(empty_kernel));
+  return possible ? chain(queue, brief, true, 0) : std::nan("");
 }
 
 // Microseconds from the launch of a graph without nodes to the end of the host's wait.

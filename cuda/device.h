@@ -51,7 +51,22 @@ struct Queue {
   cudaStream_t stream;
   int processors;             // streaming multiprocessors
   std::size_t shared_memory;  // bytes that one block can have
+  bool programmatic = false;  // whether a kernel may begin before the one in front of it has ended
 };
+
+// Whether the machine code of a kernel has the wait in it: not where the driver made it of PTX for an older card.
+inline bool can_wait_for_earlier_kernels(const void* kernel) {
+  cudaFuncAttributes attributes = {};
+  MTCNN_FAST_CHECK(cudaFuncGetAttributes(&attributes, kernel));
+  return attributes.ptxVersion >= 90;
+}
+
+inline cudaLaunchAttribute programmatic_launch() {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  return attribute;
+}
 
 // Queues a kernel whose blocks take work until there is none: as many as run at the same time.
 template <class... Parameters, class... Arguments>
@@ -68,6 +83,9 @@ void launch(const Queue& queue, void (*kernel)(Parameters...), int threads, std:
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_memory;
   config.stream = queue.stream;
+  cudaLaunchAttribute attribute = programmatic_launch();
+  config.attrs = &attribute;
+  config.numAttrs = queue.programmatic && can_wait_for_earlier_kernels(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
   MTCNN_FAST_CHECK(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...));
 }
 

@@ -41,7 +41,7 @@ void Workspace::resize(const PlannedImage& planned, cudaStream_t before, int hei
   const Image image = stage(planned, used);
   const std::size_t bytes = std::size_t{3} * height * width * sizeof(float);
   pyramid_.reserve(bytes);
-  cuda::resize(queue(), image, model_.settings.conventions, height, width, pyramid_.as<float>());
+  cuda::resize(queue(false), image, model_.settings.conventions, height, width, pyramid_.as<float>());
   copy_out(stream_, out, pyramid_.as<void>(), bytes);
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
 }
@@ -65,7 +65,7 @@ void Workspace::pnet(const float* pixels, int height, int width, float* logits, 
   MTCNN_FAST_CHECK(cudaMemsetAsync(counts_.as<void>(), 0, counts_.bytes(), stream_));
   Work work = work_;
   work.settings.cell_logit = -std::numeric_limits<float>::infinity();
-  cuda::pnet(queue(), work, model_.arithmetic, model_.pnet.as<void>());
+  cuda::pnet(queue(false), work, model_.arithmetic, model_.pnet.as<void>());
   LevelCounts counts = {};
   copy_out(stream_, &counts, work_.level_counts, sizeof counts);
   std::vector<Cell> found(static_cast<std::size_t>(level.capacity));
@@ -94,7 +94,7 @@ void Workspace::refine(Stage stage, const float* crops, int n, float* heads) {
   counts.windows[stage] = n;
   copy_in(stream_, work_.counts, &counts, sizeof counts);
   copy_in(stream_, work_.activations[stage].crops, bytes.data(), bytes.size());
-  cuda::refine(queue(), work_, stage, model_.arithmetic, model_.refine_weights(stage));
+  cuda::refine(queue(false), work_, stage, model_.arithmetic, model_.refine_weights(stage));
   copy_out(stream_, heads, work_.windows[stage].heads, sizeof(float) * kHeadOutputs * n);
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
 }
@@ -133,7 +133,7 @@ void Workspace::suppress(const BoxD* boxes, const float* scores, int n, double t
   copy_in(stream_, device_boxes.as<void>(), boxes, n * sizeof(BoxD));
   copy_in(stream_, device_scores.as<void>(), scores, n * sizeof(float));
   int* const device_count = device_kept.as<int>() + n;
-  suppress_boxes(queue(), device_boxes.as<BoxD>(), device_scores.as<float>(), n, threshold, kind, extra,
+  suppress_boxes(queue(false), device_boxes.as<BoxD>(), device_scores.as<float>(), n, threshold, kind, extra,
                  keys.as<std::uint64_t>(), device_kept.as<int>(), device_count);
   copy_out(stream_, kept, device_kept.as<int>(), n * sizeof(int));
   copy_out(stream_, count, device_count, sizeof(int));

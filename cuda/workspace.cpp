@@ -45,6 +45,12 @@ bool pinned(const PlannedImage& image) {
   return attributes.type == cudaMemoryTypeHost;
 }
 
+// For what follows a copy, or the kernels of the call before: it begins when these have ended.
+Queue plain(Queue queue) {
+  queue.programmatic = false;
+  return queue;
+}
+
 template <class T>
 T* at(const DeviceBuffer& buffer, std::size_t offset) {
   return reinterpret_cast<T*>(buffer.as<char>() + offset);
@@ -312,7 +318,7 @@ void Workspace::run() {
 // In the order of a picture's way through it.
 std::span<const Workspace::Step> Workspace::steps() {
   static constexpr Step kSteps[] = {
-      {"pyramid", [](const Queue& q, const Work& w, const Model& m) { pyramid(q, w, m.arithmetic); }, false},
+      {"pyramid", [](const Queue& q, const Work& w, const Model& m) { pyramid(plain(q), w, m.arithmetic); }, false},
       {"pnet",
        [](const Queue& q, const Work& w, const Model& m) {
          cuda::pnet(q, w, m.arithmetic, m.pnet.as<void>());
@@ -350,7 +356,8 @@ void Workspace::queue_cascade(Times* times) {
                                    cudaMemcpyHostToDevice, stream_));
   mark();
   for (const Step& step : steps()) {
-    step.queue(queue(), work_, model_);
+    // A time between two kernels wants the first ended before the second begins.
+    step.queue(queue(!times), work_, model_);
     if (step.ends_part) mark();
   }
 }

@@ -74,7 +74,10 @@ class Workspace {
     bool ends_part;  // of those whose times a caller can ask for
   };
   static std::span<const Step> steps();
-  Queue queue() const { return {stream_, model_.processors, model_.shared_memory}; }
+  // programmatic: whether kernels may begin before those in front of them have ended.
+  Queue queue(bool programmatic = true) const {
+    return {stream_, model_.processors, model_.shared_memory, programmatic};
+  }
   const Work& work() const { return work_; }
 
  private:

@@ -130,8 +130,11 @@ Fatbin elf code:
 arch = sm_90
 \t\tFunction : _Z11some_kernelPi
         /*0000*/                   LDC R1, c[0x0][0x28] ;               /* 0x00000a00ff017b82 */
+        /*0008*/                   {early} ;                            /* 0x00000a00ff017b82 */
         /*0010*/              @!P0 {instruction} R8, R4, R2, R8 ;       /* 0x0000000204087223 */
 """
+EARLY_LOAD = """LDG.E R2, desc[UR4][R2.64] ;         /* 0x00000a00ff017b82 */
+        /*000c*/                   ACQBULK"""
 
 
 @pytest.fixture
@@ -152,6 +155,8 @@ def checker(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ({"stack": 8}, "has 8 bytes of local memory (0 accesses), and none are allowed"),
         ({"instruction": "STL [R1],"}, "has 0 bytes of local memory (1 accesses), and none are allowed"),
         ({"instruction": "HMMA.16816.F32"}, "has 1 tensor-core instructions, and none are wanted"),
+        ({"early": "NOP"}, "some_kernel (sm_90) does not wait for earlier kernels"),
+        ({"early": EARLY_LOAD}, "has LDG.E before the wait for earlier kernels, and no access is allowed there"),
         ({"limit": "another_kernel"}, "some_kernel (sm_90) has no limits in LIMITS"),
         ({"limit": "another_kernel"}, "no kernel another_kernel"),
         ({"architectures": ["80-real"]}, "no machine code for compute capability 80"),
@@ -166,7 +171,7 @@ def test_limits_of_the_machine_code(
     change: dict[str, object],
     complaint: str | None,
 ) -> None:
-    values = {"registers": 32, "stack": 0, "shared": 1024 + 512, "instruction": "FFMA", **change}
+    values = {"registers": 32, "stack": 0, "shared": 1024 + 512, "instruction": "FFMA", "early": "ACQBULK", **change}
     (tmp_path / "-res-usage").write_text(RESOURCES.format_map(values))
     (tmp_path / "-sass").write_text(CODE.format_map(values))
     cuobjdump = tmp_path / "cuobjdump"

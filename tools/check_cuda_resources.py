@@ -4,8 +4,9 @@
 
 A kernel that needs more registers runs in fewer blocks at a time. A kernel that spills, or has its arrays in local
 memory, is slow, and no test of its results would fail. A tensor-core instruction in a kernel of precision "fp32" would
-change results. The exit status is 1 if a limit is exceeded, a kernel has no limits, or an architecture is missing.
-Needs cuobjdump and nvdisasm, from the CUDA toolkit or installed by tools/cuda_toolkit.sh.
+change results. So would an access to the GPU's memory that the compiler moved in front of the wait for earlier kernels.
+The exit status is 1 if a limit is exceeded, a kernel has no limits, or an architecture is missing. Needs cuobjdump and
+nvdisasm, from the CUDA toolkit or installed by tools/cuda_toolkit.sh.
 
 `--loops 90` prints the loops of one architecture in place of the check: registers, instructions for each FFMA or HMMA,
 spills, loads, barriers, and the cycles of stalls that the compiler has put into a pass.
@@ -26,11 +27,12 @@ from cuda_code import Kernel, family, read_code
 @dataclass(frozen=True)
 class Limit:
     """The most that any architecture may need: registers per thread, and bytes of static shared memory per block,
-    without the driver's own."""
+    without the driver's own. early_loads: of weights, before the wait for earlier kernels."""
 
     registers: int
     shared: int = 0
     tensor_cores: bool = False
+    early_loads: bool = False
 
 
 # By kernel. Instances of a template that differ from each other have lines of their own. The GPU allocates registers in
@@ -40,8 +42,8 @@ LIMITS = {
     "pyramid_kernel": Limit(80, shared=1600),
     "crops_kernel": Limit(80, shared=1600),
     "resize_kernel": Limit(80, shared=1600),
-    "pnet_kernel<16, 16, 3>": Limit(168),
-    "pnet_kernel<16, 32, 1>": Limit(216),
+    "pnet_kernel<16, 16, 3>": Limit(168, early_loads=True),
+    "pnet_kernel<16, 32, 1>": Limit(216, early_loads=True),
     "pnet_fp16_kernel": Limit(168, tensor_cores=True),
     "mirror_lone_cells_kernel": Limit(80, shared=3456),
     "suppress_levels_kernel": Limit(72),
@@ -72,6 +74,9 @@ LIMITS = {
 
 LOCAL = re.compile(r"(LDL|STL)\b")
 TENSOR = re.compile(r"[A-Z]*MMA\b")  # HMMA, and the names in other generations
+# From compute capability 9.0 on (wait_for_earlier_kernels in cuda/device.h): the wait, and what must stand behind it.
+FIRST_TO_WAIT, WAIT = 90, "ACQBULK"
+GLOBAL = re.compile(r"(LD|LDG|ST|STG|ATOM|ATOMG|RED|REDG)\b")
 LEAST_MULTIPLIED = 8  # multiply-adds or tensor-core instructions of a loop that the table of loops has
 
 
@@ -93,7 +98,20 @@ def violations(name: str, architecture: int, kernel: Kernel) -> list[str]:
         found.append(f"has {tensor} tensor-core instructions, and {wanted} are wanted")
     if not kernel.opcodes:
         found.append("has no machine code that nvdisasm can read")
+    elif architecture >= FIRST_TO_WAIT:
+        found.extend(hazards(kernel, limit))
     return found
+
+
+def hazards(kernel: Kernel, limit: Limit) -> list[str]:
+    """What may happen before earlier kernels have ended. The code stands in the order in which it runs up to there."""
+    opcodes = [each.opcode for each in kernel.instructions]
+    if WAIT not in opcodes:
+        return ["does not wait for earlier kernels"]
+    early = [each for each in opcodes[: opcodes.index(WAIT)] if GLOBAL.match(each)]
+    if limit.early_loads:
+        early = [each for each in early if not each.startswith("LDG")]
+    return [f"has {early[0]} before the wait for earlier kernels, and no access is allowed there"] if early else []
 
 
 def missing_code(kernels: dict[tuple[str, int], Kernel], ptx: set[int], architectures: list[str]) -> list[str]:

@@ -1,6 +1,9 @@
 // A block's threads run one at a time, each until it waits: for the block at a barrier, for its warp at an intrinsic,
 // or for nothing any more. What a schedule chooses is which of those that can go on does. A warp goes on as far as it
 // can before the next one does, so that of two warps between which a barrier is missing, one is far ahead.
+//
+// Of a kernel that may begin before the one in front of it has ended, all blocks run first, each as far as it comes
+// without waiting for that; then runs the kernel in front; then those blocks go on.
 #include "simt_emulator.h"
 
 #include <algorithm>
@@ -10,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <utility>
@@ -27,6 +31,9 @@ namespace {
 
 constexpr int kMostThreads = 1024, kMostWarps = kMostThreads / kLanes;
 
+// Fibers live for as long as the process, and are threads of one block after another.
+std::vector<Fiber*> idle_fibers;
+
 // At a warp's intrinsic.
 struct Waiting {
   const char* operation;
@@ -39,10 +46,18 @@ struct Waiting {
 struct Warp {
   unsigned alive, ready, waiting;  // by lane; the others wait at the block's barrier
   unsigned aside;                  // wait until no other thread of the block is ready
+  unsigned early;                  // wait for earlier kernels
   Waiting lanes[kLanes];
 };
 
+}  // namespace
+
 struct Block {
+  uint3 index;
+  std::vector<Fiber*> fibers;  // of its threads
+  std::unique_ptr<unsigned char, void (*)(void*)> shared_memory = {nullptr, std::free};
+  bool has_waited;  // for earlier kernels, any of its threads
+
   Warp warps[kMostWarps];
   int threads, warp_count;
   unsigned ready;  // by warp: whether any lane is ready
@@ -58,27 +73,28 @@ struct Block {
   // For ThreadSanitizer. Barriers take turns: a thread that is slow to leave one must not seem to come after what
   // others did before the next.
   int turn;
-  char begun, ended, barriers[2];
+  char begun, ended, resumed, barriers[2];
 };
 
+namespace {
+
+// That is running, and its grid.
+Block* block = nullptr;
+Grid* grid = nullptr;
 // What a block loaded in an atomic that is none, before it stored.
 struct Loaded {
   unsigned block;
   unsigned long long value;
 };
-
-Block block;
 std::map<const void*, Loaded> loaded;  // in this launch
-bool is_running = false;
-unsigned char* shared_memory = nullptr;
+
+bool is_early = false;  // earlier kernels have yet to run
 Schedule current = {};
 std::mt19937 generator;
-void (*thread_body)(const void*);
-const void* thread_context;
 
-Warp& this_warp() { return block.warps[block.warp]; }
+Warp& this_warp() { return block->warps[block->warp]; }
 
-void make_ready(int warp, unsigned lanes) {
+void make_ready(Block& block, int warp, unsigned lanes) {
   block.warps[warp].ready |= lanes;
   if (block.warps[warp].ready) block.ready |= 1u << warp;
 }
@@ -103,14 +119,14 @@ bool complete(const Waiting& waiting) {
   if (waiting.resolve) waiting.resolve(requests, lanes);
   for (unsigned left = lanes; left; left &= left - 1) release(&warp.lanes[std::countr_zero(left)]);
   warp.waiting &= ~lanes;
-  make_ready(block.warp, lanes);
+  make_ready(*block, block->warp, lanes);
   return true;
 }
 
 void end_thread() {
   Warp& warp = this_warp();
-  warp.alive &= ~(1u << block.lane);
-  --block.alive;
+  warp.alive &= ~(1u << block->lane);
+  --block->alive;
   // Others may have waited for nothing but this lane.
   for (unsigned left = warp.waiting; left; left &= left - 1) {
     const int lane = std::countr_zero(left);
@@ -118,18 +134,15 @@ void end_thread() {
   }
 }
 
-// A fiber lives for as long as the process, and is a thread of one block after another.
 void fiber_main() {
   for (;;) {
-    acquire(&block.begun);
-    thread_body(thread_context);
-    release(&block.ended);
+    acquire(&block->begun);
+    grid->run_thread();
+    release(&block->ended);
     end_thread();
     wait_for_others();
   }
 }
-
-Fiber* fibers[kMostThreads];  // as many as a block has had threads so far
 
 int pick(unsigned among, int before) {
   switch (current.order) {
@@ -147,25 +160,25 @@ int pick(unsigned among, int before) {
 }
 
 void run_thread() {
-  block.warp = pick(block.ready, block.warp);
+  block->warp = pick(block->ready, block->warp);
   Warp& warp = this_warp();
-  block.lane = pick(warp.ready, block.lane);
-  warp.ready &= ~(1u << block.lane);
-  if (!warp.ready) block.ready &= ~(1u << block.warp);
-  const unsigned index = static_cast<unsigned>(block.warp * kLanes + block.lane);
+  block->lane = pick(warp.ready, block->lane);
+  warp.ready &= ~(1u << block->lane);
+  if (!warp.ready) block->ready &= ~(1u << block->warp);
+  const unsigned index = static_cast<unsigned>(block->warp * kLanes + block->lane);
   threadIdx = {index % blockDim.x, index / blockDim.x % blockDim.y, index / (blockDim.x * blockDim.y)};
-  fibers[index]->resume();
+  block->fibers[index]->resume();
 }
 
 [[noreturn]] void report_deadlock() {
   std::fprintf(stderr, "simt: deadlock in block (%u, %u, %u): of %d threads that have not ended, %d wait at ",
-               blockIdx.x, blockIdx.y, blockIdx.z, block.alive, block.arrived);
-  if (block.arrived)
-    std::fprintf(stderr, "%s:%d: %s", block.site.file, block.site.line, block.operation);
+               blockIdx.x, blockIdx.y, blockIdx.z, block->alive, block->arrived);
+  if (block->arrived)
+    std::fprintf(stderr, "%s:%d: %s", block->site.file, block->site.line, block->operation);
   else
     std::fprintf(stderr, "no barrier");
-  for (int k = 0; k < block.warp_count; ++k) {
-    const Warp& warp = block.warps[k];
+  for (int k = 0; k < block->warp_count; ++k) {
+    const Warp& warp = block->warps[k];
     if (!warp.waiting) continue;
     const Waiting& one = warp.lanes[std::countr_zero(warp.waiting)];
     std::fprintf(stderr, "; lanes %08x of warp %d at %s:%d: %s, mask %08x", warp.waiting, k, one.site.file,
@@ -175,32 +188,23 @@ void run_thread() {
   std::abort();
 }
 
-void run_block() {
-  ++counters().blocks;
-  block.ready = 0;
-  block.alive = block.threads;
-  block.arrived = block.yes = 0;
-  block.warp = block.lane = 0;
-  for (int k = 0; k < block.warp_count; ++k) {
-    const int lanes = std::min(kLanes, block.threads - k * kLanes);
-    Warp& warp = block.warps[k];
-    warp.alive = lanes == kLanes ? ~0u : (1u << lanes) - 1;
-    warp.ready = warp.waiting = warp.aside = 0;
-    make_ready(k, warp.alive);
-  }
-  release(&block.begun);
+// Until the block's threads have ended, or wait for earlier kernels.
+void run_block(Block& next) {
+  block = &next;
+  blockIdx = next.index;
   for (;;) {
-    while (block.ready) run_thread();
-    for (int k = 0; k < block.warp_count; ++k) make_ready(k, std::exchange(block.warps[k].aside, 0));
-    if (block.ready) continue;
-    if (block.alive == 0) break;
-    if (block.arrived != block.alive) report_deadlock();
-    block.votes = {block.yes, block.arrived};
-    block.arrived = block.yes = 0;
-    block.turn ^= 1;
-    for (int k = 0; k < block.warp_count; ++k) make_ready(k, block.warps[k].alive);
+    while (block->ready) run_thread();
+    for (int k = 0; k < block->warp_count; ++k) make_ready(*block, k, std::exchange(block->warps[k].aside, 0));
+    if (block->ready) continue;
+    if (block->alive == 0) break;
+    if (std::any_of(block->warps, block->warps + block->warp_count, [](const Warp& warp) { return warp.early; })) break;
+    if (block->arrived != block->alive) report_deadlock();
+    block->votes = {block->yes, block->arrived};
+    block->arrived = block->yes = 0;
+    block->turn ^= 1;
+    for (int k = 0; k < block->warp_count; ++k) make_ready(*block, k, block->warps[k].alive);
   }
-  acquire(&block.ended);
+  acquire(&block->ended);
 }
 
 }  // namespace
@@ -217,7 +221,7 @@ unsigned char Schedule::poison() const {
 }
 
 Schedule schedule() {
-  if (is_running) return current;
+  if (grid) return current;
   const char* const text = std::getenv("SIMT_SCHEDULE");
   if (!text || std::strcmp(text, "index") == 0) return {Schedule::Order::index, 0};
   if (std::strcmp(text, "reverse") == 0) return {Schedule::Order::reverse, 0};
@@ -230,69 +234,123 @@ Schedule schedule() {
   std::abort();
 }
 
-bool running() { return is_running; }
-int lane() { return block.lane; }
-unsigned char* dynamic_shared_memory() { return shared_memory; }
+bool running() { return grid; }
+int lane() { return block->lane; }
+unsigned char* dynamic_shared_memory() { return block->shared_memory.get(); }
 
 Counters& counters() {
   static Counters all = {};
   return all;
 }
 
-void launch(dim3 grid, dim3 block_size, std::size_t shared_memory_bytes, void (*body)(const void*),
-            const void* context) {
+Grid::Grid(dim3 grid_size, dim3 block_size, std::size_t shared_memory, bool programmatic, std::function<void()> thread)
+    : grid_size_(grid_size),
+      block_size_(block_size),
+      shared_memory_(shared_memory),
+      programmatic_(programmatic),
+      thread_(std::move(thread)),
+      order_(std::size_t{grid_size.x} * grid_size.y * grid_size.z) {
+  const Schedule chosen = schedule();
+  std::iota(order_.begin(), order_.end(), 0u);
+  if (chosen.order == Schedule::Order::reverse) std::reverse(order_.begin(), order_.end());
+  if (chosen.order == Schedule::Order::random) std::shuffle(order_.begin(), order_.end(), std::mt19937(chosen.seed));
+}
+Grid::~Grid() = default;
+
+void Grid::enter() {
   current = schedule();
   generator.seed(current.seed);
   mutation::read_environment();
   loaded.clear();
-  is_running = true;
-  ++counters().launches;
-  gridDim = grid;
-  blockDim = block_size;
-  thread_body = body;
-  thread_context = context;
-  block.threads = static_cast<int>(block_size.x * block_size.y * block_size.z);
-  block.warp_count = (block.threads + kLanes - 1) / kLanes;
-  for (int i = 0; i < block.threads; ++i)
-    if (!fibers[i]) fibers[i] = new Fiber(fiber_main);
+  grid = this;
+  gridDim = grid_size_;
+  blockDim = block_size_;
+}
+
+std::unique_ptr<Block> Grid::make_block(unsigned index) const {
+  auto made = std::make_unique<Block>();
+  made->index = {index % grid_size_.x, index / grid_size_.x % grid_size_.y, index / (grid_size_.x * grid_size_.y)};
   // From the heap, and not a byte more, so that AddressSanitizer sees what goes beyond it.
   void* memory = nullptr;
-  if (posix_memalign(&memory, 128, shared_memory_bytes) != 0) std::abort();
-  shared_memory = static_cast<unsigned char*>(memory);
-  std::vector<unsigned> order(std::size_t{grid.x} * grid.y * grid.z);
-  std::iota(order.begin(), order.end(), 0u);
-  if (current.order == Schedule::Order::reverse) std::reverse(order.begin(), order.end());
-  if (current.order == Schedule::Order::random) std::shuffle(order.begin(), order.end(), generator);
-  for (const unsigned index : order) {
-    blockIdx = {index % grid.x, index / grid.x % grid.y, index / (grid.x * grid.y)};
-    std::memset(shared_memory, current.poison(), shared_memory_bytes);
-    run_block();
+  if (posix_memalign(&memory, 128, shared_memory_) != 0) std::abort();
+  std::memset(memory, current.poison(), shared_memory_);
+  made->shared_memory.reset(static_cast<unsigned char*>(memory));
+  made->threads = made->alive = static_cast<int>(block_size_.x * block_size_.y * block_size_.z);
+  made->warp_count = (made->threads + kLanes - 1) / kLanes;
+  for (int i = 0; i < made->threads; ++i) {
+    if (idle_fibers.empty()) idle_fibers.push_back(new Fiber(fiber_main));
+    made->fibers.push_back(idle_fibers.back());
+    idle_fibers.pop_back();
   }
-  std::free(memory);
-  shared_memory = nullptr;
-  is_running = false;
+  for (int k = 0; k < made->warp_count; ++k) {
+    const int lanes = std::min(kLanes, made->threads - k * kLanes);
+    make_ready(*made, k, made->warps[k].alive = lanes == kLanes ? ~0u : (1u << lanes) - 1);
+  }
+  ++counters().blocks;
+  release(&made->begun);
+  return made;
+}
+
+void Grid::begin() {
+  enter();
+  is_early = true;
+  for (const unsigned index : order_) {
+    begun_.push_back(make_block(index));
+    run_block(*begun_.back());
+  }
+  is_early = false;
+  grid = nullptr;
+}
+
+void Grid::finish() {
+  enter();
+  ++counters().launches;
+  for (std::size_t k = 0; k < order_.size(); ++k) {
+    const std::unique_ptr<Block> next = begun_.empty() ? make_block(order_[k]) : std::move(begun_[k]);
+    for (int warp = 0; warp < next->warp_count; ++warp)
+      make_ready(*next, warp, std::exchange(next->warps[warp].early, 0));
+    release(&next->resumed);
+    run_block(*next);
+    if (programmatic_ && !next->has_waited) {
+      std::fprintf(stderr, "simt: block (%u, %u, %u) has ended, and did not wait for earlier kernels\n", next->index.x,
+                   next->index.y, next->index.z);
+      std::abort();
+    }
+    idle_fibers.insert(idle_fibers.end(), next->fibers.begin(), next->fibers.end());
+  }
+  begun_.clear();
+  grid = nullptr;
+}
+
+void wait_for_earlier_kernels(Site site) {
+  if (mutation::wait_is_dropped("cudaGridDependencySynchronize", site)) return;
+  block->has_waited = true;
+  if (!is_early) return;
+  this_warp().early |= 1u << block->lane;
+  wait_for_others();
+  acquire(&block->resumed);
 }
 
 Votes synchronize_block(const char* operation, bool predicate, Site site) {
   if (mutation::barrier_is_dropped(operation, site)) return {predicate, 1};
-  if (block.arrived && (block.site.line != site.line || std::strcmp(block.site.file, site.file) != 0 ||
-                        std::strcmp(block.operation, operation) != 0))
-    stop(site, "%s, while other threads of the block wait at %s:%d: %s", operation, block.site.file, block.site.line,
-         block.operation);
-  block.operation = operation;
-  block.site = site;
-  ++block.arrived;
-  block.yes += predicate;
-  char& order = block.barriers[block.turn];
+  if (block->arrived && (block->site.line != site.line || std::strcmp(block->site.file, site.file) != 0 ||
+                         std::strcmp(block->operation, operation) != 0))
+    stop(site, "%s, while other threads of the block wait at %s:%d: %s", operation, block->site.file, block->site.line,
+         block->operation);
+  block->operation = operation;
+  block->site = site;
+  ++block->arrived;
+  block->yes += predicate;
+  char& order = block->barriers[block->turn];
   release(&order);
   wait_for_others();
   acquire(&order);
-  return block.votes;
+  return block->votes;
 }
 
 void meet(const char* operation, unsigned mask, void* request, void (*resolve)(void* const*, unsigned), Site site) {
   Warp& warp = this_warp();
-  const int lane = block.lane;
+  const int lane = block->lane;
   if (!(mask >> lane & 1)) stop(site, "%s: lane %d is not in its own mask %08x", operation, lane, mask);
   const Waiting mine = {operation, site, mask, request, resolve};
   for (unsigned left = warp.waiting & mask; left; left &= left - 1) {
@@ -310,7 +368,7 @@ void meet(const char* operation, unsigned mask, void* request, void (*resolve)(v
   if (complete(mine)) {
     // The last to come goes on at once.
     warp.ready &= ~(1u << lane);
-    if (!warp.ready) block.ready &= ~(1u << block.warp);
+    if (!warp.ready) block->ready &= ~(1u << block->warp);
   } else {
     wait_for_others();
   }
@@ -332,7 +390,7 @@ void load_in_turns(const void* from, void* to, std::size_t bytes) {
   Loaded mine = {index, 0};
   std::memcpy(&mine.value, to, bytes);
   loaded[from] = mine;
-  this_warp().aside |= 1u << block.lane;
+  this_warp().aside |= 1u << block->lane;
   wait_for_others();
 }
 

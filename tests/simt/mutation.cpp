@@ -28,7 +28,7 @@ struct Dropped {
   }
   bool is(Site site) const;
 };
-Dropped barrier = {"SIMT_DROP_BARRIER"}, atomic = {"SIMT_DROP_ATOMIC"};
+Dropped barrier = {"SIMT_DROP_BARRIER"}, atomic = {"SIMT_DROP_ATOMIC"}, wait = {"SIMT_DROP_WAIT"};
 
 const char* name_of(const char* path) {
   const char* const slash = std::strrchr(path, '/');
@@ -51,7 +51,7 @@ struct List {
   void add(const char* operation, Site site) {
     for (std::size_t i = count; i-- > 0;)
       if (all[i].site.line == site.line && std::strcmp(all[i].site.file, site.file) == 0) return;
-    if (count == std::size(all)) stop(site, "more barriers and atomics than the list has room for");
+    if (count == std::size(all)) stop(site, "more barriers, atomics and waits than the list has room for");
     all[count++] = {site, operation};
   }
   ~List() {
@@ -71,6 +71,7 @@ void read_environment() {
   if (const char* const path = std::getenv("SIMT_LIST_SITES")) list.path = path;
   barrier.read();
   atomic.read();
+  wait.read();
 }
 
 bool barrier_is_dropped(const char* operation, Site site) {
@@ -80,6 +81,10 @@ bool barrier_is_dropped(const char* operation, Site site) {
 bool atomic_is_dropped(const char* operation, Site site) {
   if (!list.path.empty()) list.add(operation, site);
   return atomic.is(site);
+}
+bool wait_is_dropped(const char* operation, Site site) {
+  if (!list.path.empty()) list.add(operation, site);
+  return wait.is(site);
 }
 
 }  // namespace simt::mutation

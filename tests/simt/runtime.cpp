@@ -4,7 +4,7 @@
 //
 // Conditions for tests, by environment variables: SIMT_DEVICE_COUNT (0 to 16; 1 by default), SIMT_DRIVER=12080 (a
 // driver of that version, 0: none), SIMT_MEMORY=bytes (there is no more on the device), SIMT_SHARED_MEMORY=bytes (of a
-// block, at most).
+// block, at most), SIMT_CAPABILITY=75 (compute capability, and what the kernels were compiled for; 90 by default).
 #include "runtime.h"
 
 #include <algorithm>
@@ -23,6 +23,7 @@ long environment(const char* name, long otherwise) {
 }
 int device_count() { return static_cast<int>(environment("SIMT_DEVICE_COUNT", 1)); }
 int driver_version() { return static_cast<int>(environment("SIMT_DRIVER", 13000)); }
+int capability() { return static_cast<int>(environment("SIMT_CAPABILITY", 90)); }
 
 }  // namespace
 
@@ -69,6 +70,7 @@ using namespace simt::runtime;
   X(cudaErrorNotReady, "device not ready")                                                                          \
   X(cudaErrorHostMemoryAlreadyRegistered, "part or all of the requested memory range is already mapped")            \
   X(cudaErrorHostMemoryNotRegistered, "pointer does not correspond to a registered memory region")                  \
+  X(cudaErrorNotSupported, "operation not supported")                                                               \
   X(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")                          \
   X(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture")                   \
   X(cudaErrorStreamCaptureUnmatched, "capture was not initiated in this stream")                                    \
@@ -127,8 +129,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
                    .totalGlobalMem = device_memory(),
                    .sharedMemPerBlock = kSharedMemoryWithoutAsking,
                    .sharedMemPerBlockOptin = shared_memory_limit(),
-                   .major = 9,
-                   .minor = 0,
+                   .major = capability() / 10,
+                   .minor = capability() % 10,
                    .multiProcessorCount = kProcessors,
                    .warpSize = simt::kLanes,
                    .maxThreadsPerBlock = kMostThreads};
@@ -202,6 +204,13 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
     return cudaSuccess;
   });
 }
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel) {
+  return in_context([&] {
+    if (!kernel) return cudaErrorInvalidValue;
+    attributes->ptxVersion = attributes->binaryVersion = capability();
+    return cudaSuccess;
+  });
+}
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void* kernel, int threads,
                                                           std::size_t shared_memory) {
   return in_context([&] {
@@ -223,11 +232,18 @@ cudaError_t simt::queue_kernel(const cudaLaunchConfig_t& config, const void* ker
     if (config.dynamicSmemBytes > std::min(limit, shared_memory_limit())) return cudaErrorInvalidValue;
     CUstream_st* const found = find(config.stream);
     if (!found || !is_on(simt::contexts::device(), *found)) return cudaErrorInvalidResourceHandle;
-    return enqueue(*found, [=, bytes = config.dynamicSmemBytes] {
-      ++state().usage.kernels;
-      simt::launch(
-          grid, block, bytes, [](const void* run) { (*static_cast<const std::function<void()>*>(run))(); }, &thread);
-    });
+    bool programmatic = false;
+    for (unsigned i = 0; i < config.numAttrs; ++i) {
+      if (config.attrs[i].id != cudaLaunchAttributeProgrammaticStreamSerialization) return cudaErrorInvalidValue;
+      programmatic = config.attrs[i].val.programmaticStreamSerializationAllowed != 0;
+    }
+    // A card whose kernels have no way to wait.
+    if (programmatic && capability() < 90) return cudaErrorNotSupported;
+    return enqueue(*found, {nullptr, std::make_shared<const Kernel>(Kernel{.grid = grid,
+                                                                           .block = block,
+                                                                           .shared_memory = config.dynamicSmemBytes,
+                                                                           .programmatic = programmatic,
+                                                                           .thread = std::move(thread)})});
   });
 }
 

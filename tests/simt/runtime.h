@@ -20,7 +20,23 @@
 
 namespace simt::runtime {
 
-using Work = std::function<void()>;
+struct Kernel {
+  dim3 grid, block;
+  std::size_t shared_memory;
+  bool programmatic;  // may begin before the kernel in front of it has ended
+  std::function<void()> thread;
+};
+
+// One of both.
+struct Work {
+  std::function<void()> run;
+  std::shared_ptr<const Kernel> kernel = nullptr;
+};
+// That is queued, and the kernel, if it has begun.
+struct Queued {
+  Work work;
+  std::unique_ptr<Grid> grid = nullptr;
+};
 
 // A point in a stream's order of work.
 struct Mark {
@@ -43,7 +59,7 @@ struct CUstream_st {
   unsigned flags = cudaStreamDefault;
   int device = 0;  // of the legacy stream, which each device has, any
   bool destroyed = false;
-  std::deque<simt::runtime::Work> queue;
+  std::deque<simt::runtime::Queued> queue;
   std::shared_ptr<simt::runtime::Capture> capture;
 };
 

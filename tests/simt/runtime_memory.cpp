@@ -107,16 +107,16 @@ cudaError_t queue_copy(Copy copy, cudaStream_t stream, bool waits) {
     auto staged = std::make_shared<std::vector<char>>(static_cast<const char*>(copy.from),
                                                       static_cast<const char*>(copy.from) + copy.from_bytes());
     copy.from = staged->data();
-    error = enqueue(*on, [copy, staged, uploads] {
+    error = enqueue(*on, {[copy, staged, uploads] {
       copy.run();
       if (uploads) state().usage.uploaded_bytes += copy.width * copy.height;
-    });
+    }});
     waits = false;
   } else {
-    error = enqueue(*on, [copy, uploads] {
+    error = enqueue(*on, {[copy, uploads] {
       copy.run();
       if (uploads) state().usage.uploaded_bytes += copy.width * copy.height;
-    });
+    }});
   }
   if (error == cudaSuccess && !on->capture && (waits || to == cudaMemoryTypeUnregistered)) run_all(*on);
   return error;
@@ -125,7 +125,7 @@ cudaError_t queue_copy(Copy copy, cudaStream_t stream, bool waits) {
 cudaError_t queue_memset(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
   if (bytes == 0) return cudaSuccess;
   if (!reachable(memory, bytes)) return cudaErrorInvalidValue;
-  return enqueue(stream, [=] { std::memset(memory, value, bytes); });
+  return enqueue(stream, {[=] { std::memset(memory, value, bytes); }});
 }
 
 }  // namespace

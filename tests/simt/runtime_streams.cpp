@@ -46,10 +46,25 @@ cudaError_t check_waitable(const CUstream_st& stream) {
   return &stream == &state().legacy ? check_legacy() : cudaSuccess;
 }
 
+Grid& grid_of(Queued& queued) {
+  if (!queued.grid) {
+    const Kernel& kernel = *queued.work.kernel;
+    queued.grid =
+        std::make_unique<Grid>(kernel.grid, kernel.block, kernel.shared_memory, kernel.programmatic, kernel.thread);
+  }
+  return *queued.grid;
+}
+// The kernel behind a kernel begins first, where it may: as early as CUDA allows.
 void run_one(CUstream_st& stream) {
-  const Work work = std::move(stream.queue.front());
+  Queued first = std::move(stream.queue.front());
   stream.queue.pop_front();
-  work();
+  if (!first.work.kernel) return first.work.run();
+  const Kernel* const next = stream.queue.empty() ? nullptr : stream.queue.front().work.kernel.get();
+  Grid& grid = grid_of(first);
+  if (next && next->programmatic) grid_of(stream.queue.front()).begin();
+  ++state().usage.kernels;
+  state().usage.programmatic += first.work.kernel->programmatic;
+  grid.finish();
 }
 void run_until(const Mark& mark) {
   while (!mark.reached) run_one(*mark.stream);
@@ -99,7 +114,7 @@ cudaError_t enqueue(CUstream_st& stream, Work work) {
   } else if (!(stream.flags & cudaStreamNonBlocking)) {
     run_all(state().legacy);
   }
-  stream.queue.push_back(std::move(work));
+  stream.queue.push_back({std::move(work)});
   if (runs_at_once()) run_all(stream);
   return cudaSuccess;
 }
@@ -190,7 +205,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
       found->capture->invalid = true;
       return cudaErrorStreamCaptureIsolation;
     }
-    return enqueue(*found, [mark = event->mark] { run_until(*mark); });
+    return enqueue(*found, {[mark = event->mark] { run_until(*mark); }});
   });
 }
 
@@ -218,10 +233,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     event->mark = nullptr;
     if (event->capture) return cudaSuccess;
     event->mark = std::make_shared<Mark>(Mark{.stream = found});
-    return enqueue(*found, [mark = event->mark] {
+    return enqueue(*found, {[mark = event->mark] {
       mark->time = std::chrono::steady_clock::now();
       mark->reached = true;
-    });
+    }});
   });
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {

@@ -124,6 +124,18 @@ TEST(emulator, barriers_that_not_all_reach) {
   });
 }
 
+static __global__ void half_waits(bool wait) {
+  if (wait && blockIdx.x == 0) cudaGridDependencySynchronize();
+}
+TEST(emulator, programmatic_kernels_of_which_a_block_does_not_wait) {
+  const Queue queue = {nullptr, 2, 0, true};
+  for (const bool wait : {false, true})
+    check_stops("did not wait for earlier kernels", [&] {
+      launch(queue, half_waits, 32, 0, wait);
+      MTCNN_FAST_CHECK(cudaDeviceSynchronize());
+    });
+}
+
 // Neighbours by way of shared memory, in blocks that are no multiple of a warp.
 constexpr int kExchangeBarrier = __LINE__ + 4;
 static __global__ void exchange(int* out) {

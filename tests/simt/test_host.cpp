@@ -267,6 +267,41 @@ TEST(host, calls_make_no_events) {
   CHECK(simt::usage().events == before);
 }
 
+// Each kernel begins before the one in front of it has run, where a card has that, and finds what a call before left.
+TEST(host, kernels_begin_early_and_wait) {
+  const Picture first(24, 20, 11), second(20, 22, 12);
+  const auto check_with = [&](const Options& options) {
+    check::context = options.profile + ", " + options.precision;
+    const BareEngine plain(options);
+    const auto expected = plain.detect(first), others = plain.detect(second);
+    CHECK(!expected.empty() && !same(expected, others));
+    const Variable variable("SIMT_SCHEDULE", "reverse");
+    const BareEngine early(options);
+    const simt::Usage before = simt::usage();
+    CHECK(same(early.detect(first), expected));
+    CHECK(same(early.detect(second), others));
+    const simt::Usage after = simt::usage();
+    // All but the first of each call.
+    CHECK(after.kernels - before.kernels == after.programmatic - before.programmatic + after.graphs - before.graphs);
+  };
+  Options options = lenient();
+  for (const std::string& profile : profiles()) {
+    options.profile = profile;
+    check_with(options);
+  }
+  options.precision = "fast";
+  check_with(options);
+}
+
+TEST(host, older_cards_have_no_programmatic_kernels) {
+  const Picture picture(24, 20, 11);
+  const auto expected = BareEngine(lenient()).detect(picture);
+  const Variable capability("SIMT_CAPABILITY", "89"), schedule("SIMT_SCHEDULE", "reverse");
+  const long before = simt::usage().programmatic;
+  CHECK(same(BareEngine(lenient()).detect(picture), expected));
+  CHECK(simt::usage().programmatic == before);
+}
+
 // The error says so, and the capture goes on.
 TEST(host, captured_streams_are_refused) {
   const Picture picture(24, 20, 11);

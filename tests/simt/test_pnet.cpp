@@ -147,7 +147,7 @@ class Pyramid {
   std::vector<cuda::Cell> found;
 
  private:
-  cuda::Queue queue() const { return {nullptr, 3, shared_memory_}; }
+  cuda::Queue queue() const { return {nullptr, 3, shared_memory_, true}; }
   cuda::Work work(float threshold) {
     cuda::Work work = {};
     work.settings.cell_logit = threshold;

@@ -23,7 +23,7 @@ constexpr double kTolerance = 1.5e-4;
 // Of normalised values.
 constexpr double kNormalised = kTolerance / 128;
 
-const cuda::Queue kQueue = {nullptr, 3, 227 << 10};
+const cuda::Queue kQueue = {nullptr, 3, 227 << 10, true};
 
 // The emulator may put off what is queued.
 void finish() { CHECK(cudaStreamSynchronize(nullptr) == cudaSuccess); }

@@ -13,6 +13,23 @@ namespace {
 
 __global__ void increment(int* value) { ++*value; }
 
+// What a value is before earlier kernels are waited for, and after.
+__global__ void look(const int* value, int* seen) {
+  seen[0] = *value;
+  cudaGridDependencySynchronize();
+  seen[1] = *value;
+}
+cudaError_t queue_look(const int* value, int* seen, cudaStream_t stream) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.stream = stream;
+  config.gridDim = config.blockDim = 1;
+  config.attrs = &attribute, config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, look, value, seen);
+}
+
 cudaError_t queue_increment(int* value, cudaStream_t stream) {
   cudaLaunchConfig_t config = {};
   config.stream = stream;
@@ -149,6 +166,42 @@ TEST(runtime, a_captured_stream_records) {
     CHECK(*f.pinned == 16);
     CHECK(cudaGraphExecDestroy(executable) == cudaSuccess);
   }
+}
+
+TEST(runtime, programmatic_kernels_begin_before_the_one_in_front_has_ended) {
+  for (const char* schedule : {"index", "reverse"}) {
+    const Variable variable("SIMT_SCHEDULE", schedule);
+    const bool early = schedule[0] == 'r';
+    for (const bool copies_between : {false, true})
+      for (const bool captured : {false, true}) {
+        check::context =
+            std::string(schedule) + (copies_between ? ", behind a copy" : "") + (captured ? ", captured" : "");
+        Fixture f;
+        int *seen = nullptr, result[2] = {};
+        CHECK(cudaMalloc(&seen, sizeof result) == cudaSuccess);
+        CHECK(f.upload(f.pinned) == cudaSuccess);
+        if (captured) CHECK(cudaStreamBeginCapture(f.stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+        CHECK(queue_increment(f.device, f.stream) == cudaSuccess);
+        if (copies_between) CHECK(f.download(f.pinned) == cudaSuccess);
+        CHECK(queue_look(f.device, seen, f.stream) == cudaSuccess);
+        if (captured) {
+          cudaGraph_t graph = nullptr;
+          cudaGraphExec_t executable = nullptr;
+          CHECK(cudaStreamEndCapture(f.stream, &graph) == cudaSuccess);
+          CHECK(cudaGraphInstantiate(&executable, graph, 0) == cudaSuccess);
+          CHECK(cudaGraphLaunch(executable, f.stream) == cudaSuccess);
+          CHECK(cudaGraphDestroy(graph) == cudaSuccess && cudaGraphExecDestroy(executable) == cudaSuccess);
+        }
+        CHECK(cudaMemcpyAsync(result, seen, sizeof result, cudaMemcpyDeviceToHost, f.stream) == cudaSuccess);
+        CHECK(result[0] == (early && !copies_between ? 0 : 1));
+        CHECK(result[1] == 1);
+        CHECK(cudaFree(seen) == cudaSuccess);
+      }
+  }
+  const Variable variable("SIMT_CAPABILITY", "89");
+  Fixture f;
+  CHECK(queue_look(f.device, f.device, f.stream) == cudaErrorNotSupported);
+  cudaGetLastError();
 }
 
 TEST(runtime, a_capture_takes_other_streams_along_by_events) {

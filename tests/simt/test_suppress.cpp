@@ -18,7 +18,7 @@ using namespace mtcnn_fast;
 
 namespace {
 
-const cuda::Queue kQueue = {nullptr, 3, 227 << 10};
+const cuda::Queue kQueue = {nullptr, 3, 227 << 10, true};
 
 // The emulator may put off what is queued.
 void finish() { CHECK(cudaStreamSynchronize(nullptr) == cudaSuccess); }

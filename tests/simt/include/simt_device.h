@@ -30,7 +30,7 @@ inline int __syncthreads_count(int predicate, SIMT_SITE) {
   return simt::synchronize_block("__syncthreads_count", predicate != 0, {file, line}).yes;
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu, SIMT_SITE) { simt::synchronize_warp(mask, {file, line}); }
-inline void cudaGridDependencySynchronize(SIMT_SITE) { static_cast<void>(file), static_cast<void>(line); }
+inline void cudaGridDependencySynchronize(SIMT_SITE) { simt::wait_for_earlier_kernels({file, line}); }
 // One thread of a block runs at a time, and what it wrote, all others see.
 inline void __threadfence() {}
 inline void __threadfence_block() {}

@@ -4,6 +4,9 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
 
 #include "simt_types.h"
 
@@ -31,8 +34,39 @@ struct Schedule {
 };
 Schedule schedule();
 
-// Runs body(context) as each thread of each block.
-void launch(dim3 grid, dim3 block, std::size_t shared_memory, void (*body)(const void*), const void* context);
+struct Block;
+
+// A kernel that runs: thread() as each thread of each block. A programmatic one may begin before earlier kernels have
+// ended, and each of its blocks has to wait for them, so that what follows it is ordered behind those as well.
+class Grid {
+ public:
+  Grid(dim3 grid, dim3 block, std::size_t shared_memory, bool programmatic, std::function<void()> thread);
+  ~Grid();
+  Grid(const Grid&) = delete;
+  Grid& operator=(const Grid&) = delete;
+
+  // Before earlier kernels have run: every block, until all its threads wait for that or have ended. What it writes to
+  // shared memory that is no dynamic one, others overwrite meanwhile.
+  void begin();
+  // When they have ended: what is left.
+  void finish();
+
+  void run_thread() const { thread_(); }
+
+ private:
+  void enter();
+  std::unique_ptr<Block> make_block(unsigned index) const;
+
+  dim3 grid_size_, block_size_;
+  std::size_t shared_memory_;
+  bool programmatic_;
+  std::function<void()> thread_;
+  std::vector<unsigned> order_;                // of the blocks
+  std::vector<std::unique_ptr<Block>> begun_;  // in that order
+};
+// By the running thread.
+void wait_for_earlier_kernels(Site site);
+
 // Whether a kernel is running.
 bool running();
 
