@@ -137,22 +137,22 @@ def install(name: str) -> ModuleType:
 
 
 def _register(name: str, peer: _Peer, stand_ins: dict[str, _StandIn]) -> None:
-    by_adapter: dict[str | None, ModuleType] = {}
+    by_interface: dict[str | None, ModuleType] = {}
     defined = {lacking: f"{name}.{below}" for below, names in peer.lacking.items() for lacking in names}
-    for below, adapter in peer.modules.items():
+    for below, interface in peer.modules.items():
         whole = f"{name}.{below}" if below else name
         parent, _, child = whole.rpartition(".")
         original = PathFinder.find_spec(whole, stand_ins[parent].__path__) if below else importlib.util.find_spec(name)
-        if adapter is None and original is not None and below in peer.lacking:
+        if interface is None and original is not None and below in peer.lacking:
             continue  # the package's own module is imported as it is
-        own = importlib.import_module(adapter) if adapter else None
+        own = importlib.import_module(interface) if interface else None
         places = {lacking: defined[lacking] for lacking in peer.lacking.get(below, () if below else peer.exported)}
         exported = {key: getattr(own, key) for key in getattr(own, "__all__", ())}
-        stand_ins[whole] = by_adapter[adapter] = _StandIn(whole, exported, original, places)
+        stand_ins[whole] = by_interface[interface] = _StandIn(whole, exported, original, places)
         sys.modules[whole] = stand_ins[whole]  # where a package without __init__.py looks for its parent
         if below:
             setattr(stand_ins[parent], child, stand_ins[whole])
     for stand_in in stand_ins.values():
         for key, value in vars(stand_in).items():
-            if isinstance(value, ModuleType) and value.__name__ in by_adapter:
-                setattr(stand_in, key, by_adapter[value.__name__])
+            if isinstance(value, ModuleType) and value.__name__ in by_interface:
+                setattr(stand_in, key, by_interface[value.__name__])
