@@ -22,6 +22,7 @@ import mtcnn_fast
 from conftest import leave_early
 from mtcnn_fast import MTCNN, reading
 from mtcnn_fast.cli import main
+from reference import CONVENTIONS
 
 pytest.importorskip("cv2")
 pytest.importorskip("tqdm")
@@ -292,6 +293,12 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     for option in options:
         described = text.split(f"\n  {option}")[1].split("\n  -")[0]
         assert "(default: " in " ".join(described.split()), option
+
+
+def test_the_choices_are_the_profiles_of_the_core(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["detect", "--help"])
+    assert f"--profile {{{','.join(CONVENTIONS)}}}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
