@@ -82,7 +82,8 @@ def make_samples(
         at_least("seed", settings["seed"], 0),
         options.problems,
     )
-    engine, workers = MTCNN(device="cpu"), options.threads
+    engine = MTCNN(device="cpu")
+    workers = engine.num_threads if options.workers is None else options.workers
     pictures = [source.read(problems, problems) for source in sources]
 
     def work(entry: _Entry) -> Result:

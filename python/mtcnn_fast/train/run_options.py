@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mtcnn_fast import MTCNN
 from mtcnn_fast.checks import at_least, flag
 from mtcnn_fast.datasets import Problems
 
@@ -36,8 +35,3 @@ class RunOptions:
         at_least("block", self.block, 1)
         flag("progress", self.progress)
         flag("retry", self.retry)
-
-    @property
-    def threads(self) -> int:
-        """`workers`, or the number that None stands for."""
-        return MTCNN(device="cpu").num_threads if self.workers is None else self.workers
