@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,23 @@ def test_a_description_that_is_refused(tmp_path: Path, text: str, words: str) ->
     assert "\n" not in str(raised.value)
     if "elsewhere" in text:
         assert summary(tmp_path / "set" / "data.yaml", outside=True) == [("a.png", 1)]
+
+
+@pytest.mark.parametrize("command", ["detect", "faces"])
+def test_a_description_without_its_package(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    (tmp_path / "data.yaml").write_text("train: images\n")
+    (tmp_path / "found.csv").write_text("path,x1,y1,x2,y2,score\n")
+    arguments = ["--json", str(tmp_path / "a.csv")] if command == "detect" else [str(tmp_path / "found.csv")]
+    with pytest.raises(SystemExit) as exited:
+        main(["evaluate", command, *arguments, "--annotations", str(tmp_path / "data.yaml")])
+    assert exited.value.code == 2
+    err = capsys.readouterr().err.splitlines()
+    assert "a YAML file needs yaml" in err[-1]
+    assert "pip install pyyaml" in err[-1]
+    assert not any("Traceback" in line for line in err)
 
 
 def test_sizes_are_those_of_upright_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,9 +49,9 @@ _EVALUATE = (
         "detect",
         evaluate_detect,
         "find the faces of any number of pictures, into a file of detections",
-        "Finds faces in pictures, folders, or the pictures of an annotated set, and writes one line of JSON per "
-        "picture. If it is interrupted, the same command goes on where it was. `mtcnn-fast detect --json FILE.jsonl "
-        "--resume` does the same without annotations, and prints one line per picture.",
+        "Finds faces in pictures, folders, or the pictures of an annotated set, and writes a file of detections. If it "
+        "is interrupted, the same command goes on where it was. `mtcnn-fast detect --json FILE --resume` does the same "
+        "without annotations, and prints one line per picture.",
     ),
     Command(
         "faces",

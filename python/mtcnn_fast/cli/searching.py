@@ -146,7 +146,7 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
                 interrupts.check()
                 if report.nobody_reads and drawings is None and crops is None:
                     return 1
-        except (KeyboardInterrupt, OSError, ValueError) as reason:
+        except (ImportError, KeyboardInterrupt, OSError, ValueError) as reason:
             ended = reason
             with suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait for pictures that are being read
                 steps.close()
@@ -159,7 +159,7 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
                 results.close()
         except (KeyboardInterrupt, OSError, ValueError) as reason:
             ended = ended or reason
-    if isinstance(ended, ValueError):
+    if isinstance(ended, ImportError | ValueError):
         error(shown(ended))
     if isinstance(ended, OSError):
         console.complain(shown(line_of(ended)))

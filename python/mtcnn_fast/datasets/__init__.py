@@ -64,7 +64,8 @@ def read(
     this the reader reads all names first and keeps them in memory.
 
     Raises ValueError for an empty path, for a format that is not known or does not fit the file, for a line of `only`
-    that selects several pictures, and for a line beyond `limits.MAX_LINE`; OSError for a file that cannot be read.
+    that selects several pictures, and for a line beyond `limits.MAX_LINE`; OSError for a file that cannot be read;
+    ImportError for a MATLAB file without SciPy, and for a YAML file without PyYAML.
     """
     for what, value in (("path", path), ("images", images), ("only", only)):
         if value is not None and not os.fspath(value):
