@@ -207,7 +207,9 @@ def test_landmarks_are_cut_to_the_image(second: MTCNN) -> None:
         (lambda: MTCNN(device="TPU:0"), ValueError, "device is 'TPU:0' .*wanted 'CPU:0' or 'GPU:N'"),
         (lambda: MTCNN(min_face_size=20, device="CPU:0"), TypeError, "min_face_size"),
         (lambda: MTCNN("mtcnn_weights.npy"), ValueError, "pickled objects.*wanted None"),
-        (lambda: MTCNN(steps_threshold=[0.6]), ValueError, "thresholds has 1 numbers; wanted 3"),
+        (lambda: MTCNN(steps_threshold=[0.6]), ValueError, "steps_threshold has 1 numbers; wanted 3"),
+        (lambda: MTCNN(steps_threshold=0.6), TypeError, "steps_threshold is 0.6"),
+        (lambda: MTCNN(stages=3), ValueError, "stages is 3 .*wanted one of"),
         (lambda: MTCNN(min_face_size=1), ValueError, "min_face_size"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 import mtcnn_fast.detector
-from mtcnn_fast.checks import described
+from mtcnn_fast.checks import described, each, number
 from mtcnn_fast.compat.mtcnn.exceptions import InvalidImage
 from mtcnn_fast.compat.mtcnn.results import (
     COLUMNS,
@@ -68,7 +68,7 @@ class MTCNN:
     _device: Any
     _min_face_size: Any
     _scale_factor: Any
-    _thresholds: tuple[Any, ...]
+    _thresholds: tuple[float, ...]
     _weights: Any
 
     @overload
@@ -108,7 +108,10 @@ class MTCNN:
         self._set_stages(_LANDMARKS)
         self._device = "CPU:0"
         self._min_face_size, self._scale_factor, self._weights = min_face_size, scale_factor, weights_file
-        self._thresholds = FIRST.thresholds if steps_threshold is None else tuple(steps_threshold)
+        if steps_threshold is None:
+            self._thresholds = FIRST.thresholds
+        else:
+            self._thresholds = each("steps_threshold", steps_threshold, 3, number)
 
     def _follow_1_0_0(self, stages: Any = _LANDMARKS, device: Any = "CPU:0") -> None:
         self._release = SECOND
@@ -118,7 +121,10 @@ class MTCNN:
         self._thresholds = SECOND.thresholds
 
     def _set_stages(self, stages: Any) -> None:
-        kinds = _STAGES.get(stages, ()) if isinstance(stages, str) else stages
+        if isinstance(stages, str):
+            kinds: Sequence[Any] = _STAGES.get(stages, ())
+        else:
+            kinds = stages if isinstance(stages, Sequence) else ()
         self._stages = [stage() if isinstance(stage, type) else stage for stage in kinds]
         if tuple(type(stage) for stage in self._stages) not in _STAGES.values():
             raise ValueError(
@@ -211,7 +217,7 @@ class MTCNN:
     def _detector(self, options: dict[str, Any]) -> mtcnn_fast.detector.MTCNN:
         if unknown := [name for name in options if name not in _STAGE_OPTIONS]:
             raise TypeError(f"detect_faces has no option {unknown[0]!r}; wanted one of {_STAGE_OPTIONS}")
-        own = zip(_THRESHOLDS, self._thresholds, strict=False)  # the detector refuses any number but three
+        own = zip(_THRESHOLDS, self._thresholds, strict=True)
         return self._latest_detector(
             min_face_size=options.get("min_face_size", self._min_face_size),
             scale_factor=options.get("scale_factor", self._scale_factor),
