@@ -146,6 +146,17 @@ def test_a_description(tmp_path: Path, text: str) -> None:
     assert [name for name, _ in summary(tmp_path / "data.yaml")] == YAML[text]
 
 
+def test_a_split_without_labels_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    write(tmp_path, "images/train/a.png", "images/test/b.png", labels__train__a=ROW)
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\ntest: images/test\n")
+    found, problems = listed(tmp_path / "data.yaml")
+    assert [annotation.name for annotation in found] == ["a.png"]
+    assert problems[0] == f"{tmp_path}/data.yaml: val: there is no folder 'images/val'"
+    assert problems[1].startswith(f"{tmp_path}/data.yaml: test: {tmp_path}/images/test has no labels of YOLO")
+    assert len(problems) == 2
+
+
 @pytest.mark.parametrize(
     ("shape", "row", "landmarks", "problem"),
     [
