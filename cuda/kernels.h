@@ -40,7 +40,7 @@ struct Strip {
   int height, width;
 };
 __host__ __device__ constexpr Strip resize_strip(int lanes) {
-  return lanes == 1 ? Strip{16, 64} : lanes == 8 ? Strip{4, 32} : Strip{1, 8};
+  return lanes == 1 ? Strip{16, 32} : lanes == 8 ? Strip{4, 16} : Strip{1, 8};
 }
 // Zeroes the counts, and fills Work::pyramid with all levels of all images.
 void pyramid(const Queue& queue, const Work& work, Arithmetic arithmetic);

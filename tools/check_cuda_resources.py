@@ -39,9 +39,9 @@ class Limit:
 # groups of eight. The limits are those that nvcc 13.0 needs, or a few more where a multiprocessor still runs as many
 # blocks.
 LIMITS = {
-    "pyramid_kernel": Limit(80, shared=1600),
-    "crops_kernel": Limit(80, shared=1600),
-    "resize_kernel": Limit(80, shared=1600),
+    "pyramid_kernel": Limit(80, shared=19456),
+    "crops_kernel": Limit(96, shared=15360),
+    "resize_kernel": Limit(96, shared=19456),
     "pnet_kernel<16, 16, 3>": Limit(168, early_loads=True),
     "pnet_kernel<16, 32, 1>": Limit(216, early_loads=True),
     "pnet_fp16_kernel": Limit(168, tensor_cores=True),

@@ -23,6 +23,7 @@ from pathlib import Path
 import warp_trace
 from cuda_code import Kernel, read_code
 from cuda_layers import HEAD_WARPS, HEADS, LAYERS, Code, Item, cycles, pnet_fp16_item, pnet_item
+from cuda_resize import RESIZE_THREADS, SUM_WORDS, Resize, crops_times, pyramid_times
 from cuda_sort import THREADS, sort_cycles
 from warp_trace import CLOCK, PROCESSORS, second_level
 
@@ -43,10 +44,6 @@ ASSUMED = {
 
 # --- Counted by hand, and estimated ----------------------------------------------------------------------------------
 
-CROP_BLOCKS = 6  # a multiprocessor, by 80 registers and 128 threads
-TASK_LOADS = 2  # loads of a crop's task, each awaited by the next: the image's number, the image
-TASK_BOX = 250  # cycles: the window of its box, in float64
-PYRAMID_LOADS = 6
 CELLS_PER_WINDOW = 2.9  # cells that pass P-Net, for each window of R-Net
 LARGEST_LEVEL = 0.3  # the share of them in one level, whose block ends last
 MAP_ROWS = 5  # of the map around a cell: a reach of two
@@ -112,19 +109,6 @@ FRAMES = [
 ]
 
 
-def lines_of_level(frame: Frame, height: int, width: int) -> float:
-    """Lines of 128 bytes that a level's loads of single bytes touch: each load of a warp one or more."""
-    down, across = frame.height / height, frame.width / width
-    area = down * across
-    lanes = 1 if area < 36 else 8 if area < 300 else 32
-    rows, columns = down + 1, across + 1  # source pixels of an output, on average
-    outputs = 32 / lanes  # of a warp at a time
-    # Lanes of one output take neighbouring columns, and outputs are neighbours.
-    span = 3 * (across * (outputs - 1) + lanes)
-    loads = rows * 3 * math.ceil(columns / lanes) * height * width / outputs
-    return loads * (1 + span / 128)
-
-
 def total(parts: list[Times]) -> Times:
     return Times(sum(each.alone for each in parts), sum(each.in_batch for each in parts))
 
@@ -184,36 +168,15 @@ class Model:
 
     # What lies between them.
 
-    def pyramid(self, frame: Frame, fast: bool) -> Times:
-        """The lines of 128 bytes that loads of single bytes touch, one a cycle, behind the windows' making."""
-        lines = sum(lines_of_level(frame, height, width) for height, width in frame.levels()) / PROCESSORS / CLOCK
-        name = f"pyramid_kernel<{'__half' if fast else 'float'}, false>"
-        return Times(lines + (self.making(name) + PYRAMID_LOADS * warp_trace.SECOND_LEVEL) / CLOCK, lines)
+    def resize(self, kernel: str, fast: bool) -> Resize:
+        name = f"{kernel}_kernel<{'__half' if fast else 'float'}{', false' if kernel == 'pyramid' else ''}>"
+        return Resize(self.code(name), RESIZE_THREADS[kernel], SUM_WORDS[kernel])
 
-    def making(self, name: str) -> float:
-        """Cycles of making the windows of a task: the loop with the most float64 that contains no other."""
-        code = self.code(name)
-        loops = [loop for loop in code.kernel.innermost() if loop.count("DFMA", "DMUL", "DADD", "DSETP")]
-        loop = max(loops, key=lambda each: each.count("DFMA", "DMUL", "DADD", "DSETP"))
-        return warp_trace.latency(loop.instructions, second_level)
+    def pyramid(self, frame: Frame, fast: bool) -> Times:
+        return Times(*pyramid_times(self.resize("pyramid", fast), frame.height, frame.width, frame.levels()))
 
     def crops(self, windows: int, side: int, fast: bool) -> Times:
-        """Eight tasks of a window make its crop, and sixteen find that there is nothing to do (cuda/resize.cu)."""
-        name = f"crops_kernel<{'__half' if fast else 'float'}>"
-        at_once = PROCESSORS * CROP_BLOCKS
-        outputs = math.ceil(side * side / 8 / 128)  # of a thread, one after the other
-        empty = TASK_LOADS * warp_trace.SECOND_LEVEL + TASK_BOX
-        task = empty + self.making(name) + outputs * self.output(name)
-        rounds, empty_rounds = windows * 8 / at_once, windows * 16 / at_once
-        # A round that is not full ends with blocks that are free early: counted in halves.
-        alone = max(1, math.ceil(2 * rounds) / 2) * task + math.ceil(empty_rounds) * empty
-        return Times(alone / CLOCK, (rounds * task + empty_rounds * empty) / CLOCK)
-
-    def output(self, name: str) -> float:
-        """Cycles of an output that one thread makes: the first loop that stores, of loads of bytes."""
-        code = self.code(name)
-        loop = next(each for each in code.loops if each is not code.whole and each.count("STG") and each.count("LDG"))
-        return warp_trace.latency(warp_trace.trace(loop, code.loops, lambda _: 0), second_level)
+        return Times(*crops_times(self.resize("crops", fast), windows, side))
 
     def sort(self, keys: int) -> float:
         return sort_cycles(self.code("suppress_rnet_kernel"), keys)

@@ -187,6 +187,9 @@ EDITS = (
         "rows * kRowVectors",
     ),
     Edit("resize.crops", "cuda/resize.cu", "first + window.count - size, 0)", "first + window.count - size - 1, 0)"),
+    Edit("resize.as_on_the_cpu", "cuda/image_words.h", "(words.lead + bytes + 3)", "(bytes + 3)"),
+    Edit("resize.wide_crops", "cuda/image_words.h", " || words.count > most", ""),
+    Edit("resize.pixels_lie_as_they_like", "cuda/resize.cu", "if (!words.reversed) return;", "return;"),
 )
 
 

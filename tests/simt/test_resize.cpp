@@ -107,11 +107,27 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 struct Case {
   Size from, to;
 };
-const Case kCases[] = {{{37, 41}, {37, 41}}, {{40, 66}, {20, 33}},  {{90, 160}, {54, 96}}, {{50, 167}, {13, 65}},
-                       {{20, 31}, {48, 48}}, {{31, 20}, {24, 24}},  {{9, 60}, {24, 24}},   {{1, 1}, {5, 3}},
-                       {{97, 90}, {12, 13}}, {{120, 70}, {7, 9}},   {{100, 83}, {2, 3}},   {{160, 140}, {1, 1}},
-                       {{1, 300}, {1, 7}},   {{300, 1}, {11, 1}},   {{3, 1000}, {3, 40}},  {{64, 70}, {16, 7}},
-                       {{8, 8}, {33, 130}},  {{66, 130}, {33, 65}}, {{36, 72}, {4, 36}}};
+const Case kCases[] = {{{37, 41}, {37, 41}},
+                       {{40, 66}, {20, 33}},
+                       {{90, 160}, {54, 96}},
+                       {{50, 167}, {13, 65}},
+                       {{20, 31}, {48, 48}},
+                       {{31, 20}, {24, 24}},
+                       {{9, 60}, {24, 24}},
+                       {{1, 1}, {5, 3}},
+                       {{97, 90}, {12, 13}},
+                       {{120, 70}, {7, 9}},
+                       {{100, 83}, {2, 3}},
+                       {{160, 140}, {1, 1}},
+                       {{1, 300}, {1, 7}},
+                       {{300, 1}, {11, 1}},
+                       {{3, 1000}, {3, 40}},
+                       {{64, 70}, {16, 7}},
+                       {{8, 8}, {33, 130}},
+                       {{66, 130}, {33, 65}},
+                       {{36, 72}, {4, 36}},
+                       // More columns of one output than a block keeps the sums of.
+                       {{5, 1400}, {3, 1}}};
 
 // One image with levels of any size, as many lanes to an output as asked for, in memory that is poison elsewhere.
 template <class Element>
@@ -298,6 +314,7 @@ TEST(resize, pixels_lie_as_they_like) {
       Pixels(size, packed + 5, 3, 1, PixelFormat::rgb),
       Pixels(size, -packed, 3, 1, PixelFormat::rgb),
       Pixels(size, packed, 3, 1, PixelFormat::bgr),
+      Pixels(size, packed + 3, 3, 1, PixelFormat::bgr),  // whole words
       Pixels(size, -packed, -3, -1, PixelFormat::bgr),
       Pixels(size, 4 * size.width, 4, 1, PixelFormat::rgba),
       Pixels(size, size.width, 1, 1, PixelFormat::gray),
@@ -399,6 +416,19 @@ TEST(resize, huge_crops) {
     const std::vector<float> found =
         crops<float>({&pixels}, boxes, {0, 0, 0, 0}, conventions, Stage::rnet, Arithmetic::fp32);
     const std::size_t size = kRnetSide * kRnetSide * 3;
+    for (std::size_t i = 0; i < boxes.size(); ++i)
+      CHECK_NEAR(std::vector<float>(found.begin() + i * size, found.begin() + (i + 1) * size),
+                 crop_on_the_cpu(pixels, boxes[i], conventions, kRnetSide), kNormalised);
+  }
+}
+
+// Rows with more pixels than a block keeps the sums of.
+TEST(resize, wide_crops) {
+  const Pixels pixels({20, 1100});
+  const std::vector<BoxD> boxes = {{1, 1, 1100, 20}, {30, 1, 1060, 700}, {1000, 5, 2100, 60}};
+  for (const Conventions& conventions : kProfiles) {
+    const auto found = crops<float>({&pixels}, boxes, {0, 0, 0}, conventions, Stage::rnet, Arithmetic::fp32);
+    const std::ptrdiff_t size = kRnetSide * kRnetSide * 3;
     for (std::size_t i = 0; i < boxes.size(); ++i)
       CHECK_NEAR(std::vector<float>(found.begin() + i * size, found.begin() + (i + 1) * size),
                  crop_on_the_cpu(pixels, boxes[i], conventions, kRnetSide), kNormalised);
