@@ -71,8 +71,9 @@ def is_set(path: Path) -> bool:
 def described(path: Path, outside: bool) -> Described:
     """The folders that a YAML file names.
 
-    A folder that does not exist or has no labels is a problem, as long as there is another. Raises ValueError for a file that is not
-    such a description, and for a folder outside that of the file, unless `outside`; ImportError without PyYAML.
+    A folder that does not exist or has no labels is a problem, as long as there is another. Raises ValueError for a
+    file that is not such a description, and for a folder outside that of the file, unless `outside`; ImportError
+    without PyYAML.
     """
     document = _document(path)
     found, problems = [], []
