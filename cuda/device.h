@@ -5,6 +5,8 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 
@@ -68,10 +70,11 @@ inline cudaLaunchAttribute programmatic_launch() {
   return attribute;
 }
 
-// Queues a kernel whose blocks take work until there is none: as many as run at the same time.
+// Queues a kernel whose blocks take work until there is none: as many as run at the same time, but no more than
+// `most_blocks`.
 template <class... Parameters, class... Arguments>
-void launch(const Queue& queue, void (*kernel)(Parameters...), int threads, std::size_t shared_memory,
-            const Arguments&... arguments) {
+void launch_up_to(int most_blocks, const Queue& queue, void (*kernel)(Parameters...), int threads,
+                  std::size_t shared_memory, const Arguments&... arguments) {
   if (shared_memory > 48 * 1024)
     MTCNN_FAST_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                           cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -79,7 +82,7 @@ void launch(const Queue& queue, void (*kernel)(Parameters...), int threads, std:
   int blocks = 0;
   MTCNN_FAST_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_memory));
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>((blocks > 0 ? blocks : 1) * queue.processors));
+  config.gridDim = dim3(static_cast<unsigned>(std::clamp(blocks * queue.processors, 1, std::max(most_blocks, 1))));
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_memory;
   config.stream = queue.stream;
@@ -87,6 +90,11 @@ void launch(const Queue& queue, void (*kernel)(Parameters...), int threads, std:
   config.attrs = &attribute;
   config.numAttrs = queue.programmatic && can_wait_for_earlier_kernels(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
   MTCNN_FAST_CHECK(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...));
+}
+template <class... Parameters, class... Arguments>
+void launch(const Queue& queue, void (*kernel)(Parameters...), int threads, std::size_t shared_memory,
+            const Arguments&... arguments) {
+  launch_up_to(INT_MAX, queue, kernel, threads, shared_memory, arguments...);
 }
 
 }  // namespace mtcnn_fast::cuda

@@ -377,9 +377,11 @@ void pnet(const Queue& queue, const Work& work, Arithmetic arithmetic, const voi
 
 void mirror_lone_cells(const Queue& queue, const Work& work, Arithmetic arithmetic, const void* weights) {
   if (arithmetic == Arithmetic::fp16)
-    launch(queue, mirror_lone_cells_kernel<__half>, kMirrorThreads, 0, work, pnet_fp16_layers(weights));
+    launch_up_to(work.level_capacity, queue, mirror_lone_cells_kernel<__half>, kMirrorThreads, 0, work,
+                 pnet_fp16_layers(weights));
   else
-    launch(queue, mirror_lone_cells_kernel<float>, kMirrorThreads, 0, work, static_cast<const PnetWeights*>(weights));
+    launch_up_to(work.level_capacity, queue, mirror_lone_cells_kernel<float>, kMirrorThreads, 0, work,
+                 static_cast<const PnetWeights*>(weights));
 }
 
 }  // namespace mtcnn_fast::cuda

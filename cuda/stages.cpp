@@ -56,10 +56,10 @@ void Workspace::pnet(const float* pixels, int height, int width, float* logits, 
   found_share_ = share;
   reserve();
 
-  const Level level = levels()[0];
+  const Level level = levels_[0];
   const std::vector<unsigned char> rows = elements(pixels, std::size_t{3} * height * width, model_.arithmetic);
   const std::size_t row = 3 * element() * width;
-  copy_in(stream_, description_.as<void>(), description_host_.as<void>(), description_bytes_);
+  upload_description();
   MTCNN_FAST_CHECK(cudaMemcpy2DAsync(pyramid_.as<void>(), 3 * element() * level.pitch, rows.data(), row, row, height,
                                      cudaMemcpyHostToDevice, stream_));
   MTCNN_FAST_CHECK(cudaMemsetAsync(counts_.as<void>(), 0, counts_.bytes(), stream_));
@@ -107,7 +107,7 @@ void Workspace::look(std::span<const PlannedImage> images, cudaStream_t before, 
   reserve_pixels(images);
   describe(images);
   reserve();
-  copy_in(stream_, description_.as<void>(), description_host_.as<void>(), description_bytes_);
+  upload_description();
   const Windows& windows = work_.windows[stage];
   for (std::size_t first = 0; first < boxes.size(); first += kCropsTogether) {
     const std::size_t n = std::min<std::size_t>(kCropsTogether, boxes.size() - first);
@@ -116,7 +116,7 @@ void Workspace::look(std::span<const PlannedImage> images, cudaStream_t before, 
     copy_in(stream_, work_.counts, &counts, sizeof counts);
     copy_in(stream_, windows.boxes, boxes.data() + first, n * sizeof(BoxD));
     copy_in(stream_, windows.images, of + first, n * sizeof(std::int32_t));
-    crops(queue(), work_, stage, model_.arithmetic);
+    crops(queue(false), work_, stage, model_.arithmetic);
     cuda::refine(queue(), work_, stage, model_.arithmetic, model_.refine_weights(stage));
     copy_out(stream_, heads + first * kHeadOutputs, windows.heads, n * kHeadOutputs * sizeof(float));
     MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));

@@ -277,6 +277,23 @@ __device__ Candidate candidate_of(const Windows& windows, std::int64_t index) {
   return c;
 }
 
+// All counts to the host's memory, by the block that is the last to come here: what the others counted before they
+// came, it sees (CUDA's Programming Guide, "Memory Fence Functions"). By the warp whose first lane wrote the block's
+// counts.
+__device__ void report_counts(const Work& work) {
+  const int lane = lane_of_thread();
+  int before = 0;
+  if (lane == 0) {
+    __threadfence();
+    before = atomicAdd(&work.counts->blocks_done, 1);
+  }
+  if (__shfl_sync(kAllLanes, before, 0) != static_cast<int>(gridDim.x) - 1) return;
+  __threadfence();
+  if (lane == 0) *work.host_counts = *work.counts;
+  for (int i = lane; i < work.job->images; i += kWarp) work.host_image_counts[i] = work.image_counts[i];
+  for (int l = lane; l < work.job->levels; l += kWarp) work.host_level_counts[l] = work.level_counts[l];
+}
+
 __global__ void __launch_bounds__(kThreads) suppress_onet_kernel(Work work) {
   __shared__ Shared shared;
   wait_for_earlier_kernels();
@@ -306,16 +323,7 @@ __global__ void __launch_bounds__(kThreads) suppress_onet_kernel(Work work) {
       work.image_counts[i].faces = n;
     }
   }
-}
-
-// To the host's memory; a kernel of its own, because all blocks of the one before must have counted.
-__global__ void __launch_bounds__(kThreads) report_counts_kernel(Work work) {
-  wait_for_earlier_kernels();
-  const int first = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
-  const int threads = static_cast<int>(gridDim.x) * kThreads;
-  if (first == 0) *work.host_counts = *work.counts;
-  for (int i = first; i < work.job->images; i += threads) work.host_image_counts[i] = work.image_counts[i];
-  for (int l = first; l < work.job->levels; l += threads) work.host_level_counts[l] = work.level_counts[l];
+  if (threadIdx.x < kWarp) report_counts(work);
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -323,7 +331,6 @@ __global__ void __launch_bounds__(kThreads)
                           std::uint64_t* keys, int* kept, int* count) {
   __shared__ Shared shared;
   wait_for_earlier_kernels();
-  if (blockIdx.x > 0) return;
   for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads)
     keys[i] = key_of(scores[i], static_cast<std::uint32_t>(i));
   // No barrier: the sort's threads take to shared memory what they have just written.
@@ -337,20 +344,26 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void suppress_levels(const Queue& queue, const Work& work) { launch(queue, suppress_levels_kernel, kThreads, 0, work); }
+void suppress_levels(const Queue& queue, const Work& work) {
+  launch_up_to(work.level_capacity, queue, suppress_levels_kernel, kThreads, 0, work);
+}
 
-void suppress_cells(const Queue& queue, const Work& work) { launch(queue, suppress_cells_kernel, kThreads, 0, work); }
+void suppress_cells(const Queue& queue, const Work& work) {
+  launch_up_to(work.image_capacity, queue, suppress_cells_kernel, kThreads, 0, work);
+}
 
-void suppress_rnet(const Queue& queue, const Work& work) { launch(queue, suppress_rnet_kernel, kThreads, 0, work); }
+void suppress_rnet(const Queue& queue, const Work& work) {
+  launch_up_to(work.image_capacity, queue, suppress_rnet_kernel, kThreads, 0, work);
+}
 
 void suppress_onet(const Queue& queue, const Work& work) {
-  launch(queue, suppress_onet_kernel, kThreads, 0, work);
-  launch(queue, report_counts_kernel, kThreads, 0, work);
+  launch_up_to(work.image_capacity, queue, suppress_onet_kernel, kThreads, 0, work);
 }
 
 void suppress_boxes(const Queue& queue, const BoxD* boxes, const float* scores, int n, double threshold, Overlap kind,
                     double extra, std::uint64_t* keys, int* kept, int* count) {
-  launch(queue, suppress_boxes_kernel, kThreads, 0, boxes, scores, n, threshold, kind, extra, keys, kept, count);
+  launch_up_to(1, queue, suppress_boxes_kernel, kThreads, 0, boxes, scores, n, threshold, kind, extra, keys, kept,
+               count);
 }
 
 }  // namespace mtcnn_fast::cuda

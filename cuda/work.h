@@ -30,6 +30,8 @@ struct Image {
   int first_found;          // in Work::found: all levels' room is contiguous
   bool across;              // whether suppression across levels can drop anything
   std::int64_t first_cell;  // in Work::cell_map
+
+  bool operator==(const Image&) const = default;
 };
 
 // One level of one image's pyramid.
@@ -45,6 +47,8 @@ struct Level {
   int first_tile;            // of P-Net's tiles, which go row by row
   int found, capacity;       // Work::found from here on, and how many fit
   int reach;  // cells of the level that are further apart, in rows or columns, overlap by no more than nms[0]
+
+  bool operator==(const Level&) const = default;
 };
 
 // What a call is about; written by the host before the first kernel.
@@ -52,6 +56,8 @@ struct Job {
   int images, levels;
   int strips, tiles;            // of all levels
   int tile_height, tile_width;  // cells of a tile of P-Net's
+
+  bool operator==(const Job&) const = default;
 };
 
 // A cell of P-Net's that passed.
@@ -67,6 +73,7 @@ struct Cell {
 struct Counts {
   PerRefineStage<int> windows;
   int faces;
+  int blocks_done;  // of the last kernel
 };
 struct ImageCounts {
   int candidates;                      // left by the suppression within levels
@@ -103,8 +110,9 @@ struct Work {
   const Job* job;
   const Image* images;
   const Level* levels;
-  void* pyramid;           // [pixel][3], normalised RGB; float or half
-  std::int32_t* cell_map;  // per cell of every level: 1 + its index in found, or 0. All zero between calls
+  int image_capacity, level_capacity;  // no call has more, so that kernels by image or level need no more blocks
+  void* pyramid;                       // [pixel][3], normalised RGB; float or half
+  std::int32_t* cell_map;              // per cell of every level: 1 + its index in found, or 0. All zero between calls
   Cell* found;
   BoxD* found_boxes;    // parallel to found
   std::uint64_t* keys;  // as many as there is room in found, in either Windows, and as ops.nms takes boxes

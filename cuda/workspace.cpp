@@ -14,6 +14,9 @@ constexpr std::size_t kAlignment = 256;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
+// In the description, behind the job.
+constexpr std::size_t kImagesAt = round_up(sizeof(Job), kAlignment);
+
 std::int64_t level_pixels(const PlannedLevel& level) {
   return static_cast<std::int64_t>(level.height) * round_up(level.width, 2);
 }
@@ -168,33 +171,26 @@ void Workspace::describe(std::span<const PlannedImage> planned) {
   Capacities wanted;
   wanted.images = static_cast<int>(planned.size());
   for (const PlannedImage& image : planned) wanted.levels += image.level_count;
-  if (wanted.images > capacity_.images || wanted.levels > capacity_.levels || !description_bytes_) {
-    capacity_.images = std::max(capacity_.images, wanted.images);
-    capacity_.levels = std::max(capacity_.levels, wanted.levels);
-    images_at_ = round_up(sizeof(Job), kAlignment);
-    levels_at_ = images_at_ + round_up(sizeof(Image) * capacity_.images, kAlignment);
-    description_bytes_ = levels_at_ + sizeof(Level) * capacity_.levels;
-    description_host_.reserve(description_bytes_);
-    graph_.reset();
-  }
+  images_.clear();
+  levels_.clear();
   const PnetTile tile = pnet_tile(model_.arithmetic, model_.shared_memory);
-  job() = {.images = wanted.images,
-           .levels = wanted.levels,
-           .strips = 0,
-           .tiles = 0,
-           .tile_height = tile.height,
-           .tile_width = tile.width};
+  job_ = {.images = wanted.images,
+          .levels = wanted.levels,
+          .strips = 0,
+          .tiles = 0,
+          .tile_height = tile.height,
+          .tile_width = tile.width};
   std::size_t used = 0;
   int next = 0;
   const auto ceil_div = [](int a, int b) { return (a + b - 1) / b; };
   for (int i = 0; i < wanted.images; ++i) {
-    Image& image = images()[i] = stage(planned[i], used);
+    Image& image = images_.emplace_back(stage(planned[i], used));
     image.first_level = next, image.levels = planned[i].level_count;
     image.first_cell = wanted.cells;
     image.across = planned[i].across;
     for (int k = 0; k < image.levels; ++k, ++next) {
       const PlannedLevel& plan = planned[i].levels[k];
-      Level& level = levels()[next] = {};
+      Level& level = levels_.emplace_back();
       level.scale = plan.scale;
       level.image = i;
       level.height = plan.height, level.width = plan.width;
@@ -204,16 +200,18 @@ void Workspace::describe(std::span<const PlannedImage> planned) {
       level.first_cell = wanted.cells;
       level.lanes = resize_lanes(image.height, image.width, plan.height, plan.width);
       const Strip strip = resize_strip(level.lanes);
-      level.first_strip = job().strips;
-      level.first_tile = job().tiles;
+      level.first_strip = job_.strips;
+      level.first_tile = job_.tiles;
       level.reach = plan.reach;
-      job().strips += ceil_div(plan.height, strip.height) * ceil_div(plan.width, strip.width);
-      job().tiles += ceil_div(level.rows, tile.height) * ceil_div(level.columns, tile.width);
+      job_.strips += ceil_div(plan.height, strip.height) * ceil_div(plan.width, strip.width);
+      job_.tiles += ceil_div(level.rows, tile.height) * ceil_div(level.columns, tile.width);
       wanted.pixels += level_pixels(plan);
       wanted.cells += all_cells(level);
     }
   }
   lay_out_found();
+  capacity_.images = std::max(capacity_.images, wanted.images);
+  capacity_.levels = std::max(capacity_.levels, wanted.levels);
   capacity_.pixels = std::max(capacity_.pixels, wanted.pixels);
   capacity_.cells = std::max(capacity_.cells, wanted.cells);
 }
@@ -222,10 +220,10 @@ void Workspace::describe(std::span<const PlannedImage> planned) {
 void Workspace::lay_out_found() {
   const std::int64_t least = model_.first_capacity ? model_.first_capacity : 64;
   int found = 0;
-  for (int i = 0; i < job().images; ++i) {
-    images()[i].first_found = found;
-    for (int k = 0; k < images()[i].levels; ++k) {
-      Level& level = levels()[images()[i].first_level + k];
+  for (int i = 0; i < job_.images; ++i) {
+    images_[i].first_found = found;
+    for (int k = 0; k < images_[i].levels; ++k) {
+      Level& level = levels_[images_[i].first_level + k];
       const std::int64_t all = all_cells(level);
       level.found = found;
       level.capacity = static_cast<int>(std::min(all, std::max(all / found_share_, least)));
@@ -238,7 +236,10 @@ void Workspace::lay_out_found() {
 // Gives every list its room.
 void Workspace::reserve() {
   const Capacities& c = capacity_;
-  description_.reserve(description_bytes_);
+  levels_at_ = kImagesAt + round_up(sizeof(Image) * c.images, kAlignment);
+  const std::size_t description = levels_at_ + sizeof(Level) * c.levels;
+  if (description_host_.reserve(description)) described_ = false;
+  if (description_.reserve(description)) described_ = false;
   pyramid_.reserve(static_cast<std::size_t>(c.pixels) * 3 * element());
   const std::size_t map = static_cast<std::size_t>(c.cells) * sizeof(std::int32_t);
   if (cell_map_.reserve(map)) MTCNN_FAST_CHECK(cudaMemsetAsync(cell_map_.as<void>(), 0, cell_map_.bytes(), stream_));
@@ -275,8 +276,9 @@ void Workspace::reserve() {
       work_.activations[stage].*kMembers[k] = at<void>(activations_, places[stage][k]);
 
   work_.job = description_.as<Job>();
-  work_.images = at<Image>(description_, images_at_);
+  work_.images = at<Image>(description_, kImagesAt);
   work_.levels = at<Level>(description_, levels_at_);
+  work_.image_capacity = c.images, work_.level_capacity = c.levels;
   work_.pyramid = pyramid_.as<void>();
   work_.cell_map = cell_map_.as<std::int32_t>();
   work_.found = found_.as<Cell>();
@@ -304,8 +306,26 @@ void Workspace::reserve() {
   work_.face_capacity = c.faces;
 }
 
+// Brings the description to the device, unless it is there: the frames of a video have the same.
+void Workspace::upload_description() {
+  char* const host = description_host_.as<char>();
+  Job* const job = reinterpret_cast<Job*>(host);
+  Image* const images = reinterpret_cast<Image*>(host + kImagesAt);
+  Level* const levels = reinterpret_cast<Level*>(host + levels_at_);
+  if (described_ && *job == job_ && std::equal(images_.begin(), images_.end(), images) &&
+      std::equal(levels_.begin(), levels_.end(), levels))
+    return;
+  *job = job_;
+  std::copy(images_.begin(), images_.end(), images);
+  std::copy(levels_.begin(), levels_.end(), levels);
+  MTCNN_FAST_CHECK(cudaMemcpyAsync(description_.as<void>(), host, levels_at_ + sizeof(Level) * levels_.size(),
+                                   cudaMemcpyHostToDevice, stream_));
+  described_ = true;
+}
+
 void Workspace::run() {
   reserve();
+  upload_description();
   if (timed_) return queue_cascade(times_.get());
   // The kernels' parameters are in the graph.
   if (!graph_ || !(recorded_ == work_)) {
@@ -352,8 +372,6 @@ void Workspace::queue_cascade(Times* times) {
   const auto mark = [&] {
     if (times) MTCNN_FAST_CHECK(cudaEventRecord(times->marks[marks++], stream_));
   };
-  MTCNN_FAST_CHECK(cudaMemcpyAsync(description_.as<void>(), description_host_.as<void>(), description_bytes_,
-                                   cudaMemcpyHostToDevice, stream_));
   mark();
   for (const Step& step : steps()) {
     // A time between two kernels wants the first ended before the second begins.
@@ -376,10 +394,10 @@ bool Workspace::overflowed() {
   fit(capacity_.windows[Stage::onet], counts.windows[Stage::onet]);
   fit(capacity_.faces, counts.faces);
   bool cells = false;
-  for (int k = 0; k < job().levels; ++k) {
-    if (level_counts[k].found <= levels()[k].capacity) continue;
+  for (int k = 0; k < job_.levels; ++k) {
+    if (level_counts[k].found <= levels_[k].capacity) continue;
     cells = true;
-    while (level_counts[k].found > all_cells(levels()[k]) / found_share_) found_share_ /= 2;
+    while (level_counts[k].found > all_cells(levels_[k]) / found_share_) found_share_ /= 2;
   }
   if (cells) lay_out_found();
   return any || cells;
@@ -393,11 +411,11 @@ void Workspace::finish(int first_image, Emit emit, void* context) {
     MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
   }
   std::vector<LevelReport> reports;
-  for (int i = 0; i < job().images; ++i) {
+  for (int i = 0; i < job_.images; ++i) {
     const ImageCounts& c = image_counts()[i];
     reports.clear();
-    for (int k = 0; k < images()[i].levels; ++k) {
-      const LevelCounts& level = level_counts()[images()[i].first_level + k];
+    for (int k = 0; k < images_[i].levels; ++k) {
+      const LevelCounts& level = level_counts()[images_[i].first_level + k];
       reports.push_back({level.found, level.kept});
     }
     Report report = {};
@@ -411,6 +429,7 @@ void Workspace::finish(int first_image, Emit emit, void* context) {
 void Workspace::warm_up() {
   describe({});
   reserve();
+  upload_description();
   queue_cascade(nullptr);
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream_));
 }

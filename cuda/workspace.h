@@ -97,13 +97,11 @@ class Workspace {
   Image stage(const PlannedImage& image, std::size_t& used);
   void lay_out_found();
   void reserve();
+  void upload_description();
   void reserve_pixels(std::span<const PlannedImage> images);
   void run();
   void queue_cascade(Times* times);
   bool overflowed();
-  Job& job() { return *description_host_.as<Job>(); }
-  Image* images() { return reinterpret_cast<Image*>(description_host_.as<char>() + images_at_); }
-  Level* levels() { return reinterpret_cast<Level*>(description_host_.as<char>() + levels_at_); }
 
   const ImageCounts* image_counts() const {
     return reinterpret_cast<const ImageCounts*>(counts_host_.as<char>() + image_counts_at_);
@@ -119,8 +117,13 @@ class Workspace {
   bool timed_ = false;
   Capacities capacity_;
   int found_share_ = 16;  // room is made for one in so many cells to pass P-Net
+  // The description: what the next run is about, and whether the device, and description_host_, have one.
+  Job job_ = {};
+  std::vector<Image> images_;
+  std::vector<Level> levels_;
+  bool described_ = false;
   // In the description, and in the counts.
-  std::size_t images_at_ = 0, levels_at_ = 0, description_bytes_ = 0, image_counts_at_ = 0, level_counts_at_ = 0;
+  std::size_t levels_at_ = 0, image_counts_at_ = 0, level_counts_at_ = 0;
   Work work_, recorded_;  // what the next run's kernels are given, and what the graph's are
 
   HostBuffer staging_, description_host_, counts_host_, faces_;

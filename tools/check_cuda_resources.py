@@ -51,7 +51,6 @@ LIMITS = {
     "suppress_rnet_kernel": Limit(80, shared=36944),
     "suppress_onet_kernel": Limit(80, shared=36944),
     "suppress_boxes_kernel": Limit(72, shared=36944),
-    "report_counts_kernel": Limit(32),
     "conv_kernel<Rnet::Conv1>": Limit(96),
     "conv_kernel<Rnet::Conv2>": Limit(128),
     "conv_kernel<Onet::Conv1>": Limit(128),

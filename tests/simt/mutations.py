@@ -145,11 +145,25 @@ EDITS = (
         "workspaces_.size() < kMostKept && bytes <= most_kept_",
         "workspaces_.size() < kMostKept",
     ),
+    # --- The description.
     Edit(
         "host.a_description_that_grows_within_its_memory",
         "cuda/workspace.cpp",
-        "    description_host_.reserve(description_bytes_);\n    graph_.reset();\n",
-        "    description_host_.reserve(description_bytes_);\n",
+        "levels_at_ + sizeof(Level) * levels_.size(),",
+        "levels_at_ + sizeof(Level),",
+    ),
+    Edit(
+        "host.a_description_is_uploaded_when_it_changes",
+        "cuda/workspace.cpp",
+        "std::equal(images_.begin(), images_.end(), images)",
+        "true",
+    ),
+    Edit("host.a_description_is_uploaded_when_it_changes", "cuda/workspace.cpp", "if (described_ && ", "if (false && "),
+    Edit(
+        "cascade.lists_that_are_too_short_grow",
+        "cuda/workspace.cpp",
+        "std::equal(levels_.begin(), levels_.end(), levels)",
+        "true",
     ),
     Edit(
         "host.results_are_waited_for",
@@ -177,6 +191,12 @@ EDITS = (
         "cuda/suppress.cu",
         "min(own.row + level.reach, level.rows - 1)",
         "min(own.row + level.reach - 1, level.rows - 1)",
+    ),
+    Edit(
+        "suppress.the_cascade_as_on_the_cpu",
+        "cuda/suppress.cu",
+        "static_cast<int>(gridDim.x) - 1) return;",
+        "0) return;",
     ),
     Edit("suppress.boxes", "cuda/greedy.h", "min(kChunk, kept_before - first)", "kChunk"),
     Edit("pnet.every_cell", "cuda/pnet.cu", "const bool passed = q < columns && ", "const bool passed = "),

@@ -378,6 +378,21 @@ TEST(host, workspaces_keep_a_share_of_the_memory) {
   CHECK(simt::usage().device_bytes == before);
 }
 
+TEST(host, a_description_is_uploaded_when_it_changes) {
+  const Picture picture(24, 20, 11), other(24, 20, 12);
+  const BareEngine engine(lenient());
+  const auto expected = engine.detect(picture), others = engine.detect(other);
+  CHECK(!same(expected, others));
+  Caller caller(picture.pixels.size()), second(other.pixels.size());
+  caller.upload(picture), second.upload(other);
+  CHECK(same(engine.detect(picture, caller.device, caller.stream), expected));
+  const std::size_t before = simt::usage().uploaded_bytes;
+  CHECK(same(engine.detect(picture, caller.device, caller.stream), expected));
+  CHECK(simt::usage().uploaded_bytes == before);
+  // An image of the same size elsewhere.
+  CHECK(same(engine.detect(other, second.device, second.stream), others));
+}
+
 // More levels than before, in memory that has room for them: no address changes, only how much is copied.
 TEST(host, a_description_that_grows_within_its_memory) {
   const Picture large(60, 50, 10), small(30, 28, 12);

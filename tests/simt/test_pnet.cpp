@@ -153,6 +153,7 @@ class Pyramid {
     work.settings.cell_logit = threshold;
     work.job = &job_;
     work.levels = levels.data();
+    work.level_capacity = static_cast<int>(levels.size());
     work.pyramid = arithmetic_ == Arithmetic::fp32 ? static_cast<void*>(floats_.get()) : halves_.get();
     work.cell_map = cell_map.data();
     work.found = found.data();

@@ -219,7 +219,7 @@ class Scene {
     std::vector<cuda::LevelCounts> level_counts;
     for (const int count : counted_) level_counts.push_back({count, 0});
     std::vector<cuda::LevelCounts> host_level_counts(levels_.size());
-    host_counts = {-1, -1, -1};
+    host_counts = {{-1, -1}, -1, -1};
     host_image_counts.assign(images_.size(), {});
     PerRefineStage<std::vector<BoxD>> boxes;
     PerRefineStage<std::vector<int>> window_images;
@@ -229,6 +229,7 @@ class Scene {
     work.settings = settings_;
     work.job = &job;
     work.images = images_.data(), work.levels = levels_.data();
+    work.image_capacity = static_cast<int>(images_.size()), work.level_capacity = static_cast<int>(levels_.size());
     work.cell_map = cell_map.data();
     work.found = found.data(), work.found_boxes = found_boxes.data();
     work.keys = keys.data();
