@@ -32,11 +32,17 @@ from warp_trace import CLOCK, PROCESSORS, second_level
 ARCHITECTURE = 90
 # Microseconds. Estimated, and measured by bench_cuda: see ASSUMED.
 GAP = 1.0  # between kernels of a graph
+# The same where the second kernel begins before the first has ended (programmatic edges, from compute capability 9.0
+# on). An assumption: NVIDIA's Programming Guide ("Programmatic Dependent Launch and Synchronization") says what
+# overlaps, the launch and what stands before the wait, and no time. Blocks that fill a multiprocessor leave the next
+# kernel's no place before they end, so that less than all of the gap goes.
+EDGE = 0.5
 COPY = 3.0  # a copy of some KB in front of the first kernel
 START_AND_WAIT = 10.0  # from the host's launch to the first node, and from the last kernel to the host's return
 # What bench_cuda measures, by its names, in its units, as the constants above have it.
 ASSUMED = {
     "graph of 20 empty kernels": 20 * GAP + START_AND_WAIT / 2,
+    "the same, programmatic edges": GAP + 19 * EDGE + START_AND_WAIT / 2,
     "the same behind a copy of 4 KB": 20 * GAP + COPY + START_AND_WAIT / 2,
     "empty graph, launch to wait": START_AND_WAIT,
     "FFMA, 28 a uniform 16-byte load": PROCESSORS * 128 * 2 * CLOCK * 1e-6,
@@ -52,7 +58,7 @@ NEIGHBOURS = 1  # of a cell that passed and come before it, on average of the ro
 ROUNDS = 4  # until every cell is decided
 LEFT_BY_RNET = 2  # candidates after R-Net for each window of O-Net
 LEFT_BY_ONET = 0.7  # candidates after O-Net for each of its windows
-REPORT = 3000  # cycles of the kernel that reports the counts to the host's memory
+REPORT = 2500  # cycles until the counts are in the host's memory: an atomic and two fences, and the way there
 BLOCKS_OF_IMAGES = 16  # of a batch of 32: images whose suppression runs at the same time, less what others wait for
 
 # --- Frames -----------------------------------------------------------------------------------------------------------
@@ -67,8 +73,13 @@ STEPS = {  # in the cascade's order: the kernels of each
     "suppress_rnet": 1,
     "onet_crops": 1,
     "onet": 6,
-    "suppress_onet": 2,
+    "suppress_onet": 1,
 }
+
+
+def gaps(step: str) -> float:
+    """Microseconds between a step's kernels and those in front: only the first one of a call waits until they ended."""
+    return STEPS[step] * (GAP if step == "pyramid" else EDGE)
 
 
 @dataclass(frozen=True)
@@ -236,11 +247,11 @@ class Prediction:
 
 def predict(model: Model, frame: Frame, precision: str) -> Prediction:
     times = {step: model.step(step, frame, precision == "fast") for step in STEPS}
-    kernels = sum(STEPS.values())
-    call = sum(each.alone for each in times.values()) + (kernels + 1) * GAP + COPY + START_AND_WAIT
+    # No copy: the device has the description of a call whose images lie where those before did, of the same size.
+    call = sum(each.alone + gaps(step) for step, each in times.items()) + START_AND_WAIT
     in_batch = sum(each.in_batch for each in times.values())
     # bench_cuda's steps have the gaps in front of their kernels.
-    steps = {step: round(each.alone + GAP * STEPS[step], 1) for step, each in times.items()}
+    steps = {step: round(each.alone + gaps(step), 1) for step, each in times.items()}
     counts = (frame.width, frame.height, frame.min_face_size, precision, frame.rnet, frame.onet)
     return Prediction(*counts, steps, round(call, 1), float(round(1e6 / in_batch, -2)))
 
@@ -252,8 +263,8 @@ def table(predictions: list[Prediction]) -> str:
         for each in predictions
     ]
     lines = [f"{'':18}" + "".join(f"{name:>28}" for name in names)]
-    for step, kernels in STEPS.items():
-        lines.append(f"{step:18}" + "".join(f"{each.steps[step] - kernels * GAP:28.1f}" for each in predictions))
+    for step in STEPS:
+        lines.append(f"{step:18}" + "".join(f"{each.steps[step] - gaps(step):28.1f}" for each in predictions))
     lines.append(f"{'whole call':18}" + "".join(f"{each.call:28.0f}" for each in predictions))
     lines.append(f"{'frames/s, batch 32':18}" + "".join(f"{each.frames_a_second:28.0f}" for each in predictions))
     return "\n".join(lines)
