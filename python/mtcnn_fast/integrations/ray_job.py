@@ -91,8 +91,12 @@ def connected(address: str, processors: int) -> Iterator[None]:
         # A program that ends with its job needs no dashboard, and reports nothing to Ray's makers.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         own = {"num_cpus": processors, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-    with _keeping_signals():
-        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **own)
+    try:
+        with _keeping_signals(), _silent():
+            ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **own)
+    except ConnectionError as error:
+        hint = "" if address == AUTO else "; a cluster with tokens wants the variable RAY_AUTH_MODE=token"
+        raise OSError(f"no Ray cluster at {address}: {reason(error)}{hint}") from error
     try:
         yield
     finally:
@@ -139,7 +143,7 @@ def run(task: Task, blocks: list[Block], *, num_threads: int, gpus: bool) -> Ite
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     tables = [pyarrow.Table.from_pylist([asdict(block)]) for block in blocks]
-    how: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": num_threads}
+    how: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_cpus": num_threads}
     if gpus:
         most = max(1, int(ray.cluster_resources().get("GPU", 0)))
         workers = data.ActorPoolStrategy(min_size=1, max_size=most)
@@ -260,3 +264,21 @@ def _keeping_signals() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Discards what is written to stderr: Ray's C++ code reports each of its attempts to connect."""
+    try:
+        kept = os.dup(2)
+    except OSError:
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
