@@ -11,6 +11,7 @@ set(cuda_sources
   cuda/resize.cu
   cuda/pnet.cu
   cuda/pnet_fp16.cu
+  cuda/pnet_cells.cu
   cuda/suppress.cu
   cuda/refine.cu
   cuda/refine_fp16.cu

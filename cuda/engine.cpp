@@ -44,8 +44,12 @@ Model::Model(const EngineOptions& options)
       processors(attribute(cudaDevAttrMultiProcessorCount, device)),
       shared_memory(static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device))),
       arithmetic(options.fp16 ? Arithmetic::fp16 : Arithmetic::fp32),
-      settings{
-          .conventions = options.conventions, .cell_logit = options.cell_logit, .logits = options.logits, .nms = {}},
+      screens_pnet(options.pnet_screen.used),
+      settings{.conventions = options.conventions,
+               .cell_logit = options.cell_logit,
+               .screen_logit = options.pnet_screen.least_logit,
+               .logits = options.logits,
+               .nms = {}},
       first_capacity(options.first_capacity) {
   std::copy(std::begin(options.nms), std::end(options.nms), settings.nms);
   NamedTensors tensors;
@@ -55,6 +59,7 @@ Model::Model(const EngineOptions& options)
   // has the bytes.
   const Stream stream;
   upload_packed(pnet, pack_pnet(tensors, arithmetic), stream);
+  if (screens_pnet) upload_packed(pnet_screen, pack_pnet(tensors, Arithmetic::fp16), stream);
   for (const Stage stage : {Stage::rnet, Stage::onet})
     upload_packed(refine[stage], pack_refine(tensors, stage, arithmetic), stream);
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream));

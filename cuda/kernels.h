@@ -20,17 +20,6 @@ enum class Arithmetic {
   fp16,  // tensor cores: inputs in fp16, sums in float32
 };
 
-// The level of a task: the last whose first task (`kFirst`) is not after it. The search starts at level `least`.
-template <int Level::*kFirst>
-__device__ inline int level_of(const Work& work, int task, int least) {
-  int first = least, end = work.job->levels;
-  while (end - first > 1) {
-    const int middle = (first + end) / 2;
-    (work.levels[middle].*kFirst <= task ? first : end) = middle;
-  }
-  return first;
-}
-
 // --- Resizing (resize.cu) --------------------------------------------------------------------------------------------
 
 // Lanes of a warp that share one output, by how many source pixels it is made of: 1, 8 or 32.
@@ -49,7 +38,7 @@ void crops(const Queue& queue, const Work& work, Stage stage, Arithmetic arithme
 // One image resized to height x width, pixel values, (height, width, 3), for the stage function.
 void resize(const Queue& queue, const Image& image, const Conventions& conventions, int height, int width, float* out);
 
-// --- P-Net (pnet.cu, pnet_fp16.cu) -----------------------------------------------------------------------------------
+// --- P-Net (pnet.cu, pnet_fp16.cu, pnet_cells.cu) --------------------------------------------------------------------
 
 // Cells of a tile, by the shared memory that a block can have.
 struct PnetTile {
@@ -60,6 +49,11 @@ std::vector<unsigned char> pack_pnet(const NamedTensors& tensors, Arithmetic ari
 // Appends the cells of every level whose logit reaches the threshold to Work::found, counts them, and marks them in
 // Work::cell_map.
 void pnet(const Queue& queue, const Work& work, Arithmetic arithmetic, const void* weights);
+// The same in float32 in two steps. Tensor cores list the cells whose fp16 logit reaches Settings::screen_logit in
+// Work::cells_left, and count them; `weights` and the tiles are those of fp16, the pyramid is of floats.
+void screen_cells(const Queue& queue, const Work& work, const void* weights);
+// And the cells of that list are computed in float32: what they append is the same to the bit as what pnet() appends.
+void confirm_cells(const Queue& queue, const Work& work, const void* weights);
 // Gives the only cell that passed in a level the offsets of the cell that mirrors it in its row (see Conventions).
 void mirror_lone_cells(const Queue& queue, const Work& work, Arithmetic arithmetic, const void* weights);
 

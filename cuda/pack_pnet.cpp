@@ -86,7 +86,7 @@ PnetWeightsFp16 pack_fp16(const PnetWeights& weights) {
       pack_blocks(f.conv3[t][b], [&](int in, int map) { return layers.conv3[in * 9 + t][16 * b + map]; });
   }
   // The two blocks are of inputs here, not of outputs.
-  pack_blocks(f.heads, [&](int row, int column) {
+  pack_blocks(f.heads.weights, [&](int row, int column) {
     const int in = row + column / 8 * 16, head = column % 8;
     return head < 4 ? packed.layers.box[in][head] : head == kLogitColumn ? layers.face[in] : 0.0F;
   });
@@ -94,10 +94,10 @@ PnetWeightsFp16 pack_fp16(const PnetWeights& weights) {
   std::ranges::copy_n(layers.slope1, kMaps1, f.slope1);
   std::ranges::copy(layers.bias2, f.bias2);
   std::ranges::copy(layers.slope2, f.slope2);
-  std::ranges::copy(layers.bias3, f.bias3);
-  std::ranges::copy(layers.slope3, f.slope3);
-  std::ranges::copy(weights.box_bias, f.head_bias);
-  f.head_bias[kLogitColumn] = layers.face_bias[0];
+  std::ranges::copy(layers.bias3, f.heads.bias3);
+  std::ranges::copy(layers.slope3, f.heads.slope3);
+  std::ranges::copy(weights.box_bias, f.heads.bias);
+  f.heads.bias[kLogitColumn] = layers.face_bias[0];
   return packed;
 }
 

@@ -14,8 +14,6 @@
 // multiprocessor but not for two, one of 16 x 32 has twice the warps.
 #include "pnet.cuh"
 
-#include <cuda_fp16.h>
-
 namespace mtcnn_fast::cuda {
 namespace {
 
@@ -36,15 +34,6 @@ struct Shared {
     float maps2[kMaps2][kHeight2][kWidth2];
   };
 };
-
-__device__ inline void load4(float* out, const float* in) {
-  const float4 v = *reinterpret_cast<const float4*>(in);
-  out[0] = v.x, out[1] = v.y, out[2] = v.z, out[3] = v.w;
-}
-__device__ inline void load2(float* out, const float* in) {
-  const float2 v = *reinterpret_cast<const float2*>(in);
-  out[0] = v.x, out[1] = v.y;
-}
 
 // The tile's pixels. Beyond the level they are zero: no cell of the level sees them.
 template <class S>
@@ -244,7 +233,7 @@ __device__ void convolve3(S& shared, const Work& work, const PnetWeights& weight
     Cell found = {logit, {}, row, column + q, 0};
 #pragma unroll
     for (int k = 0; k < 4; ++k) found.offsets[k] = sum_of_four(offsets[k]) + __ldg(&weights.box_bias[k]);
-    const int place = reserve_place(work.level_counts[tile.level], all_passed);
+    const int place = reserve_place(&work.level_counts[tile.level].found, all_passed);
     if (passed && thread % 4 == 0) store_found(work, level, place, found);
   }
 }
@@ -290,75 +279,6 @@ void launch_pnet(const Queue& queue, const Work& work, const void* weights) {
          kSharedMemory<kHeight, kWidth>, work, static_cast<const PnetWeights*>(weights));
 }
 
-// One cell at a time, in pnet_kernel's order of sums: in float32 the result is the same to the bit. `Element` is that
-// of the pyramid and of what tensor cores multiply, to which activations are rounded.
-__device__ inline float rounded(float x, float) { return x; }
-__device__ inline float rounded(float x, __half) { return __half2float(__float2half_rn(x)); }
-__device__ inline float widened(float x) { return x; }
-__device__ inline float widened(__half x) { return __half2float(x); }
-
-constexpr int kMirrorThreads = 256;
-
-template <class Element>
-__global__ void __launch_bounds__(kMirrorThreads) mirror_lone_cells_kernel(Work work, const PnetWeights* weights) {
-  __shared__ float pixels[3][12][12];
-  __shared__ float pooled[kMaps1][5][5];
-  __shared__ float maps2[kMaps2][3][3];
-  __shared__ float maps3[kMaps3];
-  wait_for_earlier_kernels();
-  const PnetLayers& layers = weights->layers;
-  const int thread = static_cast<int>(threadIdx.x);
-  for (int l = static_cast<int>(blockIdx.x); l < work.job->levels; l += static_cast<int>(gridDim.x)) {
-    const Level& level = work.levels[l];
-    if (work.level_counts[l].found != 1 || level.capacity < 1) continue;
-    Cell& found = work.found[level.found];
-    const int row = found.row, column = level.columns - 1 - found.column;
-    const Element* const from = static_cast<const Element*>(work.pyramid) + 3 * level.first_pixel;
-    for (int i = thread; i < 3 * 12 * 12; i += kMirrorThreads) {
-      const int c = i % 3, x = i / 3 % 12, y = i / 36;
-      const int py = 2 * row + y, px = 2 * column + x;
-      const bool inside = py < level.height && px < level.width;
-      pixels[c][y][x] = inside ? widened(from[3 * (static_cast<std::int64_t>(py) * level.pitch + px) + c]) : 0;
-    }
-    __syncthreads();
-    for (int i = thread; i < kMaps1 * 25; i += kMirrorThreads) {
-      const int o = i / 25, y = i / 5 % 5 * 2, x = i % 5 * 2;
-      const int rows = level.height - 2 - (2 * row + y), columns = level.width - 2 - (2 * column + x);
-      float greatest = 0, least = 0;
-      for (int p = 0; p < 4; ++p) {
-        const int dy = p / 2, dx = p % 2;
-        if (dy >= rows || dx >= columns) continue;
-        float sum = layers.bias1[o];
-        for (int t = 0; t < 27; ++t)
-          sum = fmaf(pixels[t / 9][y + dy + t / 3 % 3][x + dx + t % 3], layers.conv1[t][o], sum);
-        greatest = p ? fmaxf(greatest, sum) : sum;
-        least = p ? fminf(least, sum) : sum;
-      }
-      pooled[o][y / 2][x / 2] = rounded(prelu_of_window(greatest, least, layers.slope1[o]), Element());
-    }
-    __syncthreads();
-    for (int i = thread; i < kMaps2 * 9; i += kMirrorThreads) {
-      const int o = i / 9, y = i / 3 % 3, x = i % 3;
-      float sum = layers.bias2[o];
-      for (int t = 0; t < 9 * kMaps1; ++t) sum = fmaf(pooled[t / 9][y + t / 3 % 3][x + t % 3], layers.conv2[t][o], sum);
-      maps2[o][y][x] = rounded(prelu(sum, layers.slope2[o]), Element());
-    }
-    __syncthreads();
-    if (thread < kMaps3) {
-      float sum = layers.bias3[thread];
-      for (int t = 0; t < 9 * kMaps2; ++t) sum = fmaf(maps2[t / 9][t / 3 % 3][t % 3], layers.conv3[t][thread], sum);
-      maps3[thread] = rounded(prelu(sum, layers.slope3[thread]), Element());
-    }
-    __syncthreads();
-    if (thread < 4) {
-      float parts[4] = {};
-#pragma unroll
-      for (int o = 0; o < kMaps3; ++o) parts[o / 8] = fmaf(maps3[o], weights->box[o][thread], parts[o / 8]);
-      found.offsets[thread] = (parts[0] + parts[1]) + (parts[2] + parts[3]) + weights->box_bias[thread];
-    }
-  }
-}
-
 }  // namespace
 
 PnetTile pnet_tile(Arithmetic arithmetic, std::size_t shared_memory) {
@@ -373,15 +293,6 @@ void pnet(const Queue& queue, const Work& work, Arithmetic arithmetic, const voi
     launch_pnet<16, 32, 1>(queue, work, weights);
   else
     launch_pnet<16, 16, 3>(queue, work, weights);
-}
-
-void mirror_lone_cells(const Queue& queue, const Work& work, Arithmetic arithmetic, const void* weights) {
-  if (arithmetic == Arithmetic::fp16)
-    launch_up_to(work.level_capacity, queue, mirror_lone_cells_kernel<__half>, kMirrorThreads, 0, work,
-                 pnet_fp16_layers(weights));
-  else
-    launch_up_to(work.level_capacity, queue, mirror_lone_cells_kernel<float>, kMirrorThreads, 0, work,
-                 static_cast<const PnetWeights*>(weights));
 }
 
 }  // namespace mtcnn_fast::cuda

@@ -1,11 +1,21 @@
-// The device code that P-Net's two kernels, in float32 and on tensor cores, share: the search for a tile's level,
-// PReLU and pooling, and the list of cells that passed.
+// The device code that P-Net's kernels share: loads of weights, the search for a tile's level, PReLU and pooling, and
+// the lists of cells.
 #pragma once
 
+#include "levels.cuh"
 #include "pnet.h"
 #include "prelu.h"
 
 namespace mtcnn_fast::cuda {
+
+__device__ inline void load4(float* out, const float* in) {
+  const float4 v = *reinterpret_cast<const float4*>(in);
+  out[0] = v.x, out[1] = v.y, out[2] = v.z, out[3] = v.w;
+}
+__device__ inline void load2(float* out, const float* in) {
+  const float2 v = *reinterpret_cast<const float2*>(in);
+  out[0] = v.x, out[1] = v.y;
+}
 
 // A tile of cells of some level.
 struct PlacedTile {
@@ -27,11 +37,11 @@ __device__ inline float prelu_of_window(float greatest, float least, float slope
   return fmaxf(prelu(greatest, slope), prelu(least, slope));
 }
 
-// Where this lane's cell goes in its level's list, if it is one of `passed`. For all lanes of a warp.
-__device__ inline int reserve_place(LevelCounts& counts, unsigned passed) {
+// Where this lane's cell goes in the list that `counter` counts, if it is one of `passed`. For all lanes of a warp.
+__device__ inline int reserve_place(int* counter, unsigned passed) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   int first = 0;
-  if (lane == 0) first = atomicAdd(&counts.found, __popc(passed));
+  if (lane == 0) first = atomicAdd(counter, __popc(passed));
   first = __shfl_sync(kAllLanes, first, 0);
   return first + __popc(passed & ((1u << lane) - 1));
 }

@@ -10,8 +10,13 @@
 // a pooling window come to lie in one thread. The heads are a product more, of the third layer's sums as they lie in
 // registers.
 //
+// As the screen of a detector in float32, the kernel reads a pyramid of floats, and lists the cells that reach a
+// lowered threshold without their outputs.
+//
 // A tile takes 63 KB: what a block of Turing can have, and three in a multiprocessor of Hopper, which has registers for
 // two.
+#include <type_traits>
+
 #include "mma.h"
 #include "pnet.cuh"
 #include "pnet_fp16.h"
@@ -38,6 +43,7 @@ constexpr int kProducts2 = (kHeight2 * kWidth2 + kPixels - 1) / kPixels;
 static_assert(kPooled % kPixels == 0 && kHeight * kWidth % kPixels == 0);
 
 struct Shared {
+  PnetHeads heads;
   __half pooled[kPooled][kPixelMaps];
   union {
     __half pixels[kPixelRows][3 * kPixelColumns];
@@ -49,21 +55,42 @@ static_assert(sizeof(Shared) <= 64 * 1024);
 __device__ inline unsigned load_pair(const __half* pair) { return *reinterpret_cast<const unsigned*>(pair); }
 __device__ inline void store_pair(__half* pair, unsigned values) { *reinterpret_cast<unsigned*>(pair) = values; }
 
-// The tile's pixels, two values at a time. Beyond the level they are zero: no cell of the level sees them.
-__device__ void load_pixels(Shared& shared, const __half* pixels, const Level& level, const PlacedTile& tile) {
-  constexpr int kPairs = 3 * kPixelColumns / 2;
-  const int height = level.height, values = 3 * level.width;
+// Two values of the pyramid as they are loaded, and in fp16.
+__device__ inline unsigned load_values(const __half* pair) { return __ldg(reinterpret_cast<const unsigned*>(pair)); }
+__device__ inline float2 load_values(const float* pair) { return __ldg(reinterpret_cast<const float2*>(pair)); }
+__device__ inline unsigned halves(unsigned values) { return values; }
+__device__ inline unsigned halves(float2 values) { return to_half2(values.x, values.y); }
+
+// The tile's pixels, two values at a time; a warp takes a row. Beyond the level they are zero: no cell of the level
+// sees them. A row of an odd number of values is followed by three that nobody wrote. The loads of three rows come
+// before their first use: a memory's latency twice for a tile.
+template <class Element>
+__device__ void load_pixels(Shared& shared, const Element* pixels, const Level& level, const PlacedTile& tile) {
+  constexpr int kPairs = 3 * kPixelColumns / 2, kLoads = (kPairs + kWarp - 1) / kWarp, kRows = 3;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int height = level.height - 2 * tile.row, values = 3 * level.width - 6 * tile.column - 2 * lane;
   const std::int64_t pitch = 3 * level.pitch;
-  pixels += 3 * level.first_pixel;
-  for (int i = static_cast<int>(threadIdx.x); i < kPixelRows * kPairs; i += kThreads) {
-    const int y = i / kPairs, x = i % kPairs * 2;
-    const int row = 2 * tile.row + y, first = 6 * tile.column + x;
-    const __half* const pair = pixels + row * pitch + first;
-    unsigned both = 0;
-    if (row < height && first < values)
-      both = first + 1 < values ? __ldg(reinterpret_cast<const unsigned*>(pair))
-                                : static_cast<unsigned>(__half_as_ushort(*pair));
-    store_pair(&shared.pixels[y][x], both);
+  pixels += 3 * level.first_pixel + 2 * tile.row * pitch + 6 * tile.column + 2 * lane;
+#pragma unroll 1
+  for (int first = static_cast<int>(threadIdx.x) / kWarp; first < kPixelRows; first += kRows * kWarps) {
+    decltype(load_values(pixels)) loaded[kRows][kLoads];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r)
+#pragma unroll
+      for (int i = 0; i < kLoads; ++i) {
+        const int y = first + r * kWarps, x = 2 * kWarp * i;
+        loaded[r][i] = {};
+        if (y < height && x < values) loaded[r][i] = load_values(pixels + y * pitch + x);
+      }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r)
+#pragma unroll
+      for (int i = 0; i < kLoads; ++i) {
+        const int y = first + r * kWarps, x = 2 * kWarp * i;
+        const unsigned both = halves(loaded[r][i]);
+        if (y < kPixelRows && kWarp * i + lane < kPairs)
+          store_pair(&shared.pixels[y][x + 2 * lane], x + 1 == values ? both & 0xffff : both);
+      }
   }
 }
 
@@ -188,7 +215,8 @@ __device__ void convolve2(Shared& shared, const PnetFragments& fragments) {
   }
 }
 
-// Third convolution and heads.
+// Third convolution and heads. `kScreens`: the cells are only listed.
+template <bool kScreens>
 __device__ void convolve3(const Shared& shared, const PnetFragments& fragments, const Work& work,
                           const PlacedTile& tile) {
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, group = lane / 4, pair = lane % 4 * 2;
@@ -199,12 +227,13 @@ __device__ void convolve3(const Shared& shared, const PnetFragments& fragments, 
     for (int b = 0; b < 2; ++b) weights[t][b] = __ldg(&fragments.conv3[t][b][lane]);
   const Level& level = work.levels[tile.level];
   const int rows = level.rows - tile.row, columns = level.columns - tile.column;
+  const float least = kScreens ? work.settings.screen_logit : work.settings.cell_logit;
 #pragma unroll 1
   for (int m = thread / kWarp; m < kHeight * kWidth / kPixels; m += kWarps) {
     const int pixel = m * kPixels + lane % kPixels;
     const __half* const from = &shared.maps2[pixel / kWidth * kWidth2 + pixel % kWidth][lane / kPixels * 8];
     float bias[4][2], sums[4][4];
-    load_columns(bias, fragments.bias3, pair);
+    load_columns(bias, shared.heads.bias3, pair);
     start_sums(sums, bias);
 #pragma unroll
     for (int t = 0; t < 9; ++t) {
@@ -217,15 +246,15 @@ __device__ void convolve3(const Shared& shared, const PnetFragments& fragments, 
       }
     }
     float head_bias[1][2], outputs[1][4];
-    load_columns(head_bias, fragments.head_bias, pair);
+    load_columns(head_bias, shared.heads.bias, pair);
     start_sums(outputs, head_bias);
-    const uint4 heads = fragments.heads[lane];
+    const uint4 heads = shared.heads.weights[lane];
 #pragma unroll
     for (int k = 0; k < 2; ++k) {
       // D's fragments of two blocks of 8 maps are A's of 16.
       unsigned a[4];
       float slope[2][2];
-      load_columns(slope, fragments.slope3 + 16 * k, pair);
+      load_columns(slope, shared.heads.slope3 + 16 * k, pair);
 #pragma unroll
       for (int b = 0; b < 2; ++b)
 #pragma unroll
@@ -238,48 +267,65 @@ __device__ void convolve3(const Shared& shared, const PnetFragments& fragments, 
     for (int h = 0; h < 2; ++h) {
       const int cell = m * kPixels + group + 8 * h, y = cell / kWidth, x = cell % kWidth;
       const float first = outputs[0][2 * h], second = outputs[0][2 * h + 1];
-      const bool passed = pair == kLogitColumn && y < rows && x < columns && first >= work.settings.cell_logit;
+      const bool passed = pair == kLogitColumn && y < rows && x < columns && first >= least;
       const unsigned all_passed = __ballot_sync(kAllLanes, passed);
       if (!all_passed) continue;
+      if constexpr (kScreens) {
+        if (lane == 0) atomicAdd(&work.level_counts[tile.level].cells_left, __popc(all_passed));
+        const int place = reserve_place(&work.counts->cells_left, all_passed);
+        if (passed && place < work.cells_left_capacity)
+          work.cells_left[place] = {tile.level, tile.row + y, tile.column + x};
+        continue;
+      }
       const int offsets = lane / 4 * 4;  // the lane that has the first two
       Cell found = {first, {}, tile.row + y, tile.column + x, 0};
       found.offsets[0] = __shfl_sync(kAllLanes, first, offsets);
       found.offsets[1] = __shfl_sync(kAllLanes, second, offsets);
       found.offsets[2] = __shfl_sync(kAllLanes, first, offsets + 1);
       found.offsets[3] = __shfl_sync(kAllLanes, second, offsets + 1);
-      const int place = reserve_place(work.level_counts[tile.level], all_passed);
+      const int place = reserve_place(&work.level_counts[tile.level].found, all_passed);
       if (passed) store_found(work, level, place, found);
     }
   }
 }
 
+// `Element` is that of the pyramid; with floats, this is the screen.
+template <class Element>
 __global__ void __launch_bounds__(kThreads, kBlocks) pnet_fp16_kernel(Work work, const PnetFragments* fragments) {
   MTCNN_FAST_SHARED_MEMORY(memory);
   Shared& shared = *reinterpret_cast<Shared*>(memory);
+  for (int i = static_cast<int>(threadIdx.x); i < static_cast<int>(sizeof(PnetHeads) / sizeof(uint4)); i += kThreads)
+    reinterpret_cast<uint4*>(&shared.heads)[i] = __ldg(reinterpret_cast<const uint4*>(&fragments->heads) + i);
   wait_for_earlier_kernels();
-  const int tiles = work.job->tiles;
   PlacedTile tile = {0, 0, 0};
-  for (int i = static_cast<int>(blockIdx.x); i < tiles; i += static_cast<int>(gridDim.x)) {
+  // The number of tiles is read for each: kept, it would be one register too many.
+  for (int i = static_cast<int>(blockIdx.x); i < work.job->tiles; i += static_cast<int>(gridDim.x)) {
     tile = place_tile(work, i, kHeight, kWidth, tile.level);
     const Level& level = work.levels[tile.level];
-    load_pixels(shared, static_cast<const __half*>(work.pyramid), level, tile);
+    load_pixels(shared, static_cast<const Element*>(work.pyramid), level, tile);
     __syncthreads();
     convolve1(shared, *fragments, level, tile);
     __syncthreads();
     convolve2(shared, *fragments);
     __syncthreads();
-    convolve3(shared, *fragments, work, tile);
+    convolve3<std::is_same_v<Element, float>>(shared, *fragments, work, tile);
     __syncthreads();
   }
+}
+
+template <class Element>
+void launch_pnet(const Queue& queue, const Work& work, const void* weights) {
+  launch(queue, pnet_fp16_kernel<Element>, kThreads, sizeof(Shared), work,
+         &static_cast<const PnetWeightsFp16*>(weights)->fragments);
 }
 
 }  // namespace
 
 PnetTile pnet_fp16_tile() { return {kHeight, kWidth}; }
 
-void pnet_fp16(const Queue& queue, const Work& work, const void* weights) {
-  launch(queue, pnet_fp16_kernel, kThreads, sizeof(Shared), work,
-         &static_cast<const PnetWeightsFp16*>(weights)->fragments);
+void pnet_fp16(const Queue& queue, const Work& work, const void* weights) { launch_pnet<__half>(queue, work, weights); }
+void screen_cells(const Queue& queue, const Work& work, const void* weights) {
+  launch_pnet<float>(queue, work, weights);
 }
 
 const PnetWeights* pnet_fp16_layers(const void* weights) {

@@ -15,6 +15,7 @@
 
 #include "image_words.h"
 #include "kernels.h"
+#include "levels.cuh"
 
 namespace mtcnn_fast::cuda {
 namespace {

@@ -52,7 +52,7 @@ void Workspace::pnet(const float* pixels, int height, int width, float* logits, 
   planned.height = height, planned.width = width, planned.on_device = true;
   planned.levels = &plan, planned.level_count = 1;
   const int share = std::exchange(found_share_, 1);
-  describe({&planned, 1});
+  describe({&planned, 1}, model_.arithmetic);
   found_share_ = share;
   reserve();
 
@@ -86,7 +86,7 @@ void Workspace::pnet(const float* pixels, int height, int width, float* logits, 
 
 void Workspace::refine(Stage stage, const float* crops, int n, float* heads) {
   capacity_.windows[stage] = std::max(capacity_.windows[stage], n);
-  describe({});
+  describe({}, model_.arithmetic);
   reserve();
   const std::size_t side = crop_side(stage);
   const std::vector<unsigned char> bytes = elements(crops, side * side * 3 * n, model_.arithmetic);
@@ -105,7 +105,7 @@ void Workspace::look(std::span<const PlannedImage> images, cudaStream_t before, 
   const int most = static_cast<int>(std::min<std::size_t>(kCropsTogether, boxes.size()));
   capacity_.windows[stage] = std::max(capacity_.windows[stage], most);
   reserve_pixels(images);
-  describe(images);
+  describe(images, model_.arithmetic);
   reserve();
   upload_description();
   const Windows& windows = work_.windows[stage];

@@ -14,6 +14,7 @@ namespace mtcnn_fast::cuda {
 struct Settings {
   Conventions conventions;
   float cell_logit;               // P-Net's cells pass from this on
+  float screen_logit;             // with a screen, what is below in fp16 is dropped
   PerRefineStage<double> logits;  // candidates pass above these
   double nms[4];                  // greatest overlap left: per level, across levels, after R-Net, after O-Net
 
@@ -68,12 +69,18 @@ struct Cell {
   int kept;  // by the suppression within the level: 0 undecided, 1 kept, -1 dropped
 };
 
+// A cell of some level.
+struct PlacedCell {
+  int level, row, column;
+};
+
 // What is counted in a call. Zeroed by the first kernel; may exceed the room there is, and then the host makes room and
 // runs the call again.
 struct Counts {
   PerRefineStage<int> windows;
   int faces;
   int blocks_done;  // of the last kernel
+  int cells_left;   // by P-Net's screen
 };
 struct ImageCounts {
   int candidates;                      // left by the suppression within levels
@@ -81,7 +88,7 @@ struct ImageCounts {
   int first_face, faces;
 };
 struct LevelCounts {
-  int found, kept;
+  int found, kept, cells_left;
 };
 
 // The windows that R-Net or O-Net looks at, of all images; those of one image stand together, best first.
@@ -113,6 +120,8 @@ struct Work {
   int image_capacity, level_capacity;  // no call has more, so that kernels by image or level need no more blocks
   void* pyramid;                       // [pixel][3], normalised RGB; float or half
   std::int32_t* cell_map;              // per cell of every level: 1 + its index in found, or 0. All zero between calls
+  PlacedCell* cells_left;  // what P-Net's screen leaves to be computed in float32, of all levels in any order
+  int cells_left_capacity;
   Cell* found;
   BoxD* found_boxes;    // parallel to found
   std::uint64_t* keys;  // as many as there is room in found, in either Windows, and as ops.nms takes boxes

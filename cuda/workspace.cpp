@@ -92,6 +92,7 @@ Workspace::Workspace(const Model& model) : model_(model), work_{}, recorded_{} {
   capacity_.windows[Stage::rnet] = least ? least : 1024;
   capacity_.windows[Stage::onet] = least ? least : 128;
   capacity_.faces = least ? least : 64;
+  capacity_.cells_left = model.screens_pnet ? least : 0;
 }
 
 Workspace::~Workspace() { drain(); }
@@ -113,7 +114,7 @@ void Workspace::start(std::span<const PlannedImage> images, cudaStream_t before,
   if (timed && !times_) times_ = std::make_unique<Times>();
   if (any_on_device(images)) images_written_.order(before, stream_);
   reserve_pixels(images);
-  describe(images);
+  describe(images, model_.screens_pnet ? Arithmetic::fp16 : model_.arithmetic);
   run();
 }
 
@@ -167,13 +168,13 @@ Image Workspace::stage(const PlannedImage& image, std::size_t& used) {
 }
 
 // Writes what there is to do, and makes room for it.
-void Workspace::describe(std::span<const PlannedImage> planned) {
+void Workspace::describe(std::span<const PlannedImage> planned, Arithmetic pnet) {
   Capacities wanted;
   wanted.images = static_cast<int>(planned.size());
   for (const PlannedImage& image : planned) wanted.levels += image.level_count;
   images_.clear();
   levels_.clear();
-  const PnetTile tile = pnet_tile(model_.arithmetic, model_.shared_memory);
+  const PnetTile tile = pnet_tile(pnet, model_.shared_memory);
   job_ = {.images = wanted.images,
           .levels = wanted.levels,
           .strips = 0,
@@ -231,6 +232,8 @@ void Workspace::lay_out_found() {
     }
   }
   capacity_.found = std::max(capacity_.found, found);
+  // The screen leaves few more cells than pass.
+  if (model_.screens_pnet && !model_.first_capacity) capacity_.cells_left = std::max(capacity_.cells_left, found);
 }
 
 // Gives every list its room.
@@ -243,6 +246,7 @@ void Workspace::reserve() {
   pyramid_.reserve(static_cast<std::size_t>(c.pixels) * 3 * element());
   const std::size_t map = static_cast<std::size_t>(c.cells) * sizeof(std::int32_t);
   if (cell_map_.reserve(map)) MTCNN_FAST_CHECK(cudaMemsetAsync(cell_map_.as<void>(), 0, cell_map_.bytes(), stream_));
+  cells_left_.reserve(c.cells_left * sizeof(PlacedCell));
   found_.reserve(c.found * sizeof(Cell));
   found_boxes_.reserve(c.found * sizeof(BoxD));
   keys_.reserve(std::max({c.found, c.windows[Stage::rnet], c.windows[Stage::onet]}) * sizeof(std::uint64_t));
@@ -281,6 +285,8 @@ void Workspace::reserve() {
   work_.image_capacity = c.images, work_.level_capacity = c.levels;
   work_.pyramid = pyramid_.as<void>();
   work_.cell_map = cell_map_.as<std::int32_t>();
+  work_.cells_left = cells_left_.as<PlacedCell>();
+  work_.cells_left_capacity = c.cells_left;
   work_.found = found_.as<Cell>();
   work_.found_boxes = found_boxes_.as<BoxD>();
   work_.keys = keys_.as<std::uint64_t>();
@@ -341,7 +347,12 @@ std::span<const Workspace::Step> Workspace::steps() {
       {"pyramid", [](const Queue& q, const Work& w, const Model& m) { pyramid(plain(q), w, m.arithmetic); }, false},
       {"pnet",
        [](const Queue& q, const Work& w, const Model& m) {
-         cuda::pnet(q, w, m.arithmetic, m.pnet.as<void>());
+         if (m.screens_pnet) {
+           screen_cells(q, w, m.pnet_screen.as<void>());
+           confirm_cells(q, w, m.pnet.as<void>());
+         } else {
+           cuda::pnet(q, w, m.arithmetic, m.pnet.as<void>());
+         }
          if (m.settings.conventions.mirrors_lone_cell) mirror_lone_cells(q, w, m.arithmetic, m.pnet.as<void>());
        },
        true},
@@ -390,6 +401,7 @@ bool Workspace::overflowed() {
     capacity = count + count / 4;
     any = true;
   };
+  fit(capacity_.cells_left, counts.cells_left);
   fit(capacity_.windows[Stage::rnet], counts.windows[Stage::rnet]);
   fit(capacity_.windows[Stage::onet], counts.windows[Stage::onet]);
   fit(capacity_.faces, counts.faces);
@@ -416,7 +428,7 @@ void Workspace::finish(int first_image, Emit emit, void* context) {
     reports.clear();
     for (int k = 0; k < images_[i].levels; ++k) {
       const LevelCounts& level = level_counts()[images_[i].first_level + k];
-      reports.push_back({level.found, level.kept});
+      reports.push_back({level.found, level.kept, level.cells_left});
     }
     Report report = {};
     report.levels = reports.data();
@@ -427,7 +439,7 @@ void Workspace::finish(int first_image, Emit emit, void* context) {
 }
 
 void Workspace::warm_up() {
-  describe({});
+  describe({}, model_.arithmetic);
   reserve();
   upload_description();
   queue_cascade(nullptr);
@@ -436,8 +448,8 @@ void Workspace::warm_up() {
 
 std::size_t Workspace::bytes() const {
   std::size_t bytes = 0;
-  for (const DeviceBuffer* buffer : {&pixels_, &description_, &pyramid_, &cell_map_, &found_, &found_boxes_, &keys_,
-                                     &counts_, &boxes_, &window_images_, &heads_, &activations_})
+  for (const DeviceBuffer* buffer : {&pixels_, &description_, &pyramid_, &cell_map_, &cells_left_, &found_,
+                                     &found_boxes_, &keys_, &counts_, &boxes_, &window_images_, &heads_, &activations_})
     bytes += buffer->bytes();
   for (const HostBuffer* buffer : {&staging_, &description_host_, &counts_host_, &faces_}) bytes += buffer->bytes();
   return bytes;

@@ -18,9 +18,11 @@ struct Model {
   int device, processors;
   std::size_t shared_memory;  // bytes that one block can have
   Arithmetic arithmetic;
+  bool screens_pnet;
   Settings settings;
   int first_capacity;
   DeviceBuffer pnet;  // packed parameters, as are these
+  DeviceBuffer pnet_screen;
   PerRefineStage<DeviceBuffer> refine;
 
   explicit Model(const EngineOptions& options);
@@ -85,7 +87,7 @@ class Workspace {
   struct Capacities {
     int images = 0, levels = 0;
     std::int64_t pixels = 0, cells = 0;  // of all levels
-    int found = 0;
+    int found = 0, cells_left = 0;
     PerRefineStage<int> windows = {};
     int faces = 0;
   };
@@ -93,7 +95,8 @@ class Workspace {
 
   std::size_t element() const { return model_.arithmetic == Arithmetic::fp16 ? 2 : 4; }
 
-  void describe(std::span<const PlannedImage> images);
+  // `pnet`: the arithmetic whose tiles of P-Net are described.
+  void describe(std::span<const PlannedImage> images, Arithmetic pnet);
   Image stage(const PlannedImage& image, std::size_t& used);
   void lay_out_found();
   void reserve();
@@ -127,8 +130,8 @@ class Workspace {
   Work work_, recorded_;  // what the next run's kernels are given, and what the graph's are
 
   HostBuffer staging_, description_host_, counts_host_, faces_;
-  DeviceBuffer pixels_, description_, pyramid_, cell_map_, found_, found_boxes_, keys_, counts_, boxes_, window_images_,
-      heads_, activations_;
+  DeviceBuffer pixels_, description_, pyramid_, cell_map_, cells_left_, found_, found_boxes_, keys_, counts_, boxes_,
+      window_images_, heads_, activations_;
   std::unique_ptr<Times> times_;
 };
 

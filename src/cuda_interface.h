@@ -34,9 +34,16 @@ struct NamedTensor {
   std::size_t size;
 };
 
+// A first pass in fp16 before float32. What is below is dropped.
+struct Screen {
+  bool used;
+  float least_logit;
+};
+
 struct EngineOptions {
   int device;
   bool fp16;  // tensor cores: inputs in fp16
+  Screen pnet_screen;
   Conventions conventions;
   float cell_logit;               // P-Net's cells pass from this on
   PerRefineStage<double> logits;  // candidates pass above these
@@ -68,6 +75,7 @@ struct PlannedImage {
 // What was counted in one image, for Inspection.
 struct LevelReport {
   int found, kept;
+  int cells_left;  // by P-Net's screen
 };
 struct Report {
   const LevelReport* levels;  // as many as the image has

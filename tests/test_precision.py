@@ -1,4 +1,4 @@
-"""What is computed in less than float32: precision="fast", and the CPU's screen that must not show."""
+"""What is computed in less than float32: precision="fast", and the screen that must not show."""
 
 from __future__ import annotations
 
@@ -16,9 +16,20 @@ Image = NDArray[np.uint8]
 HAS_BF16 = MTCNN(device="cpu", precision="fast").precision == "bf16"
 
 
-def made(monkeypatch: pytest.MonkeyPatch, screen: bool, **options: object) -> MTCNN:
+def made(monkeypatch: pytest.MonkeyPatch, screen: bool, device: str = "cpu", **options: object) -> MTCNN:
     monkeypatch.setenv("MTCNN_FAST_SCREEN", "1" if screen else "0")
-    return MTCNN(device="cpu", **options)  # type: ignore[arg-type]
+    return MTCNN(device=device, **options)  # type: ignore[arg-type]
+
+
+def assert_screen_is_not_seen(screened: MTCNN, plain: MTCNN, image: Image) -> None:
+    assert_same(screened.detect(image), plain.detect(image))
+    with_screen, without = screened.inspect(image), plain.inspect(image)
+    assert with_screen["candidates"] == without["candidates"]
+    for stage, confirmed in with_screen["confirmed"].items():
+        everything = without["confirmed"][stage]
+        assert with_screen["candidates"]["faces"] <= confirmed <= everything
+        windows = sum(level["windows"] for level in without["levels"])
+        assert everything == (windows if stage == "windows" else without["candidates"][stage])
 
 
 def assert_same(faces: Detections, others: Detections) -> None:
@@ -35,14 +46,19 @@ def test_the_screen_changes_nothing(
     plain = made(monkeypatch, False, profile=profile, **options)
     mosaic = np.concatenate([astronaut[::2, ::2], astronaut[::2, ::-2]], axis=1)
     for image in (astronaut, mosaic, 255 - astronaut, astronaut[13:313, 100:399], astronaut[:77]):
-        assert_same(screened.detect(image), plain.detect(image))
-        with_screen, without = screened.inspect(image), plain.inspect(image)
-        assert with_screen["candidates"] == without["candidates"]
-        for stage, confirmed in with_screen["confirmed"].items():
-            everything = without["confirmed"][stage]
-            assert with_screen["candidates"]["faces"] <= confirmed <= everything
-            windows = sum(level["windows"] for level in without["levels"])
-            assert everything == (windows if stage == "windows" else without["candidates"][stage])
+        assert_screen_is_not_seen(screened, plain, image)
+
+
+@pytest.mark.parametrize("profile", CONVENTIONS)
+def test_the_screen_changes_nothing_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, cuda: str, face: Image, profile: str
+) -> None:
+    # Small faces have many cells near the threshold.
+    screened, plain = (made(monkeypatch, screen, device=cuda, profile=profile) for screen in (True, False))
+    for image in (face, face[::-2, ::2], 255 - face[::2, ::2]):
+        assert_screen_is_not_seen(screened, plain, image)
+    confirmed = screened.inspect(face)["confirmed"]
+    assert confirmed["windows"] < 0.2 * plain.inspect(face)["confirmed"]["windows"]
 
 
 @pytest.mark.skipif(not HAS_BF16, reason="needs a processor with tiles for bf16, and kernels for it")

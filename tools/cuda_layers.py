@@ -1,6 +1,6 @@
 """The CUDA backend's networks as items of work: each kernel's layer, how its loops are passed, and what that costs.
 
-The shapes are those of cuda/refine.h, cuda/refine_fp16.h, cuda/pnet.cu and cuda/pnet_fp16.cu.
+The shapes are those of cuda/refine.h, cuda/refine_fp16.h, cuda/pnet_fp16.cu and cuda/pnet_cells.cu.
 """
 
 from __future__ import annotations
@@ -318,35 +318,6 @@ HEADS = {"rnet": "heads_kernel<Rnet::Output>", "onet": "heads_kernel<Onet::Outpu
 HEAD_WARPS = 8  # windows of a block at a time
 
 
-def pnet_item(code: Code) -> Item:
-    """A tile of 16 x 16 cells: the three convolutions, in the order of the code."""
-    first, second, third = code.math_loops(3)
-    warps = 4
-    # Outputs of the first two are shared by 128 threads: the second pass is not of all warps.
-    of_first, of_second = 20 * 10, 18 * 5 * 2
-    passes = {first.first: 3.0, second.first: 5.0, third.first: 16.0}
-    outer = {loop.first: of_first / 128 for loop in code.around(first)}
-    outer |= {loop.first: of_second / 128 for loop in code.around(second)}
-
-    def trips(loop: Loop) -> float:
-        if loop.first in passes and loop in code.math:
-            return passes[loop.first]
-        if loop.first in outer:
-            return math.ceil(outer[loop.first])
-        return math.ceil(42 * 42 / 128) / max(1, stores_shared(loop) / 3)  # pixels, of three values
-
-    item = code.item(warps, trips, True, lambda _: 0)
-    idle = sum(
-        (math.ceil(outer[loop.first]) - outer[loop.first]) * body(code, loop, trips)
-        for loop in outer_loops(code, outer)
-    )
-    return Item(warps, item.issued - idle, item.alone)
-
-
-def outer_loops(code: Code, outer: dict[int, float]) -> list[Loop]:
-    return [loop for loop in code.loops if loop.first in outer and loop not in code.math]
-
-
 def body(code: Code, loop: Loop, trips: Callable[[Loop], float]) -> int:
     """Instructions of one pass of a loop."""
     return len(warp_trace.trace(loop, code.loops, trips))
@@ -360,6 +331,32 @@ def pnet_fp16_item(code: Code) -> Item:
     def trips(loop: Loop) -> float:
         if loop.first in products:
             return products[loop.first] / 8
-        return math.ceil(42 * 111 / 256) / max(1, stores_shared(loop))
+        if not stores_shared(loop):  # the search for the level
+            return 1
+        return math.ceil(42 / 8) * math.ceil(111 / 32) / stores_shared(loop)  # a warp's rows of pixels, in pairs
 
     return code.item(8, trips, True, lambda _: 0)
+
+
+CELLS_TOGETHER = 8  # of cuda/pnet_cells.cu
+
+
+def pnet_cells_item(code: Code) -> Item:
+    """Eight cells, computed one by one: of eight warps, 25 of 32 parts have work of the first convolution, and 16 of
+    the second and of the third."""
+    warps = 8
+    loops = code.math_loops(3)
+    multiplied = (3 * 9 * 4 * 10, 10 * 9 * 9, 16 * 9 * 2)  # of a thread
+    passes = {loop.first: all_ / loop.count("FFMA") for loop, all_ in zip(loops, multiplied, strict=True)}
+    busy = dict(zip((loop.first for loop in loops), (math.ceil(25 / 4) / warps, 16 / 32, 16 / 32), strict=True))
+
+    def trips(loop: Loop) -> float:
+        return passes.get(loop.first, 1)
+
+    def returned(loop: Loop) -> float:
+        # 16 bytes that many lanes share come back in two cycles.
+        return busy[loop.first] * (loop.count("LDS") + loop.count("LDS.128"))
+
+    item = code.item(warps, trips, True, returned)
+    idle = sum((1 - busy[loop.first]) * passes[loop.first] * body(code, loop, trips) for loop in loops)
+    return Item(warps, item.issued - idle, item.alone, item.returns)

@@ -1,16 +1,16 @@
-"""Derives bounds on the difference of P-Net's, R-Net's and O-Net's face logits between bfloat16 and float32.
+"""Derives bounds on the difference of P-Net's, R-Net's and O-Net's face logits between bfloat16 or fp16 and float32.
 
-The screen is the pass in bfloat16 that comes first. It drops a window whose logit is below the threshold by more than a
-margin. The derivation of that margin: each weight, input and map value is rounded once, by up to half a unit in its
-last place, h_i. To first order the logit moves by the sum of c_i e_i, |e_i| <= 1, where c_i = h_i d logit / d value_i.
-Assume that the e_i are independent and uniform. (That is the model of Higham & Mary, "A New Approach to Probabilistic
-Rounding Error Analysis", SIAM J. Sci. Comput. 41(5), 2019, with the distribution that rounding has.) Then the sum is
-sub-Gaussian with a variance proxy of sum c_i^2 / 3, and the chance that it exceeds t is at most
-2 exp(-t^2 / (2 sum c_i^2 / 3)). The margin is the t at which that chance is 1e-15, for the window of the largest sum of
-squares. Beside it stands the greatest difference measured with the networks in bfloat16. The margin must be at least
-twice that difference.
+The screen is the pass in that format that comes first: bfloat16 on the CPU, fp16 on a GPU. It drops a window whose
+logit is below the threshold by more than a margin. The derivation of that margin: each weight, input and map value is
+rounded once, by up to half a unit in its last place, h_i. To first order the logit moves by the sum of c_i e_i, |e_i|
+<= 1, where c_i = h_i d logit / d value_i. Assume that the e_i are independent and uniform. (That is the model of Higham
+& Mary, "A New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41(5), 2019, with the
+distribution that rounding has.) Then the sum is sub-Gaussian with a variance proxy of sum c_i^2 / 3, and the chance
+that it exceeds t is at most 2 exp(-t^2 / (2 sum c_i^2 / 3)). The margin is the t at which that chance is 1e-15, for the
+window of the largest sum of squares. Beside it stands the greatest difference measured with the networks in that
+format. The margin must be at least twice that difference.
 
-    python tools/derive_margins.py PHOTO ...
+    python tools/derive_margins.py --format fp16 PHOTO ...
 
 Needs torch. The windows are those that the definition of the cascade (tests/reference.py) looks at, and random ones.
 """
@@ -21,6 +21,7 @@ import argparse
 import itertools
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -73,13 +74,24 @@ def logit(net: str, weights: Tensors, rounded: Tensors, crop: torch.Tensor, chan
     return linear(x.reshape(1, -1), change("weight face", rounded["face"]), (bias[1] - bias[0]).reshape(1)).squeeze()
 
 
-def bf16(_: str, value: torch.Tensor) -> torch.Tensor:
-    return value.to(torch.bfloat16).to(value.dtype)
+@dataclass(frozen=True)
+class Format:
+    """A format that values are rounded to. bits: of its significand. least: the exponent of its least normal number."""
+
+    dtype: torch.dtype
+    bits: int
+    least: int
+
+    def rounded(self, _: str, value: torch.Tensor) -> torch.Tensor:
+        return value.to(self.dtype).to(value.dtype)
+
+    def half_ulp(self, value: torch.Tensor) -> torch.Tensor:
+        """Half a unit in the last place. Below the normal numbers, the unit is that of the least of them."""
+        exponent = torch.floor(torch.log2(value.abs())).clamp(min=self.least)
+        return torch.where(value == 0, 0.0, torch.exp2(exponent - self.bits))
 
 
-def half_ulp(value: torch.Tensor) -> torch.Tensor:
-    """Half a unit in the last place of bfloat16, whose significand has 8 bits."""
-    return torch.where(value == 0, 0.0, torch.exp2(torch.floor(torch.log2(value.abs())) - 8))
+FORMATS = {"bf16": Format(torch.bfloat16, 8, -126), "fp16": Format(torch.float16, 11, -14)}
 
 
 def shapes(net: str, weights: Tensors, rounded: Tensors, crop: torch.Tensor) -> dict[str, torch.Size]:
@@ -93,12 +105,12 @@ def shapes(net: str, weights: Tensors, rounded: Tensors, crop: torch.Tensor) -> 
     return seen
 
 
-def study(net: str, weights: Tensors, crops: np.ndarray) -> None:
+def study(net: str, weights: Tensors, crops: np.ndarray, low_format: Format) -> None:
     rounded = rounded_tensors(net, weights)
     inputs = torch.tensor(crops.transpose(0, 3, 1, 2), dtype=torch.float32)
     zeros = {name: torch.zeros(shape) for name, shape in shapes(net, weights, rounded, inputs[0]).items()}
     exact = torch.func.vmap(lambda crop: logit(net, weights, rounded, crop, lambda _, value: value))
-    low = torch.func.vmap(lambda crop: logit(net, weights, rounded, crop, bf16))
+    low = torch.func.vmap(lambda crop: logit(net, weights, rounded, crop, low_format.rounded))
 
     def moved(steps: Tensors, crop: torch.Tensor) -> tuple[torch.Tensor, Tensors]:
         values: Tensors = {}
@@ -113,7 +125,8 @@ def study(net: str, weights: Tensors, crops: np.ndarray) -> None:
     logits, bounds, differences = [], [], []
     for batch in inputs.split(32 if net == "onet" else 128):
         gradients, values = sensitivity(zeros, batch)
-        squares = sum((half_ulp(values[name]) * g).square().flatten(1).sum(1) / 3 for name, g in gradients.items())
+        moves = ((low_format.half_ulp(values[name]) * g).square().flatten(1).sum(1) for name, g in gradients.items())
+        squares = sum(moves) / 3
         logits.append(exact(batch))
         bounds.append((2 * math.log(2 / CHANCE) * squares).sqrt())
         differences.append((low(batch) - logits[-1]).abs())
@@ -167,6 +180,7 @@ def windows(photo: Path, random: np.random.Generator, per_level: int) -> dict[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="+", type=Path)
+    parser.add_argument("--format", choices=FORMATS, default="bf16", help="of the screen (default bf16)")
     parser.add_argument("--cells", type=int, default=20, help="P-Net cells of each kind per level (default 20)")
     parser.add_argument("--most", type=int, default=20000, help="most windows per network (default 20000)")
     args = parser.parse_args()
@@ -175,7 +189,7 @@ def main() -> None:
     parts = [windows(photo, random, args.cells) for photo in args.photos]
     for net in LAYERS:
         crops = list(itertools.chain.from_iterable(part[net] for part in parts))
-        study(net, weights, np.array(crops[:: -(-len(crops) // args.most)]))
+        study(net, weights, np.array(crops[:: -(-len(crops) // args.most)]), FORMATS[args.format])
 
 
 if __name__ == "__main__":

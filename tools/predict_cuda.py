@@ -22,7 +22,7 @@ from pathlib import Path
 
 import warp_trace
 from cuda_code import Kernel, read_code
-from cuda_layers import HEAD_WARPS, HEADS, LAYERS, Code, Item, cycles, pnet_fp16_item, pnet_item
+from cuda_layers import CELLS_TOGETHER, HEAD_WARPS, HEADS, LAYERS, Code, Item, cycles, pnet_cells_item, pnet_fp16_item
 from cuda_resize import RESIZE_THREADS, SUM_WORDS, Resize, crops_times, pyramid_times
 from cuda_sort import THREADS, sort_cycles
 from warp_trace import CLOCK, PROCESSORS, second_level
@@ -51,6 +51,7 @@ ASSUMED = {
 # --- Counted by hand, and estimated ----------------------------------------------------------------------------------
 
 CELLS_PER_WINDOW = 2.9  # cells that pass P-Net, for each window of R-Net
+CELLS_LEFT = 1.19  # cells that P-Net's screen leaves, for each that passes
 LARGEST_LEVEL = 0.3  # the share of them in one level, whose block ends last
 MAP_ROWS = 5  # of the map around a cell: a reach of two
 MAP_ENTRY = 20  # cycles of an entry that is empty, beside its load
@@ -63,7 +64,7 @@ BLOCKS_OF_IMAGES = 16  # of a batch of 32: images whose suppression runs at the 
 
 # --- Frames -----------------------------------------------------------------------------------------------------------
 
-STEPS = {  # in the cascade's order: the kernels of each
+STEPS = {  # in the cascade's order: the kernels of each, in precision "fast"
     "pyramid": 1,
     "pnet": 1,
     "suppress_levels": 1,
@@ -75,11 +76,13 @@ STEPS = {  # in the cascade's order: the kernels of each
     "onet": 6,
     "suppress_onet": 1,
 }
+OF_THE_SCREEN = {"pnet": 1}  # kernels more in float32
 
 
-def gaps(step: str) -> float:
+def gaps(step: str, precision: str) -> float:
     """Microseconds between a step's kernels and those in front: only the first one of a call waits until they ended."""
-    return STEPS[step] * (GAP if step == "pyramid" else EDGE)
+    kernels = STEPS[step] + (0 if precision == "fast" else OF_THE_SCREEN.get(step, 0))
+    return kernels * (GAP if step == "pyramid" else EDGE)
 
 
 @dataclass(frozen=True)
@@ -160,13 +163,16 @@ class Model:
     # Networks.
 
     def pnet(self, frame: Frame, fast: bool) -> Times:
-        if fast:
-            return self.of_items(self.kept("pnet_fp16_kernel", pnet_fp16_item), frame.tiles(16, 32), 2)
-        name = "pnet_kernel<16, 16, 3>"
-        tiles = self.of_items(self.kept(name, pnet_item), frame.tiles(16, 16), 3)
+        element = "__half" if fast else "float"
+        first = self.of_items(self.kept(f"pnet_fp16_kernel<{element}>", pnet_fp16_item), frame.tiles(16, 32), 2)
+        return first if fast else total([first, self.confirm_cells(CELLS_LEFT * CELLS_PER_WINDOW * frame.rnet)])
+
+    def confirm_cells(self, cells: float) -> Times:
+        name = "cells_kernel<float, Confirm>"
+        groups = self.of_items(self.kept(name, pnet_cells_item), math.ceil(cells / CELLS_TOGETHER), 2)
         weights = self.code(name).loops[0]  # to shared memory, once: 26 KB, four times 16 bytes of a thread at a time
-        begin = math.ceil(1632 / 128 / 4) * warp_trace.latency(weights.instructions, second_level) / CLOCK
-        return Times(tiles.alone + begin, tiles.in_batch)
+        begin = math.ceil(1632 / 256 / 4) * warp_trace.latency(weights.instructions, second_level) / CLOCK
+        return Times(groups.alone + begin, groups.in_batch)
 
     def network(self, network: str, windows: int, fast: bool) -> Times:
         parts = [
@@ -248,10 +254,10 @@ class Prediction:
 def predict(model: Model, frame: Frame, precision: str) -> Prediction:
     times = {step: model.step(step, frame, precision == "fast") for step in STEPS}
     # No copy: the device has the description of a call whose images lie where those before did, of the same size.
-    call = sum(each.alone + gaps(step) for step, each in times.items()) + START_AND_WAIT
+    call = sum(each.alone + gaps(step, precision) for step, each in times.items()) + START_AND_WAIT
     in_batch = sum(each.in_batch for each in times.values())
     # bench_cuda's steps have the gaps in front of their kernels.
-    steps = {step: round(each.alone + gaps(step), 1) for step, each in times.items()}
+    steps = {step: round(each.alone + gaps(step, precision), 1) for step, each in times.items()}
     counts = (frame.width, frame.height, frame.min_face_size, precision, frame.rnet, frame.onet)
     return Prediction(*counts, steps, round(call, 1), float(round(1e6 / in_batch, -2)))
 
@@ -264,7 +270,9 @@ def table(predictions: list[Prediction]) -> str:
     ]
     lines = [f"{'':18}" + "".join(f"{name:>28}" for name in names)]
     for step in STEPS:
-        lines.append(f"{step:18}" + "".join(f"{each.steps[step] - gaps(step):28.1f}" for each in predictions))
+        lines.append(
+            f"{step:18}" + "".join(f"{each.steps[step] - gaps(step, each.precision):28.1f}" for each in predictions)
+        )
     lines.append(f"{'whole call':18}" + "".join(f"{each.call:28.0f}" for each in predictions))
     lines.append(f"{'frames/s, batch 32':18}" + "".join(f"{each.frames_a_second:28.0f}" for each in predictions))
     return "\n".join(lines)

@@ -72,8 +72,8 @@ struct Inspection {
   std::int64_t rnet = 0;        // crops that R-Net looked at
   std::int64_t onet = 0;        // crops that O-Net looked at
   std::int64_t faces = 0;
-  // What each network computed in float32: everything, what a screen in bf16 left, or, where Detector::precision() is
-  // "bf16", nothing.
+  // What each network computed in float32: everything, what a screen in bf16 or fp16 left, or, where
+  // Detector::precision() is not "fp32", nothing.
   std::int64_t confirmed_windows = 0, confirmed_rnet = 0, confirmed_onet = 0;
   // Wall time. P-Net includes the resizing of the levels and R-Net and O-Net that of their crops: they are fused.
   double pnet_ms = 0, nms_ms = 0, rnet_ms = 0, onet_ms = 0, total_ms = 0;

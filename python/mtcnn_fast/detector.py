@@ -297,7 +297,7 @@ class MTCNN:
         {"levels": [{"scale", "height", "width", "windows", "candidates", "after_nms"}, ...], one per pyramid level;
         "candidates": {"cells", "rnet", "onet", "faces"}: windows that passed P-Net, crops that R-Net and O-Net looked
         at, faces; "confirmed": {"windows", "rnet", "onet"}: windows and crops that each network computed in fp32: all,
-        those that a first pass in bf16 (the screen) left, or none if `precision` is not "fp32"; "milliseconds":
+        those that a first pass in bf16 or fp16 (the screen) left, or none if `precision` is not "fp32"; "milliseconds":
         {"pnet", "nms", "rnet", "onet", "total"}}
         """
         view = self._view(image)

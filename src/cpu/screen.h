@@ -1,6 +1,5 @@
-// The arithmetic of each network. In float32, a screen may come first: a pass in bf16, on a processor that
-// multiplies tiles of bf16, drops windows that are clearly no face. Only the others are computed in float32. The
-// result is the same to the bit, as long as no bf16 logit is further below its float32 logit than a margin.
+// The arithmetic of each network. In float32, a screen in bf16 (src/screen_logit.h) may come first, on a processor that
+// multiplies tiles of bf16.
 #pragma once
 
 #include <array>

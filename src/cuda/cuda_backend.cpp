@@ -64,6 +64,7 @@ class CudaBackend final : public Backend {
     device = "cuda:" + std::to_string(index);
     isa = cpu_isa();
     precision = engine.options.fp16 ? "fp16" : "fp32";
+    screens_pnet_ = engine.options.pnet_screen.used;
     num_threads = threads;
   }
   ~CudaBackend() override { interface_.destroy(engine_); }
@@ -86,16 +87,17 @@ class CudaBackend final : public Backend {
       if (plans.back()->levels.empty()) planned.back().height = planned.back().width = 1;
     }
     struct Context {
+      const CudaBackend& backend;
       std::span<std::vector<Detection>> faces;
       std::span<Inspection> inspections;
       const std::vector<std::shared_ptr<const CudaPlan>>& plans;
       std::exception_ptr error;
-    } context{faces, inspections, plans, nullptr};
+    } context{*this, faces, inspections, plans, nullptr};
     const auto emit = [](void* pointer, int image, const Detection* found, int count, const cuda::Report& report) {
       Context& c = *static_cast<Context*>(pointer);
       try {
         c.faces[image].assign(found, found + count);
-        if (!c.inspections.empty()) c.inspections[image] = inspection(*c.plans[image], report, count);
+        if (!c.inspections.empty()) c.inspections[image] = c.backend.inspection(*c.plans[image], report, count);
       } catch (...) {
         c.error = std::current_exception();
       }
@@ -105,12 +107,6 @@ class CudaBackend final : public Backend {
                             emit, &context, &message),
           message);
     if (context.error) std::rethrow_exception(context.error);
-    for (Inspection& seen : inspections) {
-      // Everything is computed in one precision: there is no screen before it.
-      if (precision != "fp32") continue;
-      for (const Inspection::Level& level : seen.levels) seen.confirmed_windows += level.windows;
-      seen.confirmed_rnet = seen.rnet, seen.confirmed_onet = seen.onet;
-    }
   }
 
   std::vector<Window> windows(const ImageView&, Stage) const override {
@@ -189,7 +185,7 @@ class CudaBackend final : public Backend {
   }
 
  private:
-  static Inspection inspection(const CudaPlan& plan, const cuda::Report& report, int faces) {
+  Inspection inspection(const CudaPlan& plan, const cuda::Report& report, int faces) const {
     Inspection seen;
     for (std::size_t k = 0; k < plan.levels.size(); ++k) {
       const cuda::PlannedLevel& level = plan.levels[k];
@@ -197,8 +193,11 @@ class CudaBackend final : public Backend {
       seen.levels.push_back(
           {level.scale, level.height, level.width, cells, report.levels[k].found, report.levels[k].kept});
       seen.candidates += report.levels[k].found;
+      seen.confirmed_windows += screens_pnet_ ? report.levels[k].cells_left : cells;
     }
     seen.rnet = report.rnet, seen.onet = report.onet, seen.faces = faces;
+    seen.confirmed_rnet = seen.rnet, seen.confirmed_onet = seen.onet;
+    if (precision != "fp32") seen.confirmed_windows = seen.confirmed_rnet = seen.confirmed_onet = 0;
     seen.pnet_ms = report.pnet_ms, seen.nms_ms = report.nms_ms, seen.rnet_ms = report.rnet_ms;
     seen.onet_ms = report.onet_ms, seen.total_ms = report.total_ms;
     return seen;
@@ -229,6 +228,7 @@ class CudaBackend final : public Backend {
   Options options_;
   mutable CudaPlans plans_;
   int index_;
+  bool screens_pnet_ = false;
   cuda::Engine* engine_ = nullptr;
 };
 

@@ -2,6 +2,7 @@
 // memory.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -50,9 +51,16 @@ class BareEngine {
     CHECK(try_detect(picture, plan(picture), pixels, true, stream, faces).empty());
     return faces;
   }
-  // What the error says, if there is one.
+  // How many cells of each level passed P-Net, and how many its screen left.
+  std::vector<cuda::LevelReport> levels(const Picture& picture) const {
+    std::vector<Detection> faces;
+    std::vector<cuda::LevelReport> levels(plan(picture).levels.size());
+    CHECK(try_detect(picture, plan(picture), picture.pixels.data(), false, nullptr, faces, &levels).empty());
+    return levels;
+  }
+  // What the error says, if there is one. `levels`: as many as the plan has, to be filled in.
   std::string try_detect(const Picture& picture, const CudaPlan& plan, const void* pixels, bool on_device, void* stream,
-                         std::vector<Detection>& faces) const {
+                         std::vector<Detection>& faces, std::vector<cuda::LevelReport>* levels = nullptr) const {
     const cuda::PlannedImage image = {.data = static_cast<const std::uint8_t*>(pixels),
                                       .stride = 3 * picture.width,
                                       .pixel = 3,
@@ -63,11 +71,17 @@ class BareEngine {
                                       .across = plan.across,
                                       .levels = plan.levels.data(),
                                       .level_count = static_cast<int>(plan.levels.size())};
-    const auto emit = [](void* context, int, const Detection* found, int count, const cuda::Report&) {
-      static_cast<std::vector<Detection>*>(context)->assign(found, found + count);
+    struct Results {
+      std::vector<Detection>& faces;
+      std::vector<cuda::LevelReport>* levels;
+    } results{faces, levels};
+    const auto emit = [](void* context, int, const Detection* found, int count, const cuda::Report& report) {
+      const Results& results = *static_cast<Results*>(context);
+      results.faces.assign(found, found + count);
+      if (results.levels) std::copy_n(report.levels, results.levels->size(), results.levels->begin());
     };
     cuda::Message message = {};
-    const cuda::Status status = interface().detect(engine_, &image, 1, stream, false, emit, &faces, &message);
+    const cuda::Status status = interface().detect(engine_, &image, 1, stream, false, emit, &results, &message);
     return status == cuda::Status::ok ? "" : message.text;
   }
 

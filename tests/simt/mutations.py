@@ -184,6 +184,32 @@ EDITS = (
         "  while (overflowed()) {",
         "  if (overflowed()) {",
     ),
+    # --- The screen.
+    Edit("cascade.the_screen_changes_nothing", "src/cuda/engine_options.h", "kPnetMargin = 0.2;", "kPnetMargin = 0;"),
+    Edit(
+        "cascade.the_screen_changes_nothing",
+        "cuda/workspace.cpp",
+        "           confirm_cells(q, w, m.pnet.as<void>());\n",
+        "",
+    ),
+    Edit(
+        "cascade.the_screen_changes_nothing",
+        "cuda/workspace.cpp",
+        "  fit(capacity_.cells_left, counts.cells_left);\n",
+        "",
+    ),
+    Edit(
+        "pnet.the_screen_changes_nothing",
+        "cuda/pnet_cells.cu",
+        "if (!(outputs.logit >= work.settings.cell_logit)) return;",
+        "",
+    ),
+    Edit(
+        "pnet.the_screen_changes_nothing",
+        "cuda/pnet_fp16.cu",
+        "if (passed && place < work.cells_left_capacity)",
+        "if (passed)",
+    ),
     # --- Kernels: bounds and indices.
     Edit("suppress.overflow", "cuda/suppress.cu", "min(count, windows.capacity - base)", "count"),
     Edit(

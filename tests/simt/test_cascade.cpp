@@ -7,6 +7,7 @@
 #include "../native/refine_checks.h"
 #include "backend.h"
 #include "bare_engine.h"
+#include "variable.h"
 #include "weights.h"
 
 using namespace mtcnn_fast;
@@ -125,6 +126,35 @@ TEST(cascade, lists_that_are_too_short_grow) {
   options.precision = "fast";
   const Picture tiny(24, 20, 11);
   CHECK(same(BareEngine(options, 1).detect(tiny), BareEngine(options, 0).detect(tiny)));
+}
+
+// Thresholds just below what P-Net says of some windows: without its margin, the screen would lose some of these.
+TEST(cascade, the_screen_changes_nothing) {
+  const Picture picture(60, 54, 6);
+  Options options = lenient();
+  const auto windows = Detector(on("cpu", options)).backend().windows(picture.view(), Stage::rnet);
+  int cells_left = 0, cells_found = 0, lists_too_short = 0;
+  for (const Backend::Window& window : windows) {
+    if (window.score < 0.5 || window.score > 0.9) continue;
+    options.thresholds = {window.score - 1e-5, 1, 1};
+    const BareEngine screened(options);
+    const Variable variable("MTCNN_FAST_SCREEN", "0");
+    const auto with = screened.levels(picture), without = BareEngine(options).levels(picture);
+    for (std::size_t k = 0; k < without.size(); ++k) {
+      CHECK(with[k].found == without[k].found && with[k].kept == without[k].kept);
+      CHECK(with[k].cells_left >= with[k].found && without[k].cells_left == 0);
+      cells_left += with[k].cells_left, cells_found += with[k].found;
+    }
+    // Lists as long as what one level has at most: that of the screen is of all levels.
+    int most = 0, all = 0;
+    for (const cuda::LevelReport& level : with) most = std::max(most, level.found), all += level.found;
+    if (most == all || lists_too_short++ > 0) continue;
+    const Variable on("MTCNN_FAST_SCREEN", "1");
+    const auto tight = BareEngine(options, most).levels(picture);
+    for (std::size_t k = 0; k < with.size(); ++k)
+      CHECK(tight[k].found == with[k].found && tight[k].cells_left == with[k].cells_left);
+  }
+  CHECK(cells_left > cells_found && cells_found > 10 && lists_too_short > 0);
 }
 
 TEST(cascade, every_cell_a_candidate) {

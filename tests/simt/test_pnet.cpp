@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <set>
+#include <tuple>
 
 #include "backend.h"
 #include "check.h"
@@ -50,15 +51,16 @@ Map random_map(int height, int width, std::mt19937& random, Arithmetic arithmeti
 double logit(double probability) { return std::log(probability) - std::log1p(-probability); }
 
 // Several levels in one pyramid: every other belongs to a second image. All memory that is not the levels' is poison,
-// in blocks of their exact size.
+// in blocks of their exact size. `screened`: with the tiles that the screen of a detector in float32 has.
 class Pyramid {
  public:
   Pyramid(const Tensors& weights, const std::vector<Map>& maps, Arithmetic arithmetic,
-          std::size_t shared_memory = kHopper, int capacity = std::numeric_limits<int>::max())
+          std::size_t shared_memory = kHopper, int capacity = std::numeric_limits<int>::max(), bool screened = false)
       : arithmetic_(arithmetic), shared_memory_(shared_memory) {
     for (const auto& [name, tensor] : weights) named_.emplace(name, tensor.data);
     packed_ = pack_pnet(named_, arithmetic);
-    const cuda::PnetTile tile = pnet_tile(arithmetic, shared_memory);
+    if (screened) screen_packed_ = pack_pnet(named_, Arithmetic::fp16);
+    const cuda::PnetTile tile = pnet_tile(screened ? Arithmetic::fp16 : arithmetic, shared_memory);
     std::int64_t pixels = kPadding;
     for (const Map& map : maps) {
       cuda::Level level = {};
@@ -87,11 +89,24 @@ class Pyramid {
   }
 
   void run(float threshold) {
-    counts.assign(levels.size(), {});
-    cell_map.assign(cells_, 0);
-    found.assign(found_, kPoison);
+    clear();
     cuda::pnet(queue(), work(threshold), arithmetic_, packed_.data());
     cuda::check(cudaStreamSynchronize(nullptr), "pnet");
+  }
+  // In two steps, of which the first drops the cells whose fp16 logit is below `least`. `capacity`: of the list of the
+  // others.
+  void run_screened(float threshold, float least, int capacity = std::numeric_limits<int>::max()) {
+    clear();
+    capacity = std::min(capacity, cells_);
+    cells_left.assign(capacity + kPadding, kNowhere);
+    cuda::Work screened = work(threshold);
+    screened.settings.screen_logit = least;
+    screened.counts = &all_counts;
+    screened.cells_left = cells_left.data(), screened.cells_left_capacity = capacity;
+    cuda::screen_cells(queue(), screened, screen_packed_.data());
+    cuda::confirm_cells(queue(), screened, packed_.data());
+    cuda::check(cudaStreamSynchronize(nullptr), "confirm_cells");
+    check_list(capacity);
   }
   void mirror() {
     cuda::mirror_lone_cells(queue(), work(0), arithmetic_, packed_.data());
@@ -123,6 +138,26 @@ class Pyramid {
     CHECK(marked == cell_map);
   }
 
+  // Whether the list of the screen holds each cell once, as the counts have it, and nothing else is written.
+  void check_list(int capacity) const {
+    std::vector<int> of_levels(levels.size(), 0);
+    std::set<std::tuple<int, int, int>> places;
+    for (std::size_t i = 0; i < cells_left.size(); ++i) {
+      const auto& [level, row, column] = cells_left[i];
+      CHECK((level != kNowhere.level) == (static_cast<int>(i) < std::min(capacity, all_counts.cells_left)));
+      if (level == kNowhere.level) continue;
+      CHECK(row >= 0 && row < levels[level].rows && column >= 0 && column < levels[level].columns);
+      CHECK(places.insert({level, row, column}).second);
+      ++of_levels[level];
+    }
+    int all = 0;
+    for (std::size_t k = 0; k < levels.size(); ++k) {
+      CHECK(all_counts.cells_left > capacity || counts[k].cells_left == of_levels[k]);
+      all += counts[k].cells_left;
+    }
+    CHECK(all_counts.cells_left == all);
+  }
+
   // What is stored of a level, in order of cells.
   std::vector<cuda::Cell> sorted(std::size_t k) const {
     const auto first = found.begin() + levels[k].found;
@@ -141,12 +176,21 @@ class Pyramid {
 
   static constexpr int kPadding = 2;
   static constexpr cuda::Cell kPoison = {-77, {-77, -77, -77, -77}, -77, -77, -77};
+  static constexpr cuda::PlacedCell kNowhere = {-77, -77, -77};
   std::vector<cuda::Level> levels;
   std::vector<cuda::LevelCounts> counts;
+  cuda::Counts all_counts = {};
   std::vector<std::int32_t> cell_map;
   std::vector<cuda::Cell> found;
+  std::vector<cuda::PlacedCell> cells_left;
 
  private:
+  void clear() {
+    counts.assign(levels.size(), {});
+    all_counts = {};
+    cell_map.assign(cells_, 0);
+    found.assign(found_, kPoison);
+  }
   cuda::Queue queue() const { return {nullptr, 3, shared_memory_, true}; }
   cuda::Work work(float threshold) {
     cuda::Work work = {};
@@ -176,7 +220,7 @@ class Pyramid {
   Arithmetic arithmetic_;
   std::size_t shared_memory_;
   cuda::NamedTensors named_;
-  std::vector<unsigned char> packed_;
+  std::vector<unsigned char> packed_, screen_packed_;
   cuda::Job job_ = {};
   int cells_ = 0, found_ = 0;
   std::unique_ptr<float[]> floats_;
@@ -412,4 +456,49 @@ TEST(pnet, lone_cells_take_the_offsets_of_their_mirror) {
           CHECK(std::abs(lone.offsets[i] - mirror.offsets[i]) <= 2e-3);
     }
   });
+}
+
+// What the screen leaves is found as without it. Pixels are no fp16 numbers; sides are odd, so that rows end with half
+// a pair.
+TEST(pnet, the_screen_changes_nothing) {
+  std::mt19937 random(9);
+  const std::vector<Map> maps = random_maps({{40, 77}, {12, 13}, {31, 30}, {13, 12}}, random, Arithmetic::fp32);
+  Pyramid plain(embedded_weights(), maps, Arithmetic::fp32), low(embedded_weights(), maps, Arithmetic::fp16);
+  Pyramid screened(embedded_weights(), maps, Arithmetic::fp32, kHopper, std::numeric_limits<int>::max(), true);
+  plain.run(-kInfinity), low.run(-kInfinity);
+  const std::vector<cuda::Cell> all = plain.sorted(), all_low = low.sorted();
+  CHECK(!all.empty() && all.size() == all_low.size());
+  std::vector<float> logits;
+  std::size_t lowered = 0;  // the cell that fp16 lowers most
+  for (std::size_t i = 0; i < std::min(all.size(), all_low.size()); ++i) {
+    logits.push_back(all[i].logit);
+    if (all[i].logit - all_low[i].logit > all[lowered].logit - all_low[lowered].logit) lowered = i;
+  }
+  std::ranges::sort(logits);
+  const float edge = all[lowered].logit, margin = 0.2f;
+  for (const float threshold : {-kInfinity, logits[logits.size() * 9 / 10], edge, kInfinity}) {
+    screened.run_screened(threshold, threshold - margin);
+    screened.check_consistent();
+    plain.run(threshold);
+    CHECK(same(screened.sorted(), plain.sorted()));
+    CHECK(threshold == -kInfinity || screened.all_counts.cells_left < static_cast<int>(all.size()));
+  }
+  // Without a margin, the cell is lost.
+  plain.run(edge);
+  screened.run_screened(edge, edge);
+  CHECK(screened.sorted().size() < plain.sorted().size());
+  // All cells that reach it in fp16 are left, and no others.
+  low.run(edge);
+  CHECK(screened.all_counts.cells_left == static_cast<int>(low.sorted().size()));
+  for (std::size_t k = 0; k < maps.size(); ++k) CHECK(screened.counts[k].cells_left == low.counts[k].found);
+  // A list that is too short counts all, and holds as many as it can.
+  for (const int capacity : {0, static_cast<int>(all.size()) - 1}) {
+    screened.run_screened(-kInfinity, -kInfinity, capacity);
+    screened.check_consistent();
+    CHECK(screened.all_counts.cells_left == static_cast<int>(all.size()));
+    const auto some = screened.sorted();
+    CHECK(static_cast<int>(some.size()) == capacity);
+    for (const cuda::Cell& cell : some)
+      CHECK(std::ranges::any_of(all, [&](const cuda::Cell& one) { return same({cell}, {one}); }));
+  }
 }

@@ -161,7 +161,7 @@ struct Pyramid {
     // Counts of a call before.
     counts = {{7, 7}, 7, 7};
     image_counts.assign(images.size() + 1, {7, {7, 7}, {7, 7}, 7, 7});
-    level_counts.assign(levels.size() + 1, {7, 7});
+    level_counts.assign(levels.size() + 1, {7, 7, 7});
     cuda::Work work = {};
     work.settings.conventions = conventions;
     work.job = &job;
@@ -229,7 +229,8 @@ void check_pyramid(Arithmetic arithmetic) {
       }
       for (std::size_t l = 0; l <= pyramid.levels.size(); ++l) {
         const int value = l < pyramid.levels.size() ? 0 : 7;
-        CHECK(pyramid.level_counts[l].found == value && pyramid.level_counts[l].kept == value);
+        const cuda::LevelCounts& counts = pyramid.level_counts[l];
+        for (const int count : {counts.found, counts.kept, counts.cells_left}) CHECK(count == value);
       }
     }
 }

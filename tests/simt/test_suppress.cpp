@@ -177,7 +177,7 @@ class Scene {
           std::copy_n(cell.offsets, 4, level.back().offsets);
         }
         suppress(geometry_, level, options_.nms_thresholds[0], Stage::pnet, work);
-        stages.levels.push_back({counted_[l], static_cast<int>(level.size())});
+        stages.levels.push_back({counted_[l], static_cast<int>(level.size()), 0});
         candidates.insert(candidates.end(), level.begin(), level.end());
       }
       suppress(geometry_, candidates, options_.nms_thresholds[1], Stage::pnet, work);
@@ -217,9 +217,9 @@ class Scene {
     cuda::Counts counts = {};
     std::vector<cuda::ImageCounts> image_counts(images_.size());
     std::vector<cuda::LevelCounts> level_counts;
-    for (const int count : counted_) level_counts.push_back({count, 0});
+    for (const int count : counted_) level_counts.push_back({count, 0, 0});
     std::vector<cuda::LevelCounts> host_level_counts(levels_.size());
-    host_counts = {{-1, -1}, -1, -1};
+    host_counts = {{-1, -1}, -1, -1, -1};
     host_image_counts.assign(images_.size(), {});
     PerRefineStage<std::vector<BoxD>> boxes;
     PerRefineStage<std::vector<int>> window_images;
