@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,14 @@ def test_a_worker_makes_one_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     for copy in (*copies, *copies):
         assert list(copy.lists([PHOTOGRAPH])[0]) == list(detect.lists([PHOTOGRAPH])[0])
     assert [options["num_threads"] for options in made] == [1]
+
+
+def test_threads_leave_pillow_as_it_was() -> None:
+    limit, detect = Image.MAX_IMAGE_PIXELS, DetectFaces(**OPTIONS)
+    with ThreadPoolExecutor(4) as pool:
+        for rows in pool.map(detect.lists, [[PHOTOGRAPH, "gone.jpg"]] * 8):
+            assert [each[0]["error"] is None for each in rows] == [True, False]
+    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 def test_batches_are_mapped_lazily() -> None:

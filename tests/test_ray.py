@@ -86,6 +86,23 @@ def test_a_block_is_searched_and_its_failures_again(tmp_path: Path, pictures: Pa
         assert table(folder.path, name) == table(anew.path, name)
 
 
+def test_a_worker_is_killed_between_its_two_files(tmp_path: Path, pictures: Path) -> None:
+    folder = JobFolder(tmp_path / "job")
+    folder.begin(SETTINGS, NAMES).close()
+    task = Task(folder, DetectFaces("source", **OPTIONS), pictures)
+    (block,) = folder.blocks(10)
+    search_block(task, block)
+    failed = folder.path / "failed" / "000000.parquet"
+    before = failed.read_bytes()
+    (pictures / "c.jpg").write_bytes(PHOTOGRAPH.read_bytes())
+    search_block(task, block)
+    wanted = table(folder.path, "faces"), table(folder.path, "failed")
+    failed.write_bytes(before)
+    assert folder.counts(block) == Counts(pictures=4, faces=2, failed=2, damaged=0)
+    search_block(task, block)
+    assert (table(folder.path, "faces"), table(folder.path, "failed")) == wanted
+
+
 def test_attempts_at_a_block(tmp_path: Path, pictures: Path) -> None:
     folder = JobFolder(tmp_path / "job")
     folder.begin(SETTINGS, NAMES).close()
@@ -134,7 +151,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300)
     return done.returncode, done.stderr
 
 
@@ -214,7 +231,7 @@ def test_a_worker_is_killed_in_the_middle(cluster: Any, tmp_path: Path, pictures
             time.sleep(0.01)
         assert process.poll() is None
         cluster.remove_node(second, allow_graceful=False)
-        printed = process.communicate(timeout=120)[1]
+        printed = process.communicate(timeout=300)[1]
     assert process.returncode == 1  # two files are no pictures
     expected = DetectFaces("path", min_face_size=20, device="cpu").lists([PHOTOGRAPH])[0]
     names = Counter(row["path"] for row in table(job, "faces"))

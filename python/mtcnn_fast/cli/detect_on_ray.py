@@ -114,7 +114,8 @@ def run(
                 )
             )
             on_gpus = ray_job.on_gpus(detect.options["device"])
-            settings = _settings(detect, arguments, on_gpus, size)
+            detect.options["device"] = "cuda" if on_gpus else "cpu"
+            settings = _settings(detect, arguments, size)
             names = (item.name for item in items(not_listed, passed_over))
             stack.callback(folder.begin(settings, names).close)
             task = ray_job.Task(folder, detect, Path.cwd())
@@ -183,14 +184,13 @@ def _detect(arguments: argparse.Namespace) -> DetectFaces:
     )
 
 
-def _settings(detect: DetectFaces, arguments: argparse.Namespace, on_gpus: bool, size: int) -> dict[str, Any]:
+def _settings(detect: DetectFaces, arguments: argparse.Namespace, size: int) -> dict[str, Any]:
     """What the tables depend on."""
     options = {name: value for name, value in detect.options.items() if name not in ("num_threads", "channel_order")}
     return {
         "version": __version__,
         **options,
         "weights": weights_digest(options["weights"]),
-        "device": "cuda" if on_gpus else "cpu",
         "max_faces": arguments.max_faces,
         "clip": arguments.clip,
         "pages": arguments.pages,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from mtcnn_fast import reading
@@ -125,7 +127,7 @@ class DetectFaces:
         """What was found in each page of the pictures, in their order, by the number of the picture from 0."""
         detector = _detector(pickle.dumps(self.options))
         sources = enumerate(map(_source, pictures))
-        with reading.as_a_command():
+        with _pillow_is_set_up():
             yield from detect_each(
                 finder(detector, self._max_faces, self._clip),
                 sources,
@@ -133,6 +135,32 @@ class DetectFaces:
                 readers=readers_for(detector.num_threads),
                 first_page_only=self._pages == "first",
             )
+
+
+class _PillowSetUp:
+    """`reading.as_a_command`, which is about the whole process, for as long as any of its threads searches."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._searching = 0
+        self._stack = ExitStack()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._searching == 0:
+                self._stack.enter_context(reading.as_a_command())
+            self._searching += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._searching -= 1
+                if self._searching == 0:
+                    self._stack.close()
+
+
+_pillow_is_set_up = _PillowSetUp()
 
 
 @functools.lru_cache(maxsize=4)

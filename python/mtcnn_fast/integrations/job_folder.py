@@ -76,11 +76,12 @@ class JobFolder:
                 raise FileExistsError(
                     f"{self.path} has files of others; wanted a new folder, or that of an earlier run"
                 )
-        for folder in (self.path, *(self.path / name for name in (_FACES, _FAILED, _UNFINISHED))):
-            check_folder(folder)
+        check_folder(self.path)
         settings = as_json(settings)
         if not path.exists():
             write_whole(path, json.dumps(settings, indent=1).encode() + b"\n")
+        for name in (_FACES, _FAILED, _UNFINISHED):
+            check_folder(self.path / name)
         with path.open("rb") as file:
             claimed = claim(file, self.path)
             try:
@@ -133,7 +134,8 @@ class JobFolder:
         if not failed.exists() or not faces.exists():
             return None
         counts: dict[str, int] = json.loads(_parquet().read_schema(faces).metadata[_COUNTS])
-        return Counts(**counts)
+        # A worker that is killed between its two files leaves the failures of the search before.
+        return Counts(**{**counts, "failed": _parquet().read_metadata(failed).num_rows})
 
     def read(self, block: Block) -> tuple[Any, Any]:
         """The faces and the failed pictures of a finished block, as tables of Arrow."""

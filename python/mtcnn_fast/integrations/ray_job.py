@@ -123,7 +123,7 @@ def check_workers(task: Task) -> None:
     try:
         problem = ray.get(ray.remote(num_cpus=0)(_problem).remote(__version__, task.folder))
     except ray.exceptions.RayError as error:
-        problem = reason(error)
+        problem = _last_line(error)
     if problem is not None:
         raise RuntimeError(f"Ray's workers cannot do the job: {problem}")
 
@@ -156,8 +156,12 @@ def run(task: Task, blocks: list[Block], *, num_threads: int, gpus: bool) -> Ite
         for row in reports.iter_rows():
             yield Report(**row)
     except ray.exceptions.RayError as error:
-        # The last line of a traceback is the error.
-        raise RuntimeError(f"Ray: {str(error).strip().splitlines()[-1]}") from error
+        raise RuntimeError(f"Ray: {_last_line(error)}") from error
+
+
+def _last_line(error: Exception) -> str:
+    """The last line of a worker's traceback, which is the error."""
+    return str(error).strip().splitlines()[-1]
 
 
 class _Worker:

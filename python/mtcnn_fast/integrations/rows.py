@@ -36,4 +36,7 @@ def arrow_schema() -> Any:
 
 def rows_of(outcome: Outcome[Any]) -> list[tuple[rows.Value, ...]]:
     """The rows of a picture: one per face; without faces one, in which the columns of a face have no value."""
-    return [_picked(row) for row in rows.rows_of(record_of(outcome, ""))]
+    return [
+        tuple(tables.as_unicode(value) if isinstance(value, str) else value for value in _picked(row))
+        for row in rows.rows_of(record_of(outcome, ""))
+    ]
