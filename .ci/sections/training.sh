@@ -12,4 +12,4 @@ wheel=$(echo "$work"/dist/*.whl)
 "$work/train/bin/pip" install opencv-python-headless gdown werkzeug onnx onnxruntime scikit-image
 "$work/train/bin/pytest" -q tests/test_train*.py tests/test_compat*.py \
   tests/test_{reading,exported,advice,fuzz_files,result_formats,dataset_yolo,run_peer_tests}.py
-"$work/train/bin/pytest" -q tests/test_docs.py -k "train or compat or deepface" # what needs these packages
+"$work/train/bin/pytest" -q tests/test_docs.py -k "train or compat or deepface or dataloader" # what needs these packages
