@@ -64,7 +64,12 @@ EDITS = (
         "images_written_.order(before, stream_);",
         "Event().order(before, stream_);",
     ),
-    Edit("host.captured_streams_are_refused", "cuda/engine.cpp", "    check_not_captured(stream);", "    ;"),
+    Edit(
+        "host.captured_streams_are_refused",
+        "cuda/engine.cpp",
+        "  if (any_on_device(images)) check_not_captured(stream);\n  std::unique_ptr",
+        "  std::unique_ptr",
+    ),
     Edit(
         "host.captured_streams_are_refused",
         "cuda/engine.cpp",
@@ -83,6 +88,15 @@ EDITS = (
         "DeviceGuard::~DeviceGuard() {\n  cudaThreadExchangeStreamCaptureMode(&mode_);",
         "DeviceGuard::~DeviceGuard() {",
     ),
+    # --- Kernels that begin before the one in front of them has ended; barriers.py leaves out the wait of each.
+    Edit(
+        "host.kernels_begin_early_and_wait",
+        "cuda/refine.cuh",
+        "  wait_for_earlier_kernels();\n  const int n = windows.get();\n",
+        "  const int n = windows.get();\n  wait_for_earlier_kernels();\n",
+    ),
+    Edit("host.kernels_begin_early_and_wait", "cuda/workspace.cpp", "pyramid(plain(q), w,", "pyramid(q, w,"),
+    Edit("host.older_cards_have_no_programmatic_kernels", "cuda/device.h", "attributes.ptxVersion >= 90;", "true;"),
     # --- Uploads and results.
     Edit("host.weights_have_arrived", "cuda/engine.cpp", "  MTCNN_FAST_CHECK(cudaStreamSynchronize(stream));\n", ""),
     Edit(

@@ -54,14 +54,17 @@ Grid& grid_of(Queued& queued) {
   }
   return *queued.grid;
 }
-// The kernel behind a kernel begins first, where it may: as early as CUDA allows.
+// The kernels behind a kernel begin first, where they may: as early as CUDA allows, for each begins when the one in
+// front of it has.
 void run_one(CUstream_st& stream) {
   Queued first = std::move(stream.queue.front());
   stream.queue.pop_front();
   if (!first.work.kernel) return first.work.run();
-  const Kernel* const next = stream.queue.empty() ? nullptr : stream.queue.front().work.kernel.get();
   Grid& grid = grid_of(first);
-  if (next && next->programmatic) grid_of(stream.queue.front()).begin();
+  for (Queued& next : stream.queue) {
+    if (!next.work.kernel || !next.work.kernel->programmatic) break;
+    if (!next.grid) grid_of(next).begin();
+  }
   ++state().usage.kernels;
   state().usage.programmatic += first.work.kernel->programmatic;
   grid.finish();
