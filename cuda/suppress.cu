@@ -294,7 +294,8 @@ __device__ void report_counts(const Work& work) {
   for (int l = lane; l < work.job->levels; l += kWarp) work.host_level_counts[l] = work.level_counts[l];
 }
 
-__global__ void __launch_bounds__(kThreads) suppress_onet_kernel(Work work) {
+// One block a multiprocessor: in 64 registers, which two would have, it spills on compute capability 8.0.
+__global__ void __launch_bounds__(kThreads, 1) suppress_onet_kernel(Work work) {
   __shared__ Shared shared;
   wait_for_earlier_kernels();
   const Geometry geometry(work.settings.conventions);

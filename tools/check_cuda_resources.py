@@ -49,7 +49,7 @@ LIMITS = {
     "suppress_levels_kernel": Limit(72),
     "suppress_cells_kernel": Limit(80, shared=36944),
     "suppress_rnet_kernel": Limit(80, shared=36944),
-    "suppress_onet_kernel": Limit(80, shared=36944),
+    "suppress_onet_kernel": Limit(96, shared=36944),
     "suppress_boxes_kernel": Limit(72, shared=36944),
     "conv_kernel<Rnet::Conv1>": Limit(96),
     "conv_kernel<Rnet::Conv2>": Limit(128),
