@@ -279,9 +279,10 @@ bool Tracker::Faces::changed(const ImageView& frame, void* stream) {
   return std::exchange(has_thumbnail_, true) && sum > kCut * static_cast<double>(now.size());
 }
 
-// Gives what a detection found to the faces that are followed, the best pair first, and follows the rest.
+// Gives what a detection found to the faces that are followed, the best pair first, and follows the rest. Pairs that
+// overlap come before those that are only near, as where a fast camera begins to move.
 void Tracker::Faces::take(const std::vector<Detection>& found) {
-  constexpr double kLeastOverlap = 0.3, kSameFace = 0.5;
+  constexpr double kLeastOverlap = 0.3, kSameFace = 0.5, kFarthest = 1, kMostGrown = 1.4;
   struct Pair {
     double gain;
     std::size_t face, detection;
@@ -291,8 +292,14 @@ void Tracker::Faces::take(const std::vector<Detection>& found) {
     const Followed& face = followed_[i];
     const Corners expected = face.predicted();
     for (std::size_t j = 0; j < found.size(); ++j) {
-      const double overlap = iou(expected, corners(found[j].box));
-      if (!(overlap > kLeastOverlap)) continue;
+      const Corners box = corners(found[j].box);
+      const double overlap = iou(expected, box);
+      if (!(overlap > kLeastOverlap)) {
+        const double away = std::hypot(box.x() - expected.x(), box.y() - expected.y()) / expected.side();
+        const double grown = box.side() / expected.side();
+        if (away < kFarthest && grown < kMostGrown && 1 / grown < kMostGrown) pairs.push_back({-1 - away, i, j});
+        continue;
+      }
       // Of the landmarks from where they should be, in sides: faces that cross overlap, and look elsewhere.
       double away = 0;
       for (int k = 0; k < 5; ++k)

@@ -48,6 +48,16 @@ def test_every_frame_searched_gives_what_detect_gives(small: MTCNN, pan: list[Im
         assert sorted(tracks.scores) == sorted(faces.scores)
 
 
+def test_a_camera_that_begins_to_move_fast(astronaut: Image) -> None:
+    """From one search to the next, the face moves by four fifths of its side: its boxes do not overlap enough."""
+    face = np.asarray(PIL.Image.fromarray(astronaut[20:220, 130:310]).resize((72, 80), PIL.Image.Resampling.BILINEAR))
+    tracker = Tracker(MTCNN(device="cpu", num_threads=1), every=1)
+    for x in (0, 35, 70):
+        frame = np.full((120, 240, 3), 128, np.uint8)
+        frame[20:100, x : x + 72] = face
+        assert tracker.update(frame).ids.tolist() == [0]
+
+
 def test_a_face_that_goes_is_not_shown(small: MTCNN, pan: list[Image]) -> None:
     tracker = Tracker(small, every=100, patience=2)
     hidden = np.full((240, 300, 3), 130, np.uint8)

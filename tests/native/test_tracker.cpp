@@ -31,7 +31,7 @@ std::vector<ImageView> pan(const Picture& picture, int frames) {
 }  // namespace
 
 TEST(tracker, ids_ascend_and_are_not_given_again) {
-  const Picture picture(90, 60, 3);
+  const Picture picture(44, 36, 3);
   for_each_isa([&] {
     for (const std::string& profile : profiles()) {
       Options options = lenient();
@@ -40,7 +40,7 @@ TEST(tracker, ids_ascend_and_are_not_given_again) {
       std::int64_t next = 0;
       for (int round = 0; round < 2; ++round, tracker.reset()) {
         std::int64_t last = next - 1;
-        for (const ImageView& frame : pan(picture, 8)) {
+        for (const ImageView& frame : pan(picture, 5)) {
           const std::vector<Track> tracks = tracker.update(frame);
           for (std::size_t i = 0; i < tracks.size(); ++i) {
             CHECK(i == 0 || tracks[i - 1].id < tracks[i].id);
@@ -57,7 +57,7 @@ TEST(tracker, ids_ascend_and_are_not_given_again) {
 
 // Neither threads nor the streams that share a call change a result.
 TEST(tracker, streams_together_as_alone) {
-  const Picture pictures[] = {Picture(90, 60, 3), Picture(70, 70, 4)};
+  const Picture pictures[] = {Picture(50, 40, 3), Picture(40, 50, 4)};
   std::vector<std::vector<float>> expected;
   for (const int threads : {1, 2}) {
     Options options = lenient();

@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""The tracker beside detection in every frame, on clips whose truth is known (clips.py).
+
+For each clip and each `every`: the share of the true faces that is shown; the share of shown faces that the detector
+finds in that frame or that are true; how often the id of a true face that stays in the
+picture changes; the frames from the detector's first sight of
+a face to the first that is shown; how much boxes tremble (the median distance, in thousandths of a side, that a box
+moves against the truth from a frame to the next); and the processor time, of that of detection in every frame, of
+which the frames are interleaved.
+
+    python bench/tracking.py DATA --json tracking.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from clips import Frame, crossings, pans
+from numpy.typing import NDArray
+from photographs import DATA, load, pairs
+
+from mtcnn_fast import MTCNN, Detections, Tracker, Tracks, __version__, read
+
+_LEAST_IOU = 0.5
+
+
+@dataclass
+class Score:
+    """The measures of one clip at one `every`. Shares are of 1."""
+
+    clip: str
+    every: int
+    true: int
+    shown: float
+    detected: float
+    precision: float
+    changes: int
+    late: float
+    tremble: float
+    work: float
+    milliseconds: float
+
+
+@dataclass
+class Counts:
+    """What is counted over the frames of a clip."""
+
+    true: int = 0
+    detected: int = 0
+    seen: int = 0
+    shown: int = 0
+    right: int = 0
+    changes: int = 0
+    seconds: float = 0
+    detector_seconds: float = 0
+    last_id: dict[int, int] = field(default_factory=dict)
+    first_seen: dict[int, int] = field(default_factory=dict)
+    first_detected: dict[int, int] = field(default_factory=dict)
+    errors: dict[int, dict[int, NDArray[np.float64]]] = field(default_factory=lambda: defaultdict(dict))
+
+    def add(self, time: int, frame: Frame, found: Detections, tracks: Tracks) -> None:
+        """Counts a frame."""
+        truth = frame.boxes.astype(np.float32)
+        # Who has left the picture comes back as somebody new.
+        self.last_id = {who: number for who, number in self.last_id.items() if who in frame.ids}
+        by_detector = set(pairs(tracks.boxes, tracks.scores, found.boxes, _LEAST_IOU)[0].tolist())
+        mine, faces = pairs(tracks.boxes, tracks.scores, truth, _LEAST_IOU)
+        self.true += len(truth)
+        self.seen += len(faces)
+        self.shown += len(tracks)
+        self.right += len(by_detector | set(mine.tolist()))
+        for who in frame.ids[pairs(found.boxes, found.scores, truth, _LEAST_IOU)[1]].tolist():
+            self.detected += 1
+            self.first_detected.setdefault(who, time)
+        for track, face in zip(mine.tolist(), faces.tolist(), strict=True):
+            who, number = int(frame.ids[face]), int(tracks.ids[track])
+            self.changes += self.last_id.get(who, number) != number
+            self.last_id[who] = number
+            self.first_seen.setdefault(who, time)
+            box, true_box = tracks.boxes[track].astype(np.float64), frame.boxes[face]
+            middle = (box[:2] + box[2:] - true_box[:2] - true_box[2:]) / 2
+            self.errors[who][time] = middle / (true_box[2] - true_box[0])
+
+    def score(self, clip: str, every: int, frames: int) -> Score:
+        """The measures."""
+        late = [self.first_seen[who] - at for who, at in self.first_detected.items() if who in self.first_seen]
+        steps = [
+            float(np.hypot(*(errors[time] - errors[time - 1])))
+            for errors in self.errors.values()
+            for time in errors
+            if time - 1 in errors
+        ]
+        return Score(
+            clip=clip,
+            every=every,
+            true=self.true,
+            shown=self.seen / max(1, self.true),
+            detected=self.detected / max(1, self.true),
+            precision=self.right / max(1, self.shown),
+            changes=self.changes,
+            late=float(np.mean(late or [0])),
+            tremble=1000 * float(np.median(steps or [0])),
+            work=self.seconds / self.detector_seconds,
+            milliseconds=1000 * self.seconds / frames,
+        )
+
+
+def measure(clip: str, frames: Iterator[Frame], detector: MTCNN, intervals: list[int]) -> list[Score]:
+    """Takes a clip through a tracker per interval."""
+    trackers = {every: Tracker(detector, every=every) for every in intervals}
+    counts = {every: Counts() for every in intervals}
+    number = 0
+    for number, frame in enumerate(frames):
+        begin = time.process_time()
+        found = detector.detect(frame.image)
+        detected = time.process_time() - begin
+        for every, tracker in trackers.items():
+            begin = time.process_time()
+            tracks = tracker.update(frame.image)
+            counts[every].seconds += time.process_time() - begin
+            counts[every].detector_seconds += detected
+            counts[every].add(number, frame, found, tracks)
+    return [count.score(clip, every, number + 1) for every, count in counts.items()]
+
+
+def clips(data: Path, detector: MTCNN, frames: int, seed: int) -> dict[str, Callable[[], Iterator[Frame]]]:
+    """Six kinds of clips, by name. Other seeds give other photographs, where there are others, and other paths."""
+    photos = sorted(data.joinpath("photos").glob("*.jpg"))
+    counts = {path: len(detector.detect(read(path)).above(0.9)) for path in photos}
+    groups = [path for path in photos if counts[path] >= 4]
+    portraits = [path for path in photos if counts[path] == 1]
+    wider = [Path(each.path) for each in load(data, "wider_val_416") if len(each.boxes) >= 3]
+    random = np.random.default_rng(seed)
+    group, background, *_ = random.permutation(np.array(groups, object))
+    crowd = max(groups, key=lambda path: counts[path])
+    three = list(random.choice(np.array(groups, object), 3, replace=False))
+    others = [path for path in random.permutation(np.array(wider, object)) if _has_faces(path, detector)][:3]
+    return {
+        "group": lambda: pans([group], detector, seed, frames),
+        "cuts": lambda: pans(three, detector, seed + 1, frames),
+        "fast pan": lambda: pans([group], detector, seed + 2, frames, move=12),
+        "crowd": lambda: pans([crowd], detector, seed + 3, frames, side=34),
+        "WIDER FACE": lambda: pans(others, detector, seed + 4, frames),
+        "crossings": lambda: crossings(background, portraits, detector, seed + 5, frames),
+    }
+
+
+def _has_faces(path: Path, detector: MTCNN) -> bool:
+    return len(detector.detect(read(path)).above(0.9)) > 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
+    parser.add_argument("--every", type=int, nargs="+", default=[1, 5, 10, 20], help="frames between searches")
+    parser.add_argument("--frames", type=int, default=300, help="per clip (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the clips (%(default)s)")
+    parser.add_argument("--clips", nargs="+", metavar="NAME", help="clips to take (all)")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
+    arguments = parser.parse_args()
+    detector = MTCNN(device="cpu", num_threads=1)
+    made = clips(arguments.data, detector, arguments.frames, arguments.seed)
+    chosen = list(made) if arguments.clips is None else arguments.clips
+    if unknown := [name for name in chosen if name not in made]:
+        parser.error(f"there is no clip {unknown[0]!r}; wanted some of {list(made)}")
+    print(f"mtcnn_fast {__version__}, {detector.isa}, one thread, min_face_size 20, 640x480, seed {arguments.seed}")
+    print("| clip | every | true faces | shown | of the detector | precision | changes | late | tremble | work | ms |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    scores = []
+    for name in chosen:
+        for score in measure(name, made[name](), detector, arguments.every):
+            scores.append(score)
+            print(
+                f"| {name} | {score.every} | {score.true} | {score.shown:.3f} | {score.detected:.3f} | "
+                f"{score.precision:.3f} | {score.changes} | {score.late:.1f} | {score.tremble:.0f} | "
+                f"{score.work:.3f} | {score.milliseconds:.2f} |",
+                flush=True,
+            )
+    if arguments.json:
+        about = {"version": __version__, "isa": detector.isa, "processor": platform.processor(), "seed": arguments.seed}
+        arguments.json.write_text(json.dumps({**about, "scores": [asdict(score) for score in scores]}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
