@@ -59,7 +59,7 @@ void mirror_lone_cells(const Queue& queue, const Work& work, Arithmetic arithmet
 
 // --- Suppression (suppress.cu) ---------------------------------------------------------------------------------------
 
-// Within levels: Cell::kept of all, Work::found_boxes, the counts, and the keys of what is kept.
+// Within levels: what is kept of Work::cell_map, Work::found_boxes, the counts, and the keys of what is kept.
 void suppress_levels(const Queue& queue, const Work& work);
 // Across levels: sorts what is kept of each image, and makes R-Net's windows of it. Leaves Work::cell_map zero.
 void suppress_cells(const Queue& queue, const Work& work);

@@ -1,10 +1,10 @@
 // Non-maximum suppression, and what lies between the networks: the windows that R-Net and O-Net look at, and the faces.
 //
 // Within a level no sort is needed. Its boxes have one size, on a grid, so that those which overlap by more than the
-// threshold are `Level::reach` cells apart at most, and Work::cell_map says which of these passed. A cell is dropped
-// when one that comes before it has been kept, kept when all of these have been dropped, and waits for the next round
-// otherwise: which gives what taking one after the other gives, in 4 rounds or so on photographs. A block takes a
-// level.
+// threshold are `Level::reach` cells apart at most, and Work::cell_map says which of these passed. A cell's rivals are
+// those that come before it and overlap it so. It is dropped when one of them has been kept, kept when all of them have
+// been dropped, and waits for the next round otherwise: which gives what taking one after the other gives, in 4 rounds
+// or so on photographs. A block takes a level.
 //
 // All else is by image, a block each: a sort by key, which is the descending rank above and a place below, so that no
 // two keys are equal and the order of equal ranks is the CPU's, then the greedy suppression of greedy.h. Images' ranges
@@ -36,70 +36,135 @@ __device__ OverlapTest overlap_test(const Settings& settings, Stage stage, int w
 
 // --- Within levels ---------------------------------------------------------------------------------------------------
 
-__device__ bool comes_before(const Cell& a, const Cell& b) {
-  if (a.logit != b.logit) return a.logit > b.logit;
-  return a.row != b.row ? a.row < b.row : a.column < b.column;
-}
+// What Work::cell_map has of a cell that passed: 1 + its index while it is undecided, ~ its index when it is kept, and
+// 0, as if it had not passed, when it is dropped.
+__device__ int index_of_entry(std::int32_t entry) { return entry < 0 ? ~entry : entry - 1; }
 
-// Of a cell that is undecided, what Cell::kept becomes.
-__device__ int decide(const Work& work, const Level& level, int index, const OverlapTest& test) {
-  const Cell own = work.found[index];
+constexpr int kSquare = 5;  // cells of a side: all that a reach of two leaves, as with the default threshold
+
+// A square of cells around one that is undecided, or a part of what is near it.
+struct Square {
+  const std::int32_t* map;
+  int first_row, first_column, last_row, last_column, columns;  // not beyond the level
+
+  __device__ Square(const Work& work, const Level& level, int row, int column, int reach)
+      : map(work.cell_map + level.first_cell),
+        first_row(max(row - reach, 0)),
+        first_column(max(column - reach, 0)),
+        last_row(min(row + reach, level.rows - 1)),
+        last_column(min(column + reach, level.columns - 1)),
+        columns(level.columns) {}
+  __device__ const std::int32_t* at(int place) const {
+    return map + static_cast<std::int64_t>(first_row + place / kSquare) * columns + first_column + place % kSquare;
+  }
+  // The places of those that passed and are not dropped. The loads do not wait for one another: beyond the last row and
+  // column they load those again, because nvcc has too few predicates for 25 conditions.
+  __device__ unsigned occupied() const {
+    const int rows = min(kSquare, last_row - first_row + 1), width = min(kSquare, last_column - first_column + 1);
+    std::int32_t entries[kSquare][kSquare];
+#pragma unroll
+    for (int r = 0; r < kSquare; ++r) {
+      const std::int32_t* const row = at(min(r, rows - 1) * kSquare);
+#pragma unroll
+      for (int c = 0; c < kSquare; ++c) entries[r][c] = row[min(c, width - 1)];
+    }
+    unsigned places = 0;
+#pragma unroll
+    for (int place = 0; place < kSquare * kSquare; ++place)
+      places |= static_cast<unsigned>(entries[place / kSquare][place % kSquare] != 0) << place;
+    constexpr unsigned kColumn = 0x108421;  // the first place of each row
+    return places & ((1u << width) - 1) * kColumn & ((1u << rows * kSquare) - 1);
+  }
+};
+
+// The rivals of a cell in a square, as places of it.
+__device__ unsigned rivals_in(const Square& square, const Work& work, const Cell& own, int index,
+                              const OverlapTest& test) {
   const BoxD box = work.found_boxes[index];
   const QuickBox quick = test.quick_box(box);
-  const std::int32_t* const map = work.cell_map + level.first_cell;
-  const int last_row = min(own.row + level.reach, level.rows - 1);
-  const int last_column = min(own.column + level.reach, level.columns - 1);
+  unsigned rivals = 0;
+  for (unsigned left = square.occupied(); left; left &= left - 1) {
+    const int place = __ffs(static_cast<int>(left)) - 1;
+    const int other = index_of_entry(*square.at(place));
+    const float logit = work.found[other].logit;
+    const BoxD other_box = work.found_boxes[other];
+    const int row = square.first_row + place / kSquare - own.row;
+    const bool earlier = row < 0 || (row == 0 && square.first_column + place % kSquare < own.column);
+    if ((logit > own.logit || (logit == own.logit && earlier)) &&
+        test.exceeded(quick, test.quick_box(other_box), box, other_box))
+      rivals |= 1u << place;
+  }
+  return rivals;
+}
+
+// Of a cell that is undecided: 1 when it is to be kept, -1 when it is to be dropped, else 0.
+__device__ int decide(const Work& work, const Level& level, int index, bool first_round, const OverlapTest& test) {
+  Cell& own = work.found[index];
   bool waits = false;
-  for (int row = max(own.row - level.reach, 0); row <= last_row; ++row)
-    for (int column = max(own.column - level.reach, 0); column <= last_column; ++column) {
-      const int other = map[static_cast<std::int64_t>(row) * level.columns + column] - 1;
-      if (other < 0) continue;
-      const Cell& cell = work.found[other];
-      if (cell.kept < 0 || !comes_before(cell, own)) continue;
-      const BoxD other_box = work.found_boxes[other];
-      if (!test.exceeded(quick, test.quick_box(other_box), box, other_box)) continue;
-      if (cell.kept > 0) return -1;
-      waits = true;
+  const auto dropped_by = [&](const Square& square, unsigned rivals) {
+    for (unsigned left = rivals; left; left &= left - 1) {
+      const std::int32_t entry = *square.at(__ffs(static_cast<int>(left)) - 1);
+      if (entry < 0) return true;
+      waits |= entry > 0;
     }
+    return false;
+  };
+  if (level.reach <= kSquare / 2) {
+    const Square square(work, level, own.row, own.column, level.reach);
+    if (first_round) own.rivals = rivals_in(square, work, own, index, test);
+    if (dropped_by(square, own.rivals)) return -1;
+  } else {
+    // Square by square, in each round anew.
+    const Square all(work, level, own.row, own.column, level.reach);
+    Square square = all;
+    for (; square.first_row <= all.last_row; square.first_row += kSquare)
+      for (square.first_column = all.first_column; square.first_column <= all.last_column;
+           square.first_column += kSquare)
+        if (dropped_by(square, rivals_in(square, work, own, index, test))) return -1;
+  }
   return waits ? 0 : 1;
 }
 
-__global__ void __launch_bounds__(kThreads) suppress_levels_kernel(Work work) {
+__global__ void __launch_bounds__(kThreads, 1) suppress_levels_kernel(Work work) {
   wait_for_earlier_kernels();
   const int thread = static_cast<int>(threadIdx.x);
   const Geometry geometry(work.settings.conventions);
   const OverlapTest test = overlap_test(work.settings, Stage::pnet, 0);
   for (int l = static_cast<int>(blockIdx.x); l < work.job->levels; l += static_cast<int>(gridDim.x)) {
-    const Level& level = work.levels[l];
+    const Level level = work.levels[l];  // not read again behind each store
     const int n = min(work.level_counts[l].found, level.capacity);
     for (int i = level.found + thread; i < level.found + n; i += kThreads) {
       Cell& cell = work.found[i];
       work.found_boxes[i] = geometry.cell(cell.row, cell.column, level.scale);
       cell.logit = geometry.rank(cell.logit);
-      cell.kept = 0;
     }
     __syncthreads();
 
-    bool waits;
+    const auto entry_of = [&](const Cell& cell) -> std::int32_t& {
+      return work.cell_map[level.first_cell + static_cast<std::int64_t>(cell.row) * level.columns + cell.column];
+    };
+    bool waits, first_round = true;
     do {
       waits = false;
       for (int first = 0; first < n; first += kThreads) {
         // What a thread decides does not depend on whether others have written their decisions of this round, only in
-        // which round it can. The barriers keep reads and writes of Cell::kept apart. No serial order shows either.
+        // which round it can. The barriers keep reads and writes of the map apart. No serial order shows either.
         if (first > 0) __syncthreads();
         const int index = level.found + first + thread;
-        const bool open = first + thread < n && work.found[index].kept == 0;
-        const int decision = open ? decide(work, level, index, test) : 0;
+        std::int32_t* const entry = first + thread < n ? &entry_of(work.found[index]) : nullptr;
+        const bool open = entry && *entry > 0;
+        const int decision = open ? decide(work, level, index, first_round, test) : 0;
         __syncthreads();  // No serial order shows it, as above.
-        if (decision) work.found[index].kept = decision;
+        if (decision) *entry = decision > 0 ? ~index : 0;
         waits |= open && !decision;
       }
+      first_round = false;
     } while (__syncthreads_or(waits));
 
     const Image& image = work.images[level.image];
     for (int first = 0; first < n; first += kThreads) {
       const int index = level.found + first + thread;
-      const bool kept = first + thread < n && work.found[index].kept > 0;
+      const bool kept = first + thread < n && entry_of(work.found[index]) < 0;
       const unsigned ballot = __ballot_sync(kAllLanes, kept);
       int place = 0;
       if (lane_of_thread() == 0 && ballot) {
@@ -197,7 +262,7 @@ __global__ void __launch_bounds__(kThreads) suppress_cells_kernel(Work work) {
     int n = work.image_counts[i].candidates;
     sort_ascending(keys, n, shared.sorted);
     const auto index_of = [&](std::uint64_t key) -> std::uint64_t {
-      return static_cast<std::uint64_t>(work.cell_map[image.first_cell + place_in(key)] - 1);
+      return static_cast<std::uint64_t>(index_of_entry(work.cell_map[image.first_cell + place_in(key)]));
     };
     if (image.across)
       n = suppress_sorted<kThreads>(

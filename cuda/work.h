@@ -66,7 +66,7 @@ struct Cell {
   float logit;  // from the suppression within the level on, the rank that Geometry makes of it
   float offsets[4];
   int row, column;
-  int kept;  // by the suppression within the level: 0 undecided, 1 kept, -1 dropped
+  unsigned rivals;  // of the suppression within the level: see suppress.cu
 };
 
 // A cell of some level.
@@ -119,7 +119,7 @@ struct Work {
   const Level* levels;
   int image_capacity, level_capacity;  // no call has more, so that kernels by image or level need no more blocks
   void* pyramid;                       // [pixel][3], normalised RGB; float or half
-  std::int32_t* cell_map;              // per cell of every level: 1 + its index in found, or 0. All zero between calls
+  std::int32_t* cell_map;  // per cell of all levels: 1 + its index in found, or 0 (see suppress.cu); 0 between calls
   PlacedCell* cells_left;  // what P-Net's screen leaves to be computed in float32, of all levels in any order
   int cells_left_capacity;
   Cell* found;

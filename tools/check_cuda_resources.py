@@ -46,7 +46,7 @@ LIMITS = {
     "pnet_kernel<16, 32, 1>": Limit(216, early_loads=True),
     "pnet_fp16_kernel": Limit(168, tensor_cores=True, early_loads=True),
     "cells_kernel": Limit(128, early_loads=True),
-    "suppress_levels_kernel": Limit(72),
+    "suppress_levels_kernel": Limit(128),
     "suppress_cells_kernel": Limit(80, shared=36944),
     "suppress_rnet_kernel": Limit(80, shared=36944),
     "suppress_onet_kernel": Limit(96, shared=36944),

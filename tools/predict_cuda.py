@@ -23,7 +23,7 @@ from pathlib import Path
 import warp_trace
 from cuda_code import Kernel, read_code
 from cuda_layers import CELLS_TOGETHER, HEAD_WARPS, HEADS, LAYERS, Code, Item, cycles, pnet_cells_item, pnet_fp16_item
-from cuda_resize import RESIZE_THREADS, SUM_WORDS, Resize, crops_times, pyramid_times
+from cuda_resize import RESIZE_THREADS, SUM_WORDS, Resize, crops_times, inside, pyramid_times, without
 from cuda_sort import THREADS, sort_cycles
 from warp_trace import CLOCK, PROCESSORS, second_level
 
@@ -53,12 +53,13 @@ ASSUMED = {
 CELLS_PER_WINDOW = 2.9  # cells that pass P-Net, for each window of R-Net
 CELLS_LEFT = 1.19  # cells that P-Net's screen leaves, for each that passes
 LARGEST_LEVEL = 0.3  # the share of them in one level, whose block ends last
-MAP_ROWS = 5  # of the map around a cell: a reach of two
-MAP_ENTRY = 20  # cycles of an entry that is empty, beside its load
-NEIGHBOURS = 1  # of a cell that passed and come before it, on average of the rounds
+NEIGHBOURS = 3  # that passed, around a cell that did
+RIVALS = 1  # of them, in a later round
+LATER_ROUND = 300  # cycles, beside its rivals: three loads that the first level has, two barriers, 70 instructions
 ROUNDS = 4  # until every cell is decided
 LEFT_BY_RNET = 2  # candidates after R-Net for each window of O-Net
 LEFT_BY_ONET = 0.7  # candidates after O-Net for each of its windows
+KEYS_OF_LEVEL = warp_trace.ATOMIC + 3 * warp_trace.FIRST_LEVEL + 100  # cycles: places and keys of what is kept
 REPORT = 2500  # cycles until the counts are in the host's memory: an atomic and two fences, and the way there
 BLOCKS_OF_IMAGES = 16  # of a batch of 32: images whose suppression runs at the same time, less what others wait for
 
@@ -198,21 +199,29 @@ class Model:
     def sort(self, keys: int) -> float:
         return sort_cycles(self.code("suppress_rnet_kernel"), keys)
 
+    def suppress_level(self, passes: int) -> float:
+        """Cycles of a level whose cells are so many times the block's threads."""
+        code = self.code("suppress_levels_kernel")
+        boxes = next(loop for loop in code.kernel.innermost() if loop.count("MUFU"))
+        rounds = min((loop for loop in code.loops if loop.count("BAR") == 2), key=lambda loop: len(loop.instructions))
+        # What is larger than the square of a reach of two comes first; it is not passed.
+        inner = inside(code, rounds)
+        rivals, test = sorted(inner, key=lambda loop: -loop.first)[:2]
+        first = warp_trace.latency(without(rounds, inner), second_level)
+        first += NEIGHBOURS * warp_trace.latency(test.instructions, second_level)
+        of_rival = warp_trace.latency(
+            rivals.instructions, lambda each: warp_trace.result_after(each, warp_trace.FIRST_LEVEL)
+        )
+        later = (ROUNDS - 1) * (LATER_ROUND + RIVALS * of_rival)
+        begin = 3 * warp_trace.SECOND_LEVEL + passes * warp_trace.latency(boxes.instructions, second_level)
+        # Most cells are decided in the first round: only there each pass takes its time.
+        return begin + passes * first + later + passes * KEYS_OF_LEVEL
+
     def suppress(self, step: str, frame: Frame) -> Times:
         """One block per level or image. `keys` of the sort; how often memory is awaited in turn is counted by hand."""
         loads = warp_trace.SECOND_LEVEL
         if step == "suppress_levels":
-            code = self.code("suppress_levels_kernel")
-            loop = max(
-                (each for each in code.kernel.innermost() if each.count("DFMA", "DMUL", "DADD", "DSETP")),
-                key=lambda each: each.count("LDG"),
-            )
-            # A cell's map entries, row by row, then the few neighbours that passed, one after the other.
-            entries = MAP_ROWS * loads + (MAP_ROWS**2 - MAP_ROWS) * (warp_trace.FIRST_LEVEL + MAP_ENTRY)
-            round_ = entries + NEIGHBOURS * warp_trace.latency(loop.instructions, second_level)
-            passes = math.ceil(LARGEST_LEVEL * CELLS_PER_WINDOW * frame.rnet / THREADS)
-            # Most cells are decided in the first round: only there each pass takes its time.
-            done = (ROUNDS + passes - 1) * round_ + 8 * loads
+            done = self.suppress_level(math.ceil(LARGEST_LEVEL * CELLS_PER_WINDOW * frame.rnet / THREADS))
         elif step == "suppress_cells":
             done = self.sort(frame.rnet) + (8 + 6 * math.ceil(frame.rnet / THREADS)) * loads
         elif step == "suppress_rnet":

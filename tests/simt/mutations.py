@@ -229,8 +229,8 @@ EDITS = (
     Edit(
         "suppress.the_cascade_as_on_the_cpu",
         "cuda/suppress.cu",
-        "min(own.row + level.reach, level.rows - 1)",
-        "min(own.row + level.reach - 1, level.rows - 1)",
+        "last_row(min(row + reach, level.rows - 1))",
+        "last_row(min(row + reach - 1, level.rows - 1))",
     ),
     Edit(
         "suppress.the_cascade_as_on_the_cpu",
@@ -238,6 +238,11 @@ EDITS = (
         "static_cast<int>(gridDim.x) - 1) return;",
         "0) return;",
     ),
+    Edit(
+        "suppress.the_cascade_as_on_the_cpu", "cuda/suppress.cu", "logit == own.logit && earlier", "logit == own.logit"
+    ),
+    Edit("suppress.the_cascade_as_on_the_cpu", "cuda/suppress.cu", "if (entry < 0) return true;", ""),
+    Edit("suppress.the_cascade_as_on_the_cpu", "cuda/suppress.cu", "0x108421", "0x100421"),
     Edit("suppress.boxes", "cuda/greedy.h", "min(kChunk, kept_before - first)", "kChunk"),
     Edit("pnet.every_cell", "cuda/pnet.cu", "const bool passed = q < columns && ", "const bool passed = "),
     Edit(

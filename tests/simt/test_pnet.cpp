@@ -126,7 +126,7 @@ class Pyramid {
           CHECK(std::memcmp(&cell, &kPoison, sizeof cell) == 0);
           continue;
         }
-        CHECK(cell.kept == 0);
+        CHECK(cell.rivals == 0);
         const bool inside = cell.row >= 0 && cell.row < level.rows && cell.column >= 0 && cell.column < level.columns;
         CHECK(inside);
         if (!inside) continue;
@@ -175,7 +175,7 @@ class Pyramid {
   }
 
   static constexpr int kPadding = 2;
-  static constexpr cuda::Cell kPoison = {-77, {-77, -77, -77, -77}, -77, -77, -77};
+  static constexpr cuda::Cell kPoison = {-77, {-77, -77, -77, -77}, -77, -77, 77};
   static constexpr cuda::PlacedCell kNowhere = {-77, -77, -77};
   std::vector<cuda::Level> levels;
   std::vector<cuda::LevelCounts> counts;
@@ -446,7 +446,7 @@ TEST(pnet, lone_cells_take_the_offsets_of_their_mirror) {
       }
       CHECK(mirrored.counts[k].found == 1);
       const cuda::Cell& lone = mirrored.found[mirrored.levels[k].found];
-      CHECK(lone.row == best->row && lone.column == best->column && lone.logit == best->logit && lone.kept == 0);
+      CHECK(lone.row == best->row && lone.column == best->column && lone.logit == best->logit && lone.rivals == 0);
       const int columns = mirrored.levels[k].columns;
       const cuda::Cell& mirror = cells[lone.row * columns + columns - 1 - lone.column];
       for (int i = 0; i < 4; ++i)

@@ -201,7 +201,7 @@ class Scene {
     room = static_cast<int>(std::min<std::int64_t>(room, n));
     const auto keys_room = static_cast<std::size_t>(std::max<std::int64_t>(room, n));
     std::vector<cuda::Cell> found(found_);
-    for (cuda::Cell& cell : found) cell.kept = -77;
+    for (cuda::Cell& cell : found) cell.rivals = 0x77777777;
     std::vector<std::int32_t> cell_map(cell_count_, 0);
     for (const cuda::Level& level : levels_)
       for (int k = level.found; k < level.found + level.capacity; ++k)
@@ -267,6 +267,8 @@ class Scene {
       CHECK(std::count(taken.begin(), taken.end(), 1) == counts.windows[stage]);
     };
     cuda::suppress_levels(kQueue, work);
+    finish();
+    CHECK(std::ranges::none_of(cell_map, [](std::int32_t entry) { return entry > 0; }));  // all are decided
     cuda::suppress_cells(kQueue, work);
     refine(Stage::rnet);
     CHECK(std::count(cell_map.begin(), cell_map.end(), 0) == std::ssize(cell_map));
@@ -275,7 +277,6 @@ class Scene {
     cuda::suppress_onet(kQueue, work);
     finish();
     CHECK(keys.back() == kPoison);
-    for (std::size_t k = 0; k < found.size(); ++k) CHECK(found[k].kept == 1 || found[k].kept == -1);
     CHECK(std::memcmp(&host_counts, &counts, sizeof counts) == 0);
     for (std::size_t i = 0; i < images_.size(); ++i) {
       CHECK(std::memcmp(&host_image_counts[i], &image_counts[i], sizeof(cuda::ImageCounts)) == 0);
