@@ -11,15 +11,16 @@
 
 namespace {
 
-__global__ void increment(int* value) { ++*value; }
+// An atomic, for the kernel that follows may look before and meanwhile.
+__global__ void increment(int* value) { atomicAdd(value, 1); }
 
 // What a value is before earlier kernels are waited for, and after.
-__global__ void look(const int* value, int* seen) {
-  seen[0] = *value;
+__global__ void look(int* value, int* seen) {
+  seen[0] = atomicAdd(value, 0);
   cudaGridDependencySynchronize();
   seen[1] = *value;
 }
-cudaError_t queue_look(const int* value, int* seen, cudaStream_t stream) {
+cudaError_t queue_look(int* value, int* seen, cudaStream_t stream) {
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
