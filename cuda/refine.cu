@@ -67,9 +67,12 @@ __device__ void multiply(float (&sums)[Layer::kShape.pixels][Layer::kShape.maps]
                          const float* weights) {
   constexpr Conv kConv = Layer::kShape;
   constexpr int kMaps = plane_maps(kConv);
+  // The loads of a row of the kernel come while the row before is multiplied. The first layer would need so many
+  // registers for it that a multiprocessor had room for one block.
+  constexpr int kUnrolled = kConv.inputs == 3 ? 1 : kConv.kernel;
 #pragma unroll 1
   for (int p = 0; p < kConv.planes; ++p, shared += plane_size(kConv))
-#pragma unroll 1
+#pragma unroll kUnrolled
     for (int y = 0; y < kConv.kernel; ++y) {
       float4 loaded[vectors(kConv)];
 #pragma unroll
@@ -205,6 +208,22 @@ constexpr int kProductThreads = 256, kProductWarps = kProductThreads / kWarp;
 constexpr int kTileColumns = 32;
 constexpr int tile_rows(const Product& p) { return 4 * p.tile_rows; }
 
+// Four inputs of a thread's rows, and what they are multiplied by.
+template <int kRows>
+struct Operands {
+  float4 inputs[kRows], weights[4];
+};
+template <int kRows>
+__device__ inline Operands<kRows> load_operands(const float* const (&from)[kRows], const float* weights, int k,
+                                                int outputs) {
+  Operands<kRows> operands;
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) operands.inputs[r] = load4(from[r] + k);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) operands.weights[i] = load4(weights + (k + i) * outputs);
+  return operands;
+}
+
 template <class Layer>
 __global__ void __launch_bounds__(kProductThreads)
     product_kernel(WindowCount windows, const float* in, const float* weights, float* out) {
@@ -213,6 +232,8 @@ __global__ void __launch_bounds__(kProductThreads)
   constexpr int kPart = kProduct.inputs / kProduct.parts;
   constexpr int kTile = tile_rows(kProduct) * kTileColumns;
   constexpr int kColumnTiles = kProduct.outputs / kTileColumns;
+  // A dense layer of few windows does little but wait for its loads, and with four rows it has registers to load ahead.
+  constexpr bool kAhead = kRows == 4;
   static_assert(kPart % kInputs == 0 && kInputs % 4 == 0 && kProduct.outputs % kTileColumns == 0);
   __shared__ float4 shared[kProductWarps * kTile / 4];
   const float* const biases = weights + kProduct.inputs * kProduct.outputs;
@@ -242,17 +263,25 @@ __global__ void __launch_bounds__(kProductThreads)
     }
     const float* w = weights + static_cast<std::size_t>(input) * kProduct.outputs + first_column + lane_column;
     float sums[kRows][4] = {};
-#pragma unroll 1
+    Operands<kRows> next;
+    if constexpr (kAhead) next = load_operands(from, w, 0, kProduct.outputs);
+#pragma unroll kAhead ? 2 : 1
     for (int k = 0; k < kInputs; k += 4) {
-      float4 a[kRows];
+      Operands<kRows> now;
+      if constexpr (kAhead) {
+        now = next;
+        // Behind the last inputs, the first ones again.
+        next = load_operands(from, w, k + 4 < kInputs ? k + 4 : 0, kProduct.outputs);
+      } else {
+        now = load_operands(from, w, k, kProduct.outputs);
+      }
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) a[r] = load4(from[r] + k);
-#pragma unroll
-      for (int i = 0; i < 4; ++i, w += kProduct.outputs) {
-        const float4 b = load4(w);
+      for (int i = 0; i < 4; ++i) {
+        const float4 b = now.weights[i];
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
-          const float value = i == 0 ? a[r].x : i == 1 ? a[r].y : i == 2 ? a[r].z : a[r].w;
+          const float4 a = now.inputs[r];
+          const float value = i == 0 ? a.x : i == 1 ? a.y : i == 2 ? a.z : a.w;
           sums[r][0] = fmaf(value, b.x, sums[r][0]);
           sums[r][1] = fmaf(value, b.y, sums[r][1]);
           sums[r][2] = fmaf(value, b.z, sums[r][2]);

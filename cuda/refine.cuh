@@ -47,17 +47,21 @@ __global__ void __launch_bounds__(kHeadThreads)
 #pragma unroll
     for (int i = 0; i < kInputs; ++i)
       inputs[i] = hidden[static_cast<std::size_t>(window) * kHeads.inputs + i * kWarp + lane];
-    float output = 0;
+    // All outputs' loads together, then all shuffles: one output after the other would wait for memory as often.
+    float sums[kHeads.outputs] = {};
 #pragma unroll
-    for (int o = 0; o < kHeads.outputs; ++o) {
-      float sum = 0;
+    for (int o = 0; o < kHeads.outputs; ++o)
 #pragma unroll
       for (int i = 0; i < kInputs; ++i)
-        sum = fmaf(inputs[i], __ldg(weights + o * kHeads.inputs + i * kWarp + lane), sum);
+        sums[o] = fmaf(inputs[i], __ldg(weights + o * kHeads.inputs + i * kWarp + lane), sums[o]);
 #pragma unroll
-      for (int distance = kWarp / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(kAllLanes, sum, distance);
-      if (lane == o) output = sum + __ldg(biases + o);
-    }
+    for (int distance = kWarp / 2; distance > 0; distance /= 2)
+#pragma unroll
+      for (float& sum : sums) sum += __shfl_xor_sync(kAllLanes, sum, distance);
+    float output = 0;
+#pragma unroll
+    for (int o = 0; o < kHeads.outputs; ++o)
+      if (lane == o) output = sums[o] + __ldg(biases + o);
     if (lane < kHeadOutputs) outputs[static_cast<std::size_t>(window) * kHeadOutputs + lane] = output;
   }
 }

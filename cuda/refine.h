@@ -88,7 +88,7 @@ struct Onet {
     static constexpr Conv kShape = {23, 32, 64, 3, 3, 1, 10, 7, 4, 2, 2, true};
   };
   struct Conv3 {
-    static constexpr Conv kShape = {10, 64, 64, 3, 2, 2, 4, 4, 4, 4, 4, false};
+    static constexpr Conv kShape = {10, 64, 64, 3, 2, 1, 4, 2, 4, 4, 4, false};
   };
   struct Conv4 {
     static constexpr Product kShape = conv2x2(4, 64, 128);

@@ -139,9 +139,11 @@ class Conv:
     def item(self, code: Code) -> Item:
         (inner,) = code.math_loops(1)
         steps = self.inputs // (self.plane_maps * self.planes)
-        of_plane = self.pixels * self.maps * self.kernel**2 * self.plane_maps
-        passes = of_plane / inner.count("FFMA")
         around = code.around(inner)
+        # Over the planes, with barriers; within, over those in shared memory. The inner loop may be either itself.
+        of_outer = {loop.first: steps if loop.count("BAR") else self.planes for loop in around}
+        multiplied = self.pixels * self.maps * self.kernel**2 * self.inputs
+        passes = multiplied / inner.count("FFMA") / math.prod(of_outer.values())
         threads = 32 * self.warps
         rows = self.conv_rows + self.kernel - 1
         vectors = self.planes * self.windows * rows * self.side * self.plane_maps // 4
@@ -150,8 +152,8 @@ class Conv:
         def trips(loop: Loop) -> float:
             if loop is inner:
                 return passes
-            if loop in around:  # over the planes, with barriers; within, over those in shared memory
-                return steps if loop.count("BAR") else self.planes
+            if loop.first in of_outer:
+                return of_outer[loop.first]
             if loop.count("STG"):
                 return math.ceil(pooled / threads)
             if stores_shared(loop):
@@ -291,14 +293,14 @@ LAYERS: dict[str, list[tuple[str, Layer, int]]] = {
         ("conv_kernel<Rnet::Conv1>", Conv(24, 3, 28, 3, 3, 2, 11, 4, 4, 1, 1), 2),
         ("conv_kernel<Rnet::Conv2>", Conv(11, 28, 48, 3, 3, 7, 4, 9, 4, 2, 1), 4),
         ("product_kernel<Rnet::Conv3>", Product(192, 64, 9, 8), 2),
-        ("product_kernel<Rnet::Dense>", Product(576, 128, 1, 4), 4),
+        ("product_kernel<Rnet::Dense>", Product(576, 128, 1, 4), 2),
     ],
     "onet fp32": [
         ("conv_kernel<Onet::Conv1>", Conv(48, 3, 32, 3, 3, 1, 8, 4, 8, 1, 1), 2),
         ("conv_kernel<Onet::Conv2>", Conv(23, 32, 64, 3, 3, 1, 10, 7, 4, 2, 2), 4),
-        ("conv_kernel<Onet::Conv3>", Conv(10, 64, 64, 3, 2, 2, 4, 4, 4, 4, 4), 4),
+        ("conv_kernel<Onet::Conv3>", Conv(10, 64, 64, 3, 2, 1, 4, 2, 4, 4, 4), 4),
         ("product_kernel<Onet::Conv4>", Product(256, 128, 9, 8), 2),
-        ("product_kernel<Onet::Dense>", Product(1152, 256, 1, 4), 4),
+        ("product_kernel<Onet::Dense>", Product(1152, 256, 1, 4), 2),
     ],
     "rnet fast": [
         ("first_kernel<RnetFp16::Conv1>", FirstConvFp16(24, 32, 11, 8), 3),
