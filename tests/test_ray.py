@@ -86,6 +86,17 @@ def test_a_block_is_searched_and_its_failures_again(tmp_path: Path, pictures: Pa
         assert table(folder.path, name) == table(anew.path, name)
 
 
+def test_a_block_without_faces_is_searched_again(tmp_path: Path, pictures: Path) -> None:
+    folder = JobFolder(tmp_path / "job")
+    folder.begin(SETTINGS, NAMES).close()
+    task = Task(folder, DetectFaces("source", **OPTIONS), pictures)
+    block = list(folder.blocks(2))[1]
+    assert [(report.pictures, report.failed) for report in (search_block(task, block) for _ in range(2))] == [
+        (2, 2)
+    ] * 2
+    assert table(folder.path, "faces") == []
+
+
 def test_a_worker_is_killed_between_its_two_files(tmp_path: Path, pictures: Path) -> None:
     folder = JobFolder(tmp_path / "job")
     folder.begin(SETTINGS, NAMES).close()
@@ -222,18 +233,18 @@ def working(job: Path) -> int:
 def test_a_worker_is_killed_in_the_middle(cluster: Any, tmp_path: Path, pictures: Path) -> None:
     second = cluster.add_node(num_cpus=1, object_store_memory=2**27)
     cluster.wait_for_nodes()
-    for i in range(150):
+    for i in range(400):
         (pictures / f"a{i:03}.jpg").symlink_to(PHOTOGRAPH)
     job = tmp_path / "job"
-    options = ["--ray", cluster.address, str(pictures), "--output", str(job), "--block", "6", "--min-face-size", "20"]
+    options = ["--ray", cluster.address, str(pictures), "--output", str(job), "--block", "6", "--min-face-size", "8"]
     with subprocess.Popen(command(*options), stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not (finished(job) >= 6 and working(job) == 2):
+        while process.poll() is None and not (finished(job) >= 3 and working(job) == 2):
             time.sleep(0.01)
         assert process.poll() is None
         cluster.remove_node(second, allow_graceful=False)
         printed = process.communicate(timeout=300)[1]
     assert process.returncode == 1  # two files are no pictures
-    expected = DetectFaces("path", min_face_size=20, device="cpu").lists([PHOTOGRAPH])[0]
+    expected = DetectFaces("path", min_face_size=8, device="cpu").lists([PHOTOGRAPH])[0]
     names = Counter(row["path"] for row in table(job, "faces"))
     wanted = {str(path): 1 if path.name == "b.png" else len(expected) for path in pictures.iterdir()}
     failed = [str(pictures / name) for name in ("c.jpg", "d.jpg")]
@@ -241,14 +252,14 @@ def test_a_worker_is_killed_in_the_middle(cluster: Any, tmp_path: Path, pictures
     assert [row["path"] for row in table(job, "failed")] == failed
     faces = [row for row in table(job, "faces") if row["path"] == str(pictures / "a.jpg")]
     assert [{**row, "error": None} for row in faces] == [{"path": str(pictures / "a.jpg"), **row} for row in expected]
-    assert f"154 pictures, {151 * len(expected)} faces, 2 failed, " in printed
+    assert f"404 pictures, {401 * len(expected)} faces, 2 failed, " in printed
     assert not (job / "unfinished").exists()
 
     times = {path: path.stat().st_mtime_ns for path in job.rglob("*.parquet")}
     status, printed = run(*options)
-    assert (status, f"154 pictures, {151 * len(expected)} faces, 152 from an earlier run, 2 failed" in printed) == (
+    assert (status, f"404 pictures, {401 * len(expected)} faces, 402 from an earlier run, 2 failed" in printed) == (
         1,
         True,
     )
     again = {path.name for path, before in times.items() if path.stat().st_mtime_ns != before}
-    assert again == {"000025.parquet"}  # the block of the two
+    assert again == {"000067.parquet"}  # the block of the two
