@@ -109,7 +109,8 @@ class Resize:
         places = self.threads // lanes
         at_a_time = min(places, max(32 // lanes, power_of_two(columns)))
         across, down = math.ceil(columns / at_a_time), math.ceil(rows / (places / at_a_time))
-        passes = math.ceil(taps / lanes)
+        # A thread's own output has its first and last column outside the loop.
+        passes = math.ceil(taps) - 2 if lanes == 1 else math.ceil(taps / lanes)
         warps = math.ceil(columns * lanes / 32)
         of_output = warp_trace.latency(output, second_level) + passes * warp_trace.latency(tap, second_level)
         # Three stores of an output, or one of the lanes that share it.
@@ -117,7 +118,7 @@ class Resize:
         return Cost(
             warps * (len(column) + rows * (len(output) + passes * len(tap))),
             across * (warp_trace.latency(column, second_level) + down * of_output),
-            rows * warps * (3 * CONFLICTS * passes + stores),
+            rows * warps * (3 * CONFLICTS * math.ceil(taps / lanes) + stores),
         )
 
     def task(self, rows: int, columns: int, lanes: int, down: float, across: float) -> Cost:
