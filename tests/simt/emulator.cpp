@@ -31,8 +31,9 @@ namespace {
 
 constexpr int kMostThreads = 1024, kMostWarps = kMostThreads / kLanes;
 
-// Fibers live for as long as the process, and are threads of one block after another.
-std::vector<Fiber*> idle_fibers;
+// Fibers live for as long as the process, and are threads of one block after another. So does their list: at the end
+// LeakSanitizer must find them.
+std::vector<Fiber*>& idle_fibers = *new std::vector<Fiber*>;
 
 // At a warp's intrinsic.
 struct Waiting {
