@@ -125,6 +125,7 @@ __device__ int decide(const Work& work, const Level& level, int index, bool firs
   return waits ? 0 : 1;
 }
 
+// One block on a multiprocessor: with the registers of two, a square's entries would not fit.
 __global__ void __launch_bounds__(kThreads, 1) suppress_levels_kernel(Work work) {
   wait_for_earlier_kernels();
   const int thread = static_cast<int>(threadIdx.x);
