@@ -45,9 +45,11 @@ Model::Model(const EngineOptions& options)
       shared_memory(static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device))),
       arithmetic(options.fp16 ? Arithmetic::fp16 : Arithmetic::fp32),
       screens_pnet(options.pnet_screen.used),
+      screens_rnet(options.rnet_screen.used),
       settings{.conventions = options.conventions,
                .cell_logit = options.cell_logit,
                .screen_logit = options.pnet_screen.least_logit,
+               .rnet_screen_logit = options.rnet_screen.least_logit,
                .logits = options.logits,
                .nms = {}},
       first_capacity(options.first_capacity) {
@@ -60,6 +62,7 @@ Model::Model(const EngineOptions& options)
   const Stream stream;
   upload_packed(pnet, pack_pnet(tensors, arithmetic), stream);
   if (screens_pnet) upload_packed(pnet_screen, pack_pnet(tensors, Arithmetic::fp16), stream);
+  if (screens_rnet) upload_packed(rnet_screen, pack_refine(tensors, Stage::rnet, Arithmetic::fp16), stream);
   for (const Stage stage : {Stage::rnet, Stage::onet})
     upload_packed(refine[stage], pack_refine(tensors, stage, arithmetic), stream);
   MTCNN_FAST_CHECK(cudaStreamSynchronize(stream));

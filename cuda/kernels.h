@@ -82,5 +82,11 @@ struct ActivationBytes {
 ActivationBytes activation_bytes(Stage stage, Arithmetic arithmetic);
 // Windows::heads of all windows, from Activations::crops.
 void refine(const Queue& queue, const Work& work, Stage stage, Arithmetic arithmetic, const void* weights);
+// R-Net in float32 in two steps. Tensor cores list the windows whose fp16 logit reaches Settings::rnet_screen_logit in
+// Work::windows_left, count them, and give the others a logit of -infinity; `weights` are those of fp16, crops are of
+// floats, and the activations' memory is that of float32.
+void screen_windows(const Queue& queue, const Work& work, const void* weights);
+// And the windows of that list are computed in float32: their heads are the same to the bit as those of refine().
+void confirm_windows(const Queue& queue, const Work& work, const void* weights);
 
 }  // namespace mtcnn_fast::cuda

@@ -43,7 +43,7 @@ struct Item {
 
 // Planes of the input into shared memory: [plane][window][row][column].
 template <class Layer>
-__device__ void load_planes(float4* shared, const float* in, const Item& item, int plane) {
+__device__ void load_planes(float4* shared, const float* in, WindowCount windows, const Item& item, int plane) {
   constexpr Conv kConv = Layer::kShape;
   constexpr int kRowVectors = kConv.side * plane_maps(kConv) / 4;
   constexpr int kPlanes = kConv.inputs / plane_maps(kConv);
@@ -54,8 +54,10 @@ __device__ void load_planes(float4* shared, const float* in, const Item& item, i
     const int of_plane = i / vectors_of_window, within = i % vectors_of_window;
     const int p = of_plane / item.windows, window = of_plane % item.windows;
     const int row = within / kRowVectors, column = within % kRowVectors;
-    const std::size_t from =
-        (static_cast<std::size_t>(item.window + window) * kPlanes + plane + p) * kConv.side + 2 * item.row;
+    // Only crops lie where their windows are; what is made of them stands one after the other.
+    int place = item.window + window;
+    if constexpr (kConv.inputs == 3) place = windows.place(place);
+    const std::size_t from = (static_cast<std::size_t>(place) * kPlanes + plane + p) * kConv.side + 2 * item.row;
     shared[p * plane_size(kConv) + (window * input_rows(kConv) + row) * input_pitch(kConv) + column] =
         load4(in + 4 * (from * kRowVectors + within));
   }
@@ -179,7 +181,7 @@ __global__ void __launch_bounds__(threads(Layer::kShape), 512 / threads(Layer::k
 #pragma unroll 1
     for (int plane = 0; plane * plane_maps(kConv) < kConv.inputs; plane += kConv.planes) {
       __syncthreads();
-      load_planes<Layer>(shared, in, item, plane);
+      load_planes<Layer>(shared, in, windows, item, plane);
       __syncthreads();
       multiply<Layer>(sums, shared + inputs, map_weights);
       map_weights += kConv.planes * plane_maps(kConv) * kConv.kernel * kConv.kernel * kConv.maps;
@@ -312,6 +314,7 @@ struct Steps {
   using Net = Network;
   using Layers = Network;
   using Element = float;
+  using Pixel = float;
 
   template <class Shape>
   static constexpr std::size_t bytes(const Shape& shape) {
@@ -342,9 +345,14 @@ void refine(const Queue& queue, const Work& work, Stage stage, Arithmetic arithm
   if (arithmetic == Arithmetic::fp16)
     refine_fp16(queue, work, stage, weights);
   else if (stage == Stage::rnet)
-    run_layers<Steps<Rnet>>(queue, work, weights);
+    run_layers<Steps<Rnet>, KeepHeads>(queue, work, window_count(work, stage), weights);
   else
-    run_layers<Steps<Onet>>(queue, work, weights);
+    run_layers<Steps<Onet>, KeepHeads>(queue, work, window_count(work, stage), weights);
+}
+
+void confirm_windows(const Queue& queue, const Work& work, const void* weights) {
+  const WindowCount windows = {&work.counts->windows_left, work.windows[Stage::rnet].capacity, work.windows_left};
+  run_layers<Steps<Rnet>, KeepHeads>(queue, work, windows, weights);
 }
 
 }  // namespace mtcnn_fast::cuda

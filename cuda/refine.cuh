@@ -1,19 +1,24 @@
 // The device code that R-Net's and O-Net's kernels share in both arithmetics.
 #pragma once
 
+#include <cmath>
+
 #include "prelu.h"
 #include "refine.h"
 
 namespace mtcnn_fast::cuda {
 
-// How many windows there are, as their counter may exceed what there is room for.
+// How many windows there are, as their counter may exceed what there is room for, and where each one's crop and heads
+// are.
 struct WindowCount {
   const int* count;
   int capacity;
+  const int* places;  // null: one after the other
   __device__ int get() const { return min(*count, capacity); }
+  __device__ int place(int window) const { return places ? places[window] : window; }
 };
 inline WindowCount window_count(const Work& work, Stage stage) {
-  return {&work.counts->windows[stage], work.windows[stage].capacity};
+  return {&work.counts->windows[stage], work.windows[stage].capacity, nullptr};
 }
 
 // The greater, or NaN if one is: fmaxf() would hide it.
@@ -29,11 +34,28 @@ __device__ inline float greater(float a, float b) {
 
 __device__ inline float4 load4(const float* p) { return __ldg(reinterpret_cast<const float4*>(p)); }
 
+// Where a window's heads go: lane i has head i.
+struct KeepHeads {
+  __device__ static void store(const Work&, float* outputs, int, int lane, float output) { outputs[lane] = output; }
+};
+// Of a screen: a window whose logit is too low has one that passes no threshold, and the others are listed.
+struct ScreenHeads {
+  __device__ static void store(const Work& work, float* outputs, int window, int lane, float output) {
+    if (lane > 0) return;
+    if (output >= work.settings.rnet_screen_logit) {
+      work.windows_left[atomicAdd(&work.counts->windows_left, 1)] = window;
+      atomicAdd(&work.image_counts[work.windows[Stage::rnet].images[window]].windows_left, 1);
+    } else {
+      outputs[0] = -INFINITY;
+    }
+  }
+};
+
 // The heads: a warp for a window, lanes share the inputs.
 constexpr int kHeadThreads = 128;
-template <class Layer>
+template <class Layer, class Sink>
 __global__ void __launch_bounds__(kHeadThreads)
-    heads_kernel(WindowCount windows, const float* hidden, const float* weights, float* outputs) {
+    heads_kernel(Work work, WindowCount windows, const float* hidden, const float* weights, float* outputs) {
   constexpr Heads kHeads = Layer::kShape;
   constexpr int kInputs = kHeads.inputs / kWarp;
   wait_for_earlier_kernels();
@@ -62,25 +84,21 @@ __global__ void __launch_bounds__(kHeadThreads)
 #pragma unroll
     for (int o = 0; o < kHeads.outputs; ++o)
       if (lane == o) output = sums[o] + __ldg(biases + o);
-    if (lane < kHeadOutputs) outputs[static_cast<std::size_t>(window) * kHeadOutputs + lane] = output;
+    const int place = windows.place(window);
+    if (lane < kHeadOutputs)
+      Sink::store(work, outputs + static_cast<std::size_t>(place) * kHeadOutputs, place, lane, output);
   }
-}
-
-template <class Layer>
-void heads(const Queue& queue, WindowCount windows, const float* hidden, const float* weights, float* outputs) {
-  launch(queue, heads_kernel<Layer>, kHeadThreads, 0, windows, hidden, weights, outputs);
 }
 
 // A network's layers in their order. Steps has them in one arithmetic: their shapes, what maps are made of, the bytes
 // of a layer's parameters, and how each kind is queued.
-template <class Steps>
-void run_layers(const Queue& queue, const Work& work, const void* weights) {
+template <class Steps, class Sink>
+void run_layers(const Queue& queue, const Work& work, WindowCount windows, const void* weights) {
   using Layers = typename Steps::Layers;
   using Element = typename Steps::Element;
   constexpr Stage kStage = Steps::Net::kStage;
-  const WindowCount windows = window_count(work, kStage);
   const Activations& activations = work.activations[kStage];
-  const auto* const crops = static_cast<const Element*>(activations.crops);
+  const auto* const crops = static_cast<const typename Steps::Pixel*>(activations.crops);
   auto* const maps1 = static_cast<Element*>(activations.maps);
   Element* const maps2 = maps1 + static_cast<std::size_t>(windows.capacity) * Steps::values(Layers::Conv1::kShape);
   auto* const maps3 = static_cast<Element*>(activations.maps3);
@@ -107,8 +125,8 @@ void run_layers(const Queue& queue, const Work& work, const void* weights) {
   }
   Steps::template product<typename Layers::Dense>(queue, windows, features, take(Steps::bytes(Layers::Dense::kShape)),
                                                   hidden);
-  heads<typename Steps::Net::Output>(queue, windows, hidden, reinterpret_cast<const float*>(next),
-                                     work.windows[kStage].heads);
+  launch(queue, heads_kernel<typename Steps::Net::Output, Sink>, kHeadThreads, 0, work, windows, hidden,
+         reinterpret_cast<const float*>(next), work.windows[kStage].heads);
 }
 
 }  // namespace mtcnn_fast::cuda

@@ -75,9 +75,17 @@ constexpr std::size_t first_shared_bytes(const FirstConvFp16& c) {
          (first_outputs(c) + static_cast<std::size_t>((first_rows(c) + c.kernel - 1) * first_pitch(c)));
 }
 
-template <class Layer>
+// Eight values of a crop, in fp16.
+__device__ inline uint4 load_eight(const __half* values) { return __ldg(reinterpret_cast<const uint4*>(values)); }
+__device__ inline uint4 load_eight(const float* values) {
+  const float4 a = load4(values), b = load4(values + 4);
+  return {to_half2(a.x, a.y), to_half2(a.z, a.w), to_half2(b.x, b.y), to_half2(b.z, b.w)};
+}
+
+// `Pixel`: what crops are made of; floats are rounded.
+template <class Layer, class Pixel>
 __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
-    first_kernel(WindowCount windows, const __half* in, const unsigned char* weights, __half* out) {
+    first_kernel(WindowCount windows, const Pixel* in, const unsigned char* weights, __half* out) {
   constexpr FirstConvFp16 kConv = Layer::kShape;
   constexpr int kSide = conv_side(kConv), kHalf = kSide / 2, kPitch = first_pitch(kConv);
   constexpr int kBands = (pooled_side(kConv) + kConv.rows - 1) / kConv.rows;
@@ -106,9 +114,9 @@ __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
   for (int item = static_cast<int>(blockIdx.x); item < items; item += static_cast<int>(gridDim.x)) {
     const int window = item / kBands, first = item % kBands * kConv.rows;
     const int rows = min(first_rows(kConv), kSide - 2 * first);
-    const __half* const from = in + (static_cast<std::size_t>(window) * kConv.side + 2 * first) * kPitch;
+    const Pixel* const from = in + (static_cast<std::size_t>(window) * kConv.side + 2 * first) * kPitch;
     for (int i = thread; i < (rows + kConv.kernel - 1) * kRowVectors; i += kThreads)
-      reinterpret_cast<uint4*>(inputs)[i] = __ldg(reinterpret_cast<const uint4*>(from) + i);
+      reinterpret_cast<uint4*>(inputs)[i] = load_eight(from + 8 * i);
     __syncthreads();
 #pragma unroll 1
     for (int odd = 0; odd < 2; ++odd) {
@@ -321,11 +329,12 @@ __global__ void __launch_bounds__(Layer::kShape.warps* kWarp)
   }
 }
 
-template <class Fp16>
+template <class Fp16, class Crops>
 struct Steps {
   using Net = typename Fp16::Net;
   using Layers = Fp16;
   using Element = __half;
+  using Pixel = Crops;
 
   template <class Shape>
   static constexpr std::size_t bytes(const Shape& shape) {
@@ -337,10 +346,10 @@ struct Steps {
   }
 
   template <class Layer>
-  static void first(const Queue& queue, WindowCount windows, const __half* in, const unsigned char* weights,
+  static void first(const Queue& queue, WindowCount windows, const Pixel* in, const unsigned char* weights,
                     __half* out) {
-    launch(queue, first_kernel<Layer>, Layer::kShape.warps * kWarp, first_shared_bytes(Layer::kShape), windows, in,
-           weights, out);
+    launch(queue, first_kernel<Layer, Pixel>, Layer::kShape.warps * kWarp, first_shared_bytes(Layer::kShape), windows,
+           in, weights, out);
   }
   template <class Layer>
   static void conv(const Queue& queue, WindowCount windows, const __half* in, const unsigned char* weights,
@@ -359,9 +368,13 @@ struct Steps {
 
 void refine_fp16(const Queue& queue, const Work& work, Stage stage, const void* weights) {
   if (stage == Stage::rnet)
-    run_layers<Steps<RnetFp16>>(queue, work, weights);
+    run_layers<Steps<RnetFp16, __half>, KeepHeads>(queue, work, window_count(work, stage), weights);
   else
-    run_layers<Steps<OnetFp16>>(queue, work, weights);
+    run_layers<Steps<OnetFp16, __half>, KeepHeads>(queue, work, window_count(work, stage), weights);
+}
+
+void screen_windows(const Queue& queue, const Work& work, const void* weights) {
+  run_layers<Steps<RnetFp16, float>, ScreenHeads>(queue, work, window_count(work, Stage::rnet), weights);
 }
 
 }  // namespace mtcnn_fast::cuda

@@ -14,7 +14,8 @@ namespace mtcnn_fast::cuda {
 struct Settings {
   Conventions conventions;
   float cell_logit;               // P-Net's cells pass from this on
-  float screen_logit;             // with a screen, what is below in fp16 is dropped
+  float screen_logit;             // of P-Net's screen, if there is one: what is below in fp16 is dropped
+  float rnet_screen_logit;        // of R-Net's
   PerRefineStage<double> logits;  // candidates pass above these
   double nms[4];                  // greatest overlap left: per level, across levels, after R-Net, after O-Net
 
@@ -79,13 +80,15 @@ struct PlacedCell {
 struct Counts {
   PerRefineStage<int> windows;
   int faces;
-  int blocks_done;  // of the last kernel
-  int cells_left;   // by P-Net's screen
+  int blocks_done;   // of the last kernel
+  int cells_left;    // by P-Net's screen
+  int windows_left;  // by R-Net's
 };
 struct ImageCounts {
   int candidates;                      // left by the suppression within levels
   PerRefineStage<int> first, windows;  // of the network's windows: from where on, and how many
   int first_face, faces;
+  int windows_left;  // by R-Net's screen
 };
 struct LevelCounts {
   int found, kept, cells_left;
@@ -122,6 +125,7 @@ struct Work {
   std::int32_t* cell_map;  // per cell of all levels: 1 + its index in found, or 0 (see suppress.cu); 0 between calls
   PlacedCell* cells_left;  // what P-Net's screen leaves to be computed in float32, of all levels in any order
   int cells_left_capacity;
+  int* windows_left;  // of R-Net's windows, those that its screen leaves to be computed in float32, in any order
   Cell* found;
   BoxD* found_boxes;    // parallel to found
   std::uint64_t* keys;  // as many as there is room in found, in either Windows, and as ops.nms takes boxes

@@ -247,6 +247,7 @@ void Workspace::reserve() {
   const std::size_t map = static_cast<std::size_t>(c.cells) * sizeof(std::int32_t);
   if (cell_map_.reserve(map)) MTCNN_FAST_CHECK(cudaMemsetAsync(cell_map_.as<void>(), 0, cell_map_.bytes(), stream_));
   cells_left_.reserve(c.cells_left * sizeof(PlacedCell));
+  if (model_.screens_rnet) windows_left_.reserve(c.windows[Stage::rnet] * sizeof(int));
   found_.reserve(c.found * sizeof(Cell));
   found_boxes_.reserve(c.found * sizeof(BoxD));
   keys_.reserve(std::max({c.found, c.windows[Stage::rnet], c.windows[Stage::onet]}) * sizeof(std::uint64_t));
@@ -287,6 +288,7 @@ void Workspace::reserve() {
   work_.cell_map = cell_map_.as<std::int32_t>();
   work_.cells_left = cells_left_.as<PlacedCell>();
   work_.cells_left_capacity = c.cells_left;
+  work_.windows_left = windows_left_.as<int>();
   work_.found = found_.as<Cell>();
   work_.found_boxes = found_boxes_.as<BoxD>();
   work_.keys = keys_.as<std::uint64_t>();
@@ -362,7 +364,12 @@ std::span<const Workspace::Step> Workspace::steps() {
        false},
       {"rnet",
        [](const Queue& q, const Work& w, const Model& m) {
-         cuda::refine(q, w, Stage::rnet, m.arithmetic, m.refine_weights(Stage::rnet));
+         if (m.screens_rnet) {
+           screen_windows(q, w, m.rnet_screen.as<void>());
+           confirm_windows(q, w, m.refine_weights(Stage::rnet));
+         } else {
+           cuda::refine(q, w, Stage::rnet, m.arithmetic, m.refine_weights(Stage::rnet));
+         }
        },
        true},
       {"suppress_rnet", [](const Queue& q, const Work& w, const Model&) { suppress_rnet(q, w); }, true},
@@ -433,6 +440,7 @@ void Workspace::finish(int first_image, Emit emit, void* context) {
     Report report = {};
     report.levels = reports.data();
     report.rnet = c.windows[Stage::rnet], report.onet = c.windows[Stage::onet];
+    report.rnet_left = c.windows_left;
     if (timed_) times_->fill(report);
     emit(context, first_image + i, faces_.as<Detection>() + c.first_face, c.faces, report);
   }
@@ -448,8 +456,9 @@ void Workspace::warm_up() {
 
 std::size_t Workspace::bytes() const {
   std::size_t bytes = 0;
-  for (const DeviceBuffer* buffer : {&pixels_, &description_, &pyramid_, &cell_map_, &cells_left_, &found_,
-                                     &found_boxes_, &keys_, &counts_, &boxes_, &window_images_, &heads_, &activations_})
+  for (const DeviceBuffer* buffer :
+       {&pixels_, &description_, &pyramid_, &cell_map_, &cells_left_, &windows_left_, &found_, &found_boxes_, &keys_,
+        &counts_, &boxes_, &window_images_, &heads_, &activations_})
     bytes += buffer->bytes();
   for (const HostBuffer* buffer : {&staging_, &description_host_, &counts_host_, &faces_}) bytes += buffer->bytes();
   return bytes;

@@ -18,11 +18,11 @@ struct Model {
   int device, processors;
   std::size_t shared_memory;  // bytes that one block can have
   Arithmetic arithmetic;
-  bool screens_pnet;
+  bool screens_pnet, screens_rnet;
   Settings settings;
   int first_capacity;
   DeviceBuffer pnet;  // packed parameters, as are these
-  DeviceBuffer pnet_screen;
+  DeviceBuffer pnet_screen, rnet_screen;
   PerRefineStage<DeviceBuffer> refine;
 
   explicit Model(const EngineOptions& options);
@@ -130,8 +130,8 @@ class Workspace {
   Work work_, recorded_;  // what the next run's kernels are given, and what the graph's are
 
   HostBuffer staging_, description_host_, counts_host_, faces_;
-  DeviceBuffer pixels_, description_, pyramid_, cell_map_, cells_left_, found_, found_boxes_, keys_, counts_, boxes_,
-      window_images_, heads_, activations_;
+  DeviceBuffer pixels_, description_, pyramid_, cell_map_, cells_left_, windows_left_, found_, found_boxes_, keys_,
+      counts_, boxes_, window_images_, heads_, activations_;
   std::unique_ptr<Times> times_;
 };
 

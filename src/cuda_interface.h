@@ -14,7 +14,7 @@
 
 namespace mtcnn_fast::cuda {
 
-constexpr int kInterfaceVersion = 2;
+constexpr int kInterfaceVersion = 3;
 constexpr const char* kInterfaceSymbol = "mtcnn_fast_cuda_interface";
 
 enum class Status {
@@ -43,7 +43,7 @@ struct Screen {
 struct EngineOptions {
   int device;
   bool fp16;  // tensor cores: inputs in fp16
-  Screen pnet_screen;
+  Screen pnet_screen, rnet_screen;
   Conventions conventions;
   float cell_logit;               // P-Net's cells pass from this on
   PerRefineStage<double> logits;  // candidates pass above these
@@ -80,6 +80,7 @@ struct LevelReport {
 struct Report {
   const LevelReport* levels;  // as many as the image has
   int rnet, onet;
+  int rnet_left;                                      // by R-Net's screen
   float pnet_ms, nms_ms, rnet_ms, onet_ms, total_ms;  // of all images of the call; only where `timed` was asked for
 };
 

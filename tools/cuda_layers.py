@@ -303,20 +303,28 @@ LAYERS: dict[str, list[tuple[str, Layer, int]]] = {
         ("product_kernel<Onet::Dense>", Product(1152, 256, 1, 4), 2),
     ],
     "rnet fast": [
-        ("first_kernel<RnetFp16::Conv1>", FirstConvFp16(24, 32, 11, 8), 3),
+        ("first_kernel<RnetFp16::Conv1, __half>", FirstConvFp16(24, 32, 11, 8), 3),
         ("conv_fp16_kernel<RnetFp16::Conv2>", ConvFp16(11, 32, 48, 3, 3, 3, 4, 3, 2), 2),
         ("product_fp16_kernel<RnetFp16::Conv3, __half>", ProductFp16(192, 64, 9, 6, 2), 4),
         ("product_fp16_kernel<RnetFp16::Dense, float>", ProductFp16(576, 128, 1, 6, 1), 4),
     ],
     "onet fast": [
-        ("first_kernel<OnetFp16::Conv1>", FirstConvFp16(48, 32, 4, 7), 4),
+        ("first_kernel<OnetFp16::Conv1, __half>", FirstConvFp16(48, 32, 4, 7), 4),
         ("conv_fp16_kernel<OnetFp16::Conv2>", ConvFp16(23, 32, 64, 3, 3, 1, 4, 4, 1), 2),
         ("conv_fp16_kernel<OnetFp16::Conv3>", ConvFp16(10, 64, 64, 3, 2, 1, 2, 4, 2), 4),
         ("product_fp16_kernel<OnetFp16::Conv4, __half>", ProductFp16(256, 128, 9, 8, 2), 2),
         ("product_fp16_kernel<OnetFp16::Dense, float>", ProductFp16(1152, 256, 1, 12, 1), 2),
     ],
 }
-HEADS = {"rnet": "heads_kernel<Rnet::Output>", "onet": "heads_kernel<Onet::Output>"}
+# R-Net's screen is as in "fast", but for what crops are made of.
+LAYERS["rnet screen"] = [
+    (name.replace("Conv1, __half", "Conv1, float"), layer, blocks) for name, layer, blocks in LAYERS["rnet fast"]
+]
+HEADS = {
+    "rnet": "heads_kernel<Rnet::Output, KeepHeads>",
+    "rnet screen": "heads_kernel<Rnet::Output, ScreenHeads>",
+    "onet": "heads_kernel<Onet::Output, KeepHeads>",
+}
 HEAD_WARPS = 8  # windows of a block at a time
 
 

@@ -58,6 +58,7 @@ RIVALS = 1  # of them, in a later round
 LATER_ROUND = 300  # cycles, beside its rivals: three loads that the first level has, two barriers, 70 instructions
 ROUNDS = 4  # until every cell is decided
 LEFT_BY_RNET = 2  # candidates after R-Net for each window of O-Net
+WINDOWS_LEFT = 1.1  # windows that R-Net's screen leaves, for each of these
 LEFT_BY_ONET = 0.7  # candidates after O-Net for each of its windows
 KEYS_OF_LEVEL = warp_trace.ATOMIC + 3 * warp_trace.FIRST_LEVEL + 100  # cycles: places and keys of what is kept
 REPORT = 2500  # cycles until the counts are in the host's memory: an atomic and two fences, and the way there
@@ -77,7 +78,7 @@ STEPS = {  # in the cascade's order: the kernels of each, in precision "fast"
     "onet": 6,
     "suppress_onet": 1,
 }
-OF_THE_SCREEN = {"pnet": 1}  # kernels more in float32
+OF_THE_SCREEN = {"pnet": 1, "rnet": 5}  # kernels more in float32
 
 
 def gaps(step: str, precision: str) -> float:
@@ -175,13 +176,13 @@ class Model:
         begin = math.ceil(1632 / 256 / 4) * warp_trace.latency(weights.instructions, second_level) / CLOCK
         return Times(groups.alone + begin, groups.in_batch)
 
-    def network(self, network: str, windows: int, fast: bool) -> Times:
+    def network(self, layers: str, heads: str, windows: int) -> Times:
         parts = [
             self.of_items(self.kept(name, layer.item), layer.items(windows), blocks)
-            for name, layer, blocks in LAYERS[f"{network} {'fast' if fast else 'fp32'}"]
+            for name, layer, blocks in LAYERS[layers]
         ]
-        heads = self.kept(HEADS[network], lambda code: code.item(HEAD_WARPS, lambda _: 0, False, lambda _: 0))
-        parts.append(self.of_items(heads, math.ceil(windows / HEAD_WARPS), 8))
+        last = self.kept(heads, lambda code: code.item(HEAD_WARPS, lambda _: 0, False, lambda _: 0))
+        parts.append(self.of_items(last, math.ceil(windows / HEAD_WARPS), 3))
         return total(parts)
 
     # What lies between them.
@@ -237,7 +238,12 @@ class Model:
         if step == "pnet":
             return self.pnet(frame, fast)
         if step in ("rnet", "onet"):
-            return self.network(step, frame.rnet if step == "rnet" else frame.onet, fast)
+            windows = frame.rnet if step == "rnet" else frame.onet
+            if fast or step == "onet":
+                return self.network(f"{step} {'fast' if fast else 'fp32'}", HEADS[step], windows)
+            left = min(windows, round(WINDOWS_LEFT * LEFT_BY_RNET * frame.onet))
+            screen = self.network("rnet screen", HEADS["rnet screen"], windows)
+            return total([screen, self.network("rnet fp32", HEADS["rnet"], left)])
         if step == "rnet_crops":
             return self.crops(frame.rnet, 24, fast)
         if step == "onet_crops":

@@ -65,6 +65,7 @@ class CudaBackend final : public Backend {
     isa = cpu_isa();
     precision = engine.options.fp16 ? "fp16" : "fp32";
     screens_pnet_ = engine.options.pnet_screen.used;
+    screens_rnet_ = engine.options.rnet_screen.used;
     num_threads = threads;
   }
   ~CudaBackend() override { interface_.destroy(engine_); }
@@ -196,7 +197,8 @@ class CudaBackend final : public Backend {
       seen.confirmed_windows += screens_pnet_ ? report.levels[k].cells_left : cells;
     }
     seen.rnet = report.rnet, seen.onet = report.onet, seen.faces = faces;
-    seen.confirmed_rnet = seen.rnet, seen.confirmed_onet = seen.onet;
+    seen.confirmed_rnet = screens_rnet_ ? report.rnet_left : seen.rnet;
+    seen.confirmed_onet = seen.onet;
     if (precision != "fp32") seen.confirmed_windows = seen.confirmed_rnet = seen.confirmed_onet = 0;
     seen.pnet_ms = report.pnet_ms, seen.nms_ms = report.nms_ms, seen.rnet_ms = report.rnet_ms;
     seen.onet_ms = report.onet_ms, seen.total_ms = report.total_ms;
@@ -228,7 +230,7 @@ class CudaBackend final : public Backend {
   Options options_;
   mutable CudaPlans plans_;
   int index_;
-  bool screens_pnet_ = false;
+  bool screens_pnet_ = false, screens_rnet_ = false;
   cuda::Engine* engine_ = nullptr;
 };
 

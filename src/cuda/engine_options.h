@@ -15,7 +15,7 @@ namespace mtcnn_fast {
 
 // Of the screen in fp16, derived by tools/derive_margins.py for the embedded networks: the chance that rounding moves a
 // passing window's logit by more is below 1e-15. Figures in docs/performance.md.
-constexpr double kPnetMargin = 0.2;
+constexpr double kPnetMargin = 0.2, kRnetMargin = 0.12;
 
 struct CudaEngineOptions {
   std::vector<cuda::NamedTensor> tensors;
@@ -27,6 +27,7 @@ struct CudaEngineOptions {
       tensors.push_back({name.c_str(), tensor.data.data(), tensor.data.size()});
     options.fp16 = from.precision == "fast";
     options.pnet_screen = screen(from, 0, kPnetMargin);
+    options.rnet_screen = screen(from, 1, kRnetMargin);
     options.conventions = conventions;
     options.cell_logit = least_float_not_below(logit_of(from.thresholds[0]));
     options.logits = {{logit_of(from.thresholds[1]), logit_of(from.thresholds[2])}};

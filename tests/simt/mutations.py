@@ -199,13 +199,38 @@ EDITS = (
         "  if (overflowed()) {",
     ),
     # --- The screen.
-    Edit("cascade.the_screen_changes_nothing", "src/cuda/engine_options.h", "kPnetMargin = 0.2;", "kPnetMargin = 0;"),
+    Edit("cascade.the_screen_changes_nothing", "src/cuda/engine_options.h", "kPnetMargin = 0.2,", "kPnetMargin = 0,"),
+    Edit(
+        "cascade.the_screen_of_rnet_changes_nothing",
+        "src/cuda/engine_options.h",
+        "kRnetMargin = 0.12;",
+        "kRnetMargin = 0;",
+    ),
+    Edit(
+        "cascade.the_screen_of_rnet_changes_nothing",
+        "cuda/workspace.cpp",
+        "           confirm_windows(q, w, m.refine_weights(Stage::rnet));\n",
+        "",
+    ),
     Edit(
         "cascade.the_screen_changes_nothing",
         "cuda/workspace.cpp",
         "           confirm_cells(q, w, m.pnet.as<void>());\n",
         "",
     ),
+    Edit(
+        "refine.the_screen_changes_nothing",
+        "cuda/refine_fp16.cu",
+        "to_half2(a.x, a.y), to_half2(a.z, a.w)",
+        "to_half2(a.x, a.y), to_half2(a.z, a.z)",
+    ),
+    Edit(
+        "refine.the_screen_changes_nothing",
+        "cuda/refine.cu",
+        "if constexpr (kConv.inputs == 3) place = windows.place(place);",
+        "",
+    ),
+    Edit("refine.the_screen_changes_nothing", "cuda/refine.cuh", "outputs[0] = -INFINITY;", ";"),
     Edit(
         "cascade.the_screen_changes_nothing",
         "cuda/workspace.cpp",

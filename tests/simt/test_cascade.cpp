@@ -157,6 +157,22 @@ TEST(cascade, the_screen_changes_nothing) {
   CHECK(cells_left > cells_found && cells_found > 10 && lists_too_short > 0);
 }
 
+// The same of R-Net's. O-Net lets everything pass.
+TEST(cascade, the_screen_of_rnet_changes_nothing) {
+  const Picture picture(60, 54, 74);
+  Options options = lenient();
+  options.thresholds = {0.1, 0.5, 0};
+  int compared = 0;
+  for (const Backend::Window& window : Detector(on("cpu", options)).backend().windows(picture.view(), Stage::onet)) {
+    if (window.score > 0.9 || ++compared > 5) continue;
+    options.thresholds[1] = window.score - 1e-5;
+    const auto with = BareEngine(options).detect(picture);
+    const Variable variable("MTCNN_FAST_SCREEN", "0");
+    CHECK(!with.empty() && same(with, BareEngine(options).detect(picture)));
+  }
+  CHECK(compared > 3);
+}
+
 TEST(cascade, every_cell_a_candidate) {
   const Picture picture(24, 26, 5);
   Options options = lenient();

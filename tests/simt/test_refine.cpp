@@ -1,6 +1,7 @@
 // R-Net and O-Net on the emulator, against the networks in double precision.
 #include <cuda_fp16.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -76,10 +77,18 @@ class Refiner {
     cuda::NamedTensors named;
     for (const auto& [name, tensor] : tensors) named[name] = tensor.data;
     weights_ = cuda::pack_refine(named, stage, arithmetic);
+    screen_weights_ = cuda::pack_refine(named, stage, Arithmetic::fp16);
   }
 
-  // The heads for the crops, `counted` of which the counter tells of.
-  Heads operator()(const std::vector<const Crop*>& crops, int counted = -1, int processors = 3) const {
+  // What R-Net's screen left, and the windows of each image. Every other window is the second image's.
+  struct Left {
+    float least;  // what the screen lets pass
+    std::vector<int> windows = {}, of_images = {};
+  };
+
+  // The heads for the crops, `counted` of which the counter tells of. `left`: with a screen, which fills it in.
+  Heads operator()(const std::vector<const Crop*>& crops, int counted = -1, int processors = 3,
+                   Left* left = nullptr) const {
     const std::size_t n = crops.size();
     const cuda::ActivationBytes bytes = cuda::activation_bytes(stage_, arithmetic_);
     Memory images(n * bytes.crops), maps(n * bytes.maps), maps3(n * bytes.maps3), features(n * bytes.features),
@@ -102,8 +111,25 @@ class Refiner {
                                 hidden.as<void>()};
     cudaStream_t stream = nullptr;
     MTCNN_FAST_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    cuda::refine({stream, processors, 227 * 1024}, work, stage_, arithmetic_, weights.as<void>());
+    const cuda::Queue queue = {stream, processors, 227 * 1024};
+    std::vector<int> of(n), list(n, -1);
+    std::vector<cuda::ImageCounts> image_counts(2);
+    if (left) {
+      for (std::size_t i = 0; i < n; ++i) of[i] = static_cast<int>(i % 2);
+      work.settings.rnet_screen_logit = left->least;
+      work.windows[stage_].images = of.data();
+      work.image_counts = image_counts.data(), work.windows_left = list.data();
+      cuda::screen_windows(queue, work, screen_weights_.data());
+      cuda::confirm_windows(queue, work, weights.as<void>());
+    } else {
+      cuda::refine(queue, work, stage_, arithmetic_, weights.as<void>());
+    }
     MTCNN_FAST_CHECK(cudaStreamSynchronize(stream));
+    if (left) {
+      left->windows.assign(list.begin(), list.begin() + counts.windows_left);
+      std::sort(left->windows.begin(), left->windows.end());
+      left->of_images = {image_counts[0].windows_left, image_counts[1].windows_left};
+    }
     MTCNN_FAST_CHECK(cudaStreamDestroy(stream));
     Heads result;
     for (std::size_t i = 0; i < n; ++i)
@@ -114,7 +140,7 @@ class Refiner {
  private:
   Stage stage_;
   Arithmetic arithmetic_;
-  std::vector<unsigned char> weights_;
+  std::vector<unsigned char> weights_, screen_weights_;
 };
 
 bool same(const std::vector<float>& a, const std::vector<float>& b) {
@@ -221,5 +247,33 @@ TEST(refine, nan) {
     for (std::size_t i = 0; i < outputs_of(c.stage); ++i) CHECK(std::isnan(heads[1][i]));
     CHECK(same(heads[0], clean[0]));
     CHECK(same(heads[2], clean[2]));
+  }
+}
+
+// What the screen leaves has the same heads as without it, and the others a logit that passes no threshold.
+TEST(refine, the_screen_changes_nothing) {
+  std::mt19937 random(5);
+  std::vector<Crop> crops;
+  for (int i = 0; i < 12; ++i) crops.push_back(make_crop(random, Stage::rnet));
+  const std::vector<const Crop*> all = repeated(crops, crops.size());
+  const Refiner refiner(embedded_weights(), Stage::rnet, Arithmetic::fp32);
+  const Heads exact = refiner(all), low = Refiner(embedded_weights(), Stage::rnet, Arithmetic::fp16)(all);
+  std::size_t lowered = 0;  // the window that fp16 lowers most
+  for (std::size_t i = 0; i < exact.size(); ++i)
+    if (exact[i][0] - low[i][0] > exact[lowered][0] - low[lowered][0]) lowered = i;
+  const float edge = exact[lowered][0];
+  CHECK(low[lowered][0] < edge);
+  for (const float least : {-std::numeric_limits<float>::infinity(), edge - 0.12f, edge}) {
+    Refiner::Left left = {least};
+    const Heads heads = refiner(all, -1, 3, &left);
+    CHECK(left.of_images[0] + left.of_images[1] == static_cast<int>(left.windows.size()));
+    for (int i = 0; i < static_cast<int>(exact.size()); ++i) {
+      const bool passes = low[i][0] >= least;
+      CHECK(std::binary_search(left.windows.begin(), left.windows.end(), i) == passes);
+      CHECK(passes ? same(heads[i], exact[i]) : heads[i][0] == -std::numeric_limits<float>::infinity());
+      // With its margin no window is lost that reaches the threshold; without it, the window that fp16 lowers is.
+      if (exact[i][0] >= edge && least < edge) CHECK(passes);
+      if (i == static_cast<int>(lowered) && least == edge) CHECK(!passes);
+    }
   }
 }

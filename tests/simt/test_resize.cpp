@@ -159,8 +159,8 @@ struct Pyramid {
 
   void run(Arithmetic arithmetic) {
     // Counts of a call before.
-    counts = {{7, 7}, 7, 7, 7};
-    image_counts.assign(images.size() + 1, {7, {7, 7}, {7, 7}, 7, 7});
+    counts = {{7, 7}, 7, 7, 7, 7};
+    image_counts.assign(images.size() + 1, {7, {7, 7}, {7, 7}, 7, 7, 7});
     level_counts.assign(levels.size() + 1, {7, 7, 7});
     cuda::Work work = {};
     work.settings.conventions = conventions;
@@ -218,13 +218,14 @@ void check_pyramid(Arithmetic arithmetic) {
             pyramid.elements.size() - written);
 
       CHECK(pyramid.counts.windows[Stage::rnet] == 0 && pyramid.counts.windows[Stage::onet] == 0 &&
-            pyramid.counts.faces == 0 && pyramid.counts.blocks_done == 0 && pyramid.counts.cells_left == 0);
+            pyramid.counts.faces == 0 && pyramid.counts.blocks_done == 0 && pyramid.counts.cells_left == 0 &&
+            pyramid.counts.windows_left == 0);
       for (std::size_t i = 0; i <= pyramid.images.size(); ++i) {
         const cuda::ImageCounts& counts = pyramid.image_counts[i];
         const int value = i < pyramid.images.size() ? 0 : 7;
         for (const int count :
              {counts.candidates, counts.first[Stage::rnet], counts.first[Stage::onet], counts.windows[Stage::rnet],
-              counts.windows[Stage::onet], counts.first_face, counts.faces})
+              counts.windows[Stage::onet], counts.first_face, counts.faces, counts.windows_left})
           CHECK(count == value);
       }
       for (std::size_t l = 0; l <= pyramid.levels.size(); ++l) {
@@ -341,7 +342,8 @@ TEST(resize, no_images) {
   Pyramid<float> pyramid({}, {}, kProfiles[0], 0);
   pyramid.run(Arithmetic::fp32);
   CHECK(pyramid.counts.windows[Stage::rnet] == 0 && pyramid.counts.windows[Stage::onet] == 0 &&
-        pyramid.counts.faces == 0 && pyramid.counts.blocks_done == 0 && pyramid.counts.cells_left == 0);
+        pyramid.counts.faces == 0 && pyramid.counts.blocks_done == 0 && pyramid.counts.cells_left == 0 &&
+        pyramid.counts.windows_left == 0);
 }
 
 TEST(resize, lanes_grow_with_the_windows) {

@@ -219,7 +219,7 @@ class Scene {
     std::vector<cuda::LevelCounts> level_counts;
     for (const int count : counted_) level_counts.push_back({count, 0, 0});
     std::vector<cuda::LevelCounts> host_level_counts(levels_.size());
-    host_counts = {{-1, -1}, -1, -1, -1};
+    host_counts = {{-1, -1}, -1, -1, -1, -1};
     host_image_counts.assign(images_.size(), {});
     PerRefineStage<std::vector<BoxD>> boxes;
     PerRefineStage<std::vector<int>> window_images;
