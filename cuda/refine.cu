@@ -70,8 +70,8 @@ __device__ void multiply(float (&sums)[Layer::kShape.pixels][Layer::kShape.maps]
   constexpr Conv kConv = Layer::kShape;
   constexpr int kMaps = plane_maps(kConv);
   // The loads of a row of the kernel come while the row before is multiplied. The first layer would need so many
-  // registers for it that a multiprocessor had room for one block.
-  constexpr int kUnrolled = kConv.inputs == 3 ? 1 : kConv.kernel;
+  // registers for it that a multiprocessor had room for one block. (The emulator's compiler knows no unrolling.)
+  [[maybe_unused]] constexpr int kUnrolled = kConv.inputs == 3 ? 1 : kConv.kernel;
 #pragma unroll 1
   for (int p = 0; p < kConv.planes; ++p, shared += plane_size(kConv))
 #pragma unroll kUnrolled
