@@ -74,22 +74,7 @@ __device__ void convolve1(S& shared, const Level& level, const PlacedTile& tile)
         load4(v[r], row);
         load2(v[r] + 4, row + 4);
       }
-#pragma unroll
-      for (int ky = 0; ky < 3; ++ky)
-#pragma unroll
-        for (int kx = 0; kx < 3; ++kx) {
-          const float* const weights = shared.weights.conv1[(c * 3 + ky) * 3 + kx];
-          float w[kMaps1];
-          load4(w, weights);
-          load4(w + 4, weights + 4);
-          load2(w + 8, weights + 8);
-#pragma unroll
-          for (int r = 0; r < 2; ++r)
-#pragma unroll
-            for (int q = 0; q < 4; ++q)
-#pragma unroll
-              for (int o = 0; o < kMaps1; ++o) sums[r][q][o] = fmaf(v[r + ky][q + kx], w[o], sums[r][q][o]);
-        }
+      add_channel1(sums, v, shared.weights, c);
     }
     // A window that the border cuts looks only at what is there.
     const int rows = level.height - 2 - 2 * (tile.row + y), columns = level.width - 2 - 2 * (tile.column + x);

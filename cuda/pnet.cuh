@@ -17,6 +17,28 @@ __device__ inline void load2(float* out, const float* in) {
   out[0] = v.x, out[1] = v.y;
 }
 
+// Adds what channel c contributes to outputs of the first convolution, from their pixels: the one order of its sums.
+template <int kRows, int kColumns>
+__device__ inline void add_channel1(float (&sums)[kRows][kColumns][kMaps1], const float (&v)[kRows + 2][kColumns + 2],
+                                    const PnetLayers& layers, int c) {
+#pragma unroll
+  for (int ky = 0; ky < 3; ++ky)
+#pragma unroll
+    for (int kx = 0; kx < 3; ++kx) {
+      const float* const weights = layers.conv1[(c * 3 + ky) * 3 + kx];
+      float w[kMaps1];
+      load4(w, weights);
+      load4(w + 4, weights + 4);
+      load2(w + 8, weights + 8);
+#pragma unroll
+      for (int r = 0; r < kRows; ++r)
+#pragma unroll
+        for (int q = 0; q < kColumns; ++q)
+#pragma unroll
+          for (int o = 0; o < kMaps1; ++o) sums[r][q][o] = fmaf(v[r + ky][q + kx], w[o], sums[r][q][o]);
+    }
+}
+
 // A tile of cells of some level.
 struct PlacedTile {
   int level, row, column;  // of the first cell

@@ -88,22 +88,7 @@ __device__ void convolve1(Shared& shared, const View<Element>& view, int cell, i
     for (int r = 0; r < 4; ++r)
 #pragma unroll
       for (int q = 0; q < 4; ++q) v[r][q] = shared.pixels[c][y + r][in_row(x, cell) + in_row(q, 0)];
-#pragma unroll
-    for (int ky = 0; ky < 3; ++ky)
-#pragma unroll
-      for (int kx = 0; kx < 3; ++kx) {
-        const float* const weights = shared.layers.conv1[(c * 3 + ky) * 3 + kx];
-        float w[kMaps1];
-        load4(w, weights);
-        load4(w + 4, weights + 4);
-        load2(w + 8, weights + 8);
-#pragma unroll
-        for (int r = 0; r < 2; ++r)
-#pragma unroll
-          for (int q = 0; q < 2; ++q)
-#pragma unroll
-            for (int o = 0; o < kMaps1; ++o) sums[r][q][o] = fmaf(v[r + ky][q + kx], w[o], sums[r][q][o]);
-      }
+    add_channel1(sums, v, shared.layers, c);
   }
   // A window that the border cuts looks only at what is there.
   const bool below = view.height - 2 - y >= 2, beside = view.width - 2 - x >= 2;
