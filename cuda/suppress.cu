@@ -336,10 +336,8 @@ __global__ void __launch_bounds__(kThreads) suppress_rnet_kernel(Work work) {
 }
 
 __device__ Candidate candidate_of(const Windows& windows, std::int64_t index) {
-  const float* const head = windows.heads + kHeadOutputs * index;
-  Candidate c = {windows.boxes[index], head[0], {}, {}};
-  for (int k = 0; k < 4; ++k) c.offsets[k] = head[1 + k];
-  for (int k = 0; k < 10; ++k) c.landmarks[k] = head[5 + k];
+  Candidate c = {windows.boxes[index], 0, {}, {}};
+  c.take(windows.heads + kHeadOutputs * index);
   return c;
 }
 

@@ -18,6 +18,13 @@ struct Candidate {
   float logit;          // of face against not a face: the order of candidates, where probabilities saturate at 1
   float offsets[4];     // of the corners, in units of the window
   float landmarks[10];  // of O-Net, x1 .. x5, y1 .. y5: first in units of the window, then in pixels
+
+  // Takes what R-Net or O-Net said: kHeadOutputs floats.
+  MTCNN_FAST_HD void take(const float* head) {
+    logit = head[0];
+    for (int k = 0; k < 4; ++k) offsets[k] = head[1 + k];
+    for (int k = 0; k < 10; ++k) landmarks[k] = head[5 + k];
+  }
 };
 
 MTCNN_FAST_HD inline float probability(float logit) {

@@ -1,6 +1,5 @@
 #include "refine.h"
 
-#include <algorithm>
 #include <cmath>
 #include <sstream>
 #include <stdexcept>
@@ -93,9 +92,8 @@ std::vector<std::vector<Detection>> refine(const Backend& backend, std::span<con
     const float* head = &heads[k * kHeadOutputs];
     // Networks that were never trained can say what is not a number; detect() drops that too.
     if (std::isnan(head[0])) continue;
-    Candidate candidate{.box = looks[k].place.window, .logit = head[0], .offsets = {}, .landmarks = {}};
-    std::copy(head + 1, head + 5, candidate.offsets);
-    std::copy(head + 5, head + 15, candidate.landmarks);
+    Candidate candidate{.box = looks[k].place.window, .logit = 0, .offsets = {}, .landmarks = {}};
+    candidate.take(head);
     geometry.finish(candidate);
     *looks[k].answer = geometry.detection(candidate);
   }

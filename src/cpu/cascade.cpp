@@ -395,17 +395,12 @@ void Cascade::refine_crops(Stage stage, Arithmetic arithmetic, std::span<Crop> c
   float* const scratch = kept_pixels + floats * kMaxRefineBatch;
   float* const row = scratch + refine_scratch(model_);
   float heads[kMaxRefineBatch * kHeadOutputs];
-  const auto take_head = [](const float* head, Candidate& candidate) {
-    candidate.logit = head[0];
-    std::copy(head + 1, head + 5, candidate.offsets);
-    std::copy(head + 5, head + 15, candidate.landmarks);
-  };
   Crop* kept[kMaxRefineBatch];
   int kept_count = 0;
   const auto confirm = [&](const float* from) {
     run_network(model_, stage, false, from, kept_count, heads, scratch);
     for (int i = 0; i < kept_count; ++i) {
-      take_head(heads + i * kHeadOutputs, *kept[i]->candidate);
+      kept[i]->candidate->take(heads + i * kHeadOutputs);
       kept[i]->confirmed = true;
     }
     kept_count = 0;
@@ -424,7 +419,7 @@ void Cascade::refine_crops(Stage stage, Arithmetic arithmetic, std::span<Crop> c
       continue;
     }
     run_network(model_, stage, true, pixels, n, heads, scratch);
-    for (int i = 0; i < n; ++i) take_head(heads + i * kHeadOutputs, *crops[i].candidate);
+    for (int i = 0; i < n; ++i) crops[i].candidate->take(heads + i * kHeadOutputs);
     if (arithmetic == Arithmetic::bf16) continue;
     for (int i = 0; i < n; ++i) {
       Candidate& candidate = *crops[i].candidate;
