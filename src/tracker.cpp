@@ -12,35 +12,24 @@
 #include <utility>
 
 #include "backend.h"
+#include "boxes.h"
 
 namespace mtcnn_fast {
 namespace {
 
-struct Corners {
-  double x1, y1, x2, y2;
+double longer_side(const BoxD& box) { return std::max(box.x2 - box.x1, box.y2 - box.y1); }
+double middle_x(const BoxD& box) { return (box.x1 + box.x2) / 2; }
+double middle_y(const BoxD& box) { return (box.y1 + box.y2) / 2; }
 
-  double width() const { return x2 - x1; }
-  double height() const { return y2 - y1; }
-  double side() const { return std::max(width(), height()); }
-  double x() const { return (x1 + x2) / 2; }
-  double y() const { return (y1 + y2) / 2; }
-};
-
-Corners corners(const Box& box) { return {box.x1, box.y1, box.x2, box.y2}; }
-Box to_box(const Corners& c) {
+BoxD corners(const Box& box) { return {box.x1, box.y1, box.x2, box.y2}; }
+Box to_box(const BoxD& c) {
   return {static_cast<float>(c.x1), static_cast<float>(c.y1), static_cast<float>(c.x2), static_cast<float>(c.y2)};
 }
-Corners about(double x, double y, double width, double height) {
+BoxD about(double x, double y, double width, double height) {
   return {x - width / 2, y - height / 2, x + width / 2, y + height / 2};
 }
 
-double iou(const Corners& a, const Corners& b) {
-  const double width = std::min(a.x2, b.x2) - std::max(a.x1, b.x1);
-  const double height = std::min(a.y2, b.y2) - std::max(a.y1, b.y1);
-  if (!(width > 0 && height > 0)) return 0;
-  const double shared = width * height;
-  return shared / (a.width() * a.height() + b.width() * b.height() - shared);
-}
+double iou(const BoxD& a, const BoxD& b) { return overlap(a, b, Overlap::iou, 0); }
 
 // A face that is followed. Velocities are per frame.
 struct Followed {
@@ -53,25 +42,27 @@ struct Followed {
   int found = 1;  // detections that found it
   int since = 0;  // frames since the last of these
 
-  Corners box() const { return corners(face.box); }
+  BoxD box() const { return corners(face.box); }
 
   // Where it should be a frame later.
-  Corners predicted() const {
+  BoxD predicted() const {
     constexpr double kMostGrowth = 0.1;
     const double zoom = std::exp(std::clamp(growth, -kMostGrowth, kMostGrowth));
-    const Corners now = box();
-    return about(now.x() + vx, now.y() + vy, now.width() * zoom, now.height() * zoom);
+    const BoxD now = box();
+    return about(middle_x(now) + vx, middle_y(now) + vy, (now.x2 - now.x1) * zoom, (now.y2 - now.y1) * zoom);
   }
 
   void see(const Detection& seen) {
-    const Corners before = box(), after = corners(seen.box);
+    const BoxD before = box(), after = corners(seen.box);
     // After frames without it, the error that these have added up is shared out among them.
     const double share = 1.0 / (1 + lost), half = age == 0 ? 1 : 0.5;
     const auto towards = [&](double velocity, double moved) { return velocity + half * share * (moved - velocity); };
-    vx = towards(vx, after.x() - before.x());
-    vy = towards(vy, after.y() - before.y());
+    vx = towards(vx, middle_x(after) - middle_x(before));
+    vy = towards(vy, middle_y(after) - middle_y(before));
     // A box trembles more in size than it grows.
-    growth = before.side() > 0 && after.side() > 0 ? towards(growth, std::log(after.side() / before.side())) / 2 : 0;
+    growth = longer_side(before) > 0 && longer_side(after) > 0
+                 ? towards(growth, std::log(longer_side(after) / longer_side(before))) / 2
+                 : 0;
     face = seen;
     lost = 0;
     ++age;
@@ -138,7 +129,7 @@ class Tracker::Faces {
   // What O-Net is asked in one round: of each stream, faces and the boxes at which to look.
   struct Round {
     explicit Round(std::size_t streams) : faces(streams), boxes(streams) {}
-    void ask(std::size_t stream, Followed& face, const Corners& box) {
+    void ask(std::size_t stream, Followed& face, const BoxD& box) {
       faces[stream].push_back(&face);
       boxes[stream].push_back(to_box(box));
     }
@@ -153,7 +144,7 @@ class Tracker::Faces {
 
   bool changed(const ImageView& frame, void* stream);
   void take(const std::vector<Detection>& found);
-  bool occupied(const Corners& box, double overlap, const Followed* but = nullptr) const;
+  bool occupied(const BoxD& box, double overlap, const Followed* but = nullptr) const;
   void prune(const ImageView& frame);
   std::vector<Track> shown() const;
 
@@ -213,9 +204,11 @@ std::vector<std::vector<Track>> Tracker::Faces::update(std::span<Faces* const> a
   std::vector<std::vector<Detection*>> unsure(streams);
   for (std::size_t s = 0; s < streams; ++s)
     for (std::size_t i = 0; i < answers[s].size(); ++i) {
-      const Corners before = corners(first.boxes[s][i]), after = corners(answers[s][i].box);
-      const double side = before.side(), grown = std::abs(std::log(std::max(after.side(), 1.0) / std::max(side, 1.0)));
-      const double moved = std::max(std::abs(after.x() - before.x()), std::abs(after.y() - before.y()));
+      const BoxD before = corners(first.boxes[s][i]), after = corners(answers[s][i].box);
+      const double side = longer_side(before),
+                   grown = std::abs(std::log(std::max(longer_side(after), 1.0) / std::max(side, 1.0)));
+      const double moved =
+          std::max(std::abs(middle_x(after) - middle_x(before)), std::abs(middle_y(after) - middle_y(before)));
       const float score = answers[s][i].score;
       if (score <= 0.15f || !(moved > 0.12 * side || grown > 0.2 || score < 0.9f)) continue;
       second.ask(s, *first.faces[s][i], after);
@@ -232,27 +225,29 @@ std::vector<std::vector<Track>> Tracker::Faces::update(std::span<Faces* const> a
     for (std::size_t i = 0; i < answers[s].size(); ++i) {
       Followed& face = *first.faces[s][i];
       ++face.since;
-      const Corners expected = face.predicted();
+      const BoxD expected = face.predicted();
       if (answers[s][i].score >= all[s]->options_.keep && iou(corners(answers[s][i].box), expected) > 0.2) {
         face.see(answers[s][i]);
         continue;
       }
-      const double side = expected.side();
+      const double side = longer_side(expected);
       for (const auto& [dx, dy, zoom] : kAround)
-        around.ask(s, face, about(expected.x() + dx * side, expected.y() + dy * side, zoom * side, zoom * side));
+        around.ask(s, face,
+                   about(middle_x(expected) + dx * side, middle_y(expected) + dy * side, zoom * side, zoom * side));
     }
   const auto elsewhere = around.answers(detector, frames, Networks::both, stream);
   for (std::size_t s = 0; s < streams; ++s)
     for (std::size_t i = 0; i < elsewhere[s].size(); i += kAround.size()) {
       Followed& face = *around.faces[s][i];
-      const Corners expected = face.predicted();
+      const BoxD expected = face.predicted();
       const Detection* best = nullptr;
       double nearest = std::numeric_limits<double>::infinity();
       for (std::size_t k = i; k < i + kAround.size(); ++k) {
         const Detection& candidate = elsewhere[s][k];
-        const Corners box = corners(candidate.box);
+        const BoxD box = corners(candidate.box);
         if (candidate.score < all[s]->options_.keep || all[s]->occupied(box, 0.3, &face)) continue;
-        const double away = std::max(std::abs(box.x() - expected.x()), std::abs(box.y() - expected.y()));
+        const double away =
+            std::max(std::abs(middle_x(box) - middle_x(expected)), std::abs(middle_y(box) - middle_y(expected)));
         if (away < nearest) nearest = away, best = &candidate;
       }
       best ? face.see(*best) : face.miss();
@@ -290,13 +285,14 @@ void Tracker::Faces::take(const std::vector<Detection>& found) {
   std::vector<Pair> pairs;
   for (std::size_t i = 0; i < followed_.size(); ++i) {
     const Followed& face = followed_[i];
-    const Corners expected = face.predicted();
+    const BoxD expected = face.predicted();
     for (std::size_t j = 0; j < found.size(); ++j) {
-      const Corners box = corners(found[j].box);
+      const BoxD box = corners(found[j].box);
       const double overlap = iou(expected, box);
       if (!(overlap > kLeastOverlap)) {
-        const double away = std::hypot(box.x() - expected.x(), box.y() - expected.y()) / expected.side();
-        const double grown = box.side() / expected.side();
+        const double away =
+            std::hypot(middle_x(box) - middle_x(expected), middle_y(box) - middle_y(expected)) / longer_side(expected);
+        const double grown = longer_side(box) / longer_side(expected);
         if (away < kFarthest && grown < kMostGrown && 1 / grown < kMostGrown) pairs.push_back({-1 - away, i, j});
         continue;
       }
@@ -305,7 +301,7 @@ void Tracker::Faces::take(const std::vector<Detection>& found) {
       for (int k = 0; k < 5; ++k)
         away += std::abs(face.face.landmarks[k].x + face.vx - found[j].landmarks[k].x) +
                 std::abs(face.face.landmarks[k].y + face.vy - found[j].landmarks[k].y);
-      pairs.push_back({overlap - 0.5 * std::min(away / 10 / expected.side(), 1.0), i, j});
+      pairs.push_back({overlap - 0.5 * std::min(away / 10 / longer_side(expected), 1.0), i, j});
     }
   }
   std::sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) {
@@ -328,7 +324,7 @@ void Tracker::Faces::take(const std::vector<Detection>& found) {
 }
 
 // Whether a face that is in sight has that place.
-bool Tracker::Faces::occupied(const Corners& box, double overlap, const Followed* but) const {
+bool Tracker::Faces::occupied(const BoxD& box, double overlap, const Followed* but) const {
   return std::any_of(followed_.begin(), followed_.end(), [&](const Followed& face) {
     return &face != but && face.lost == 0 && iou(face.box(), box) > overlap;
   });
@@ -336,8 +332,9 @@ bool Tracker::Faces::occupied(const Corners& box, double overlap, const Followed
 
 void Tracker::Faces::prune(const ImageView& frame) {
   std::erase_if(followed_, [&](const Followed& face) {
-    const Corners box = face.box();
-    const bool inside = box.x() >= 0 && box.x() < frame.width && box.y() >= 0 && box.y() < frame.height;
+    const BoxD box = face.box();
+    const bool inside =
+        middle_x(box) >= 0 && middle_x(box) < frame.width && middle_y(box) >= 0 && middle_y(box) < frame.height;
     // What one detection found the next must find, else it goes: O-Net alone would believe in its own errors for ever.
     const int detections = face.found == 1 ? 1 : 3;
     return !inside || face.lost > options_.patience || face.since >= detections * options_.every;
