@@ -22,8 +22,10 @@ double middle_x(const BoxD& box) { return (box.x1 + box.x2) / 2; }
 double middle_y(const BoxD& box) { return (box.y1 + box.y2) / 2; }
 
 BoxD corners(const Box& box) { return {box.x1, box.y1, box.x2, box.y2}; }
+// A network that was never trained may put corners in the wrong order, which Detector::refine() refuses.
 Box to_box(const BoxD& c) {
-  return {static_cast<float>(c.x1), static_cast<float>(c.y1), static_cast<float>(c.x2), static_cast<float>(c.y2)};
+  return {static_cast<float>(std::min(c.x1, c.x2)), static_cast<float>(std::min(c.y1, c.y2)),
+          static_cast<float>(std::max(c.x1, c.x2)), static_cast<float>(std::max(c.y1, c.y2))};
 }
 BoxD about(double x, double y, double width, double height) {
   return {x - width / 2, y - height / 2, x + width / 2, y + height / 2};

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mtcnn_fast import MTCNN, Tracker, Tracks
+from mtcnn_fast.weights import embedded_weights
 
 Image = NDArray[np.uint8]
 
@@ -111,6 +112,18 @@ def test_frames_of_any_size_and_none_with_a_face(small: MTCNN, pan: list[Image])
         ids.update(tracker.update(frame).ids.tolist())
     assert len(tracker.update(np.zeros((9, 9, 3), np.uint8))) == 0
     assert max(ids) == len(ids) - 1
+
+
+def test_corners_in_the_wrong_order(pan: list[Image]) -> None:
+    """As a network that was never trained may give them."""
+    weights = embedded_weights()
+    weights["onet.box.bias"] = np.float32([2, 2, -2, -2])
+    weights["onet.box.weight"] = np.zeros_like(weights["onet.box.weight"])
+    tracker = Tracker(MTCNN(device="cpu", min_face_size=60, weights=weights, num_threads=1), every=2)
+    first = tracker.update(pan[0])
+    assert first.boxes[0, 0] > first.boxes[0, 2]
+    for frame in pan[1:]:
+        tracker.update(frame)
 
 
 def test_tracks_are_detections(small: MTCNN, pan: list[Image]) -> None:
