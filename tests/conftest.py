@@ -7,8 +7,11 @@ import importlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import mtcnn_fast
+from mtcnn_fast.results import File
 
 HERE = Path(__file__).parent
 
@@ -79,6 +83,28 @@ def pictures(tmp_path: Path, astronaut_path: Path) -> Path:
         shutil.copy(astronaut_path, folder / place / "face.jpg")
     Image.new("RGB", (60, 40)).save(folder / "c.png")
     return folder
+
+
+@contextmanager
+def _interrupted_after(records: int) -> Iterator[None]:
+    add, count = File.add, 0
+
+    def interrupt(*arguments: Any) -> None:
+        nonlocal count
+        count += 1
+        add(*arguments)
+        if count == records:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(File, "add", interrupt)
+        yield
+
+
+@pytest.fixture
+def interrupted_after() -> Callable[[int], AbstractContextManager[None]]:
+    """A context in which Ctrl-C comes when a run has added so many records to its file."""
+    return _interrupted_after
 
 
 @pytest.fixture(scope="session")

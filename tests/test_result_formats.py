@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,6 @@ from mtcnn_fast.datasets import Problems
 from mtcnn_fast.detections import FACE_COLUMNS, LANDMARKS
 from mtcnn_fast.evaluate import PictureDetections, detect_to_file, read_detections
 from mtcnn_fast.result_formats import format_of, write, write_lines
-from mtcnn_fast.results import File
 from mtcnn_fast.rows import COLUMNS, records_of, rows_of
 
 FACE: dict[str, Any] = {
@@ -132,22 +133,16 @@ def test_data_frames_read_tables(pictures: Path, tmp_path: Path, capsys: pytest.
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_an_interrupted_run_is_gone_on_with(
-    kind: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    interrupted_after: Callable[[int], AbstractContextManager[None]],
 ) -> None:
-    whole, path, add = tmp_path / f"whole.{kind}", tmp_path / f"a.{kind}", File.add
+    whole, path = tmp_path / f"whole.{kind}", tmp_path / f"a.{kind}"
     assert detect(pictures, "--json", whole) == 1
-    count = 0
-
-    def interrupt(*arguments: Any) -> None:
-        nonlocal count
-        count += 1
-        add(*arguments)
-        if count == 17:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(File, "add", interrupt)
-    assert detect(pictures, "--json", path) == 130
-    monkeypatch.undo()
+    with interrupted_after(17):
+        assert detect(pictures, "--json", path) == 130
     # A readable file of the pictures before, the failed ones among them.
     assert records(path) == records(whole)[:17]
     assert sum("error" in record for record in records(path)) == 4

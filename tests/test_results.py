@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -205,26 +206,19 @@ def test_cut_anywhere_it_ends_the_same(pictures: Path, whole: Path, tmp_path: Pa
 
 
 def test_an_interrupt_spares_an_earlier_file(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    interrupted_after: Callable[[int], AbstractContextManager[None]],
 ) -> None:
     path = tmp_path / "a.json"
     path.write_text("[]\n")
-    add, count = File.add, 0
-
-    def interrupt(*arguments: Any) -> None:
-        nonlocal count
-        count += 1
-        add(*arguments)
-        if count == 50:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(File, "add", interrupt)
-    assert detect(pictures, "--json", path) == 130
+    with interrupted_after(50):
+        assert detect(pictures, "--json", path) == 130
     assert path.read_text() == "[]\n"
     assert len((tmp_path / "a.json.part").read_text().splitlines()) == 50
     told = f"{path} is from an earlier run; the results of this run are in {path}.part (--resume goes on)"
     assert told in capsys.readouterr().err
-    monkeypatch.undo()
     assert detect(pictures, "--json", path, "--resume") == 0
     assert len(records(path)) == 400
 
