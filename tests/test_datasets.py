@@ -434,6 +434,54 @@ def test_only(write: Write) -> None:
     assert listed(path, only=only)[1] == [f"{only}:2: there are no annotations of missing"]
 
 
+def test_ignored(write: Write) -> None:
+    labels = write("wider.txt", WIDER)
+    more = [[50, 60, 70, 80], [1, 2, 3, 4.5]]
+    boxes = write("ignored.json", json.dumps({"WIDER_val/images/0--Parade/a.jpg": more, "0--Parade/empty.jpg": []}))
+    (first, *others), problems = listed(labels, ignored=boxes)
+    assert picture(first) == (
+        "0--Parade/a.jpg",
+        [[10, 20, 40, 60], [1.5, 2.5, 4.5, 6.5], *more],
+        [False, True, True, True],
+    )
+    plain = list(read(labels))
+    assert [picture(one) for one in others] == [picture(one) for one in plain[1:]]
+    assert (problems, first.complete) == ([], True)
+    # A file may be of more pictures than are taken, but not of pictures that the set does not have.
+    only = write("only.txt", "b c.jpg\n")
+    assert [picture(one) for one in listed(labels, only=only, ignored=boxes)[0]] == [picture(plain[2])]
+    assert listed(labels, only=only, ignored=boxes)[1] == []
+
+
+def test_ignored_boxes_that_cannot_be_used(write: Write, tmp_path: Path) -> None:
+    labels = write("wider.txt", WIDER)
+    boxes = {
+        "0--Parade/a.jpg": [[1, 2, 3], [1, 2, 3, 4], [5, 5, 5, 9]],
+        "empty.jpg": [[1, 2, 3, 4]],
+        "../0--Parade/b c.jpg": "all",
+    }
+    found, problems = listed(labels, ignored=write("ignored.json", json.dumps(boxes)))
+    # The first has lost a box, so not all that is unlabelled is background. A name without its folder is no name.
+    assert [(len(one.boxes), one.complete) for one in found] == [(3, False), (0, True), (1, False)]
+    assert [problem.partition("ignored.json: ")[2] for problem in problems] == [
+        "'0--Parade/a.jpg': box 1: box has 3 numbers; wanted 4",
+        "'0--Parade/a.jpg': box 3: box 5 5 5 9 (x1 y1 x2 y2) has no area",
+        "there are no annotations of 'empty.jpg'",
+        "'../0--Parade/b c.jpg' is 'all' (str); wanted a list of boxes [x1, y1, x2, y2]",
+    ]
+    for content, words in (
+        ("[]", "wanted an object"),
+        ("{", "not JSON"),
+        ('{"a/0--Parade/a.jpg": [], "b/0--Parade/a.jpg": []}', "are both the picture '0--Parade/a.jpg'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            list(read(labels, ignored=write("ignored.json", content)))
+    with pytest.raises(ValueError, match="wanted a JSON file"):
+        list(read(labels, ignored=tmp_path))
+    with pytest.raises(FileNotFoundError):
+        list(read(labels, ignored=tmp_path / "no.json"))
+
+
 def test_images(write: Write, tmp_path: Path) -> None:
     path = write("list.txt", WIDER)
     (tmp_path / "elsewhere").mkdir()

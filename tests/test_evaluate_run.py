@@ -299,6 +299,14 @@ def test_table(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(background.values()) == ["background", "1", "0.5", "0", "-", "-", "1", "-", "-", "-"]
 
 
+def test_ignored_boxes_of_sets(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ignored = sets.parent / "ignored.json"
+    folder = sets.parent / "backgrounds"
+    ignored.write_text(json.dumps({path.name: [[0, 0, 512, 512]] for path in folder.iterdir()}))
+    assert command("table", "--set", f"background=backgrounds:{folder},ignored={ignored},iou=0.01") == 0
+    assert cells(capsys.readouterr().out)[2][7] == "0"
+
+
 def test_sets_of_the_command_line(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = sets.parent / "pictures" / "list.txt"
     one = f"one=facepoint:{place},only={place.parent / 'only.txt'},iou=0.4,complete=no"

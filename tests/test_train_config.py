@@ -41,11 +41,13 @@ def test_defaults(tmp_path: Path) -> None:
 def test_paths_start_at_the_file(tmp_path: Path) -> None:
     text = (
         'start = "w.safetensors"\n[[sources]]\nannotations = "a/faces.txt"\nimages = "/pictures"\nonly = "train.txt"\n'
+        'ignored = "ignored.json"\n'
     )
     config = read(tmp_path, text)
     source = config.sources[0]
     assert (config.start, source.annotations) == (tmp_path / "w.safetensors", tmp_path / "a" / "faces.txt")
     assert (source.images, source.only) == (Path("/pictures"), tmp_path / "train.txt")
+    assert source.annotated_set().ignored == tmp_path / "ignored.json"
 
 
 def test_what_is_given_keeps_the_other_defaults(tmp_path: Path) -> None:

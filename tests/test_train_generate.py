@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -473,6 +474,22 @@ def test_ignored_faces(tmp_path: Path, pattern: tuple[Path, Pixels]) -> None:
     path, _ = pattern
     store = generated([AnnotatedSet([annotation(path, [[100, 50, 200, 150]], [True])])], tmp_path / "out", 12)
     assert set(store.kinds.tolist()) == {NEGATIVE}
+
+
+def test_ignored_boxes_of_a_file(tmp_path: Path, pattern: tuple[Path, Pixels]) -> None:
+    """They are as boxes that the annotations mark: no background is cut there."""
+    (tmp_path / "pictures").mkdir()
+    path = shutil.copy(pattern[0], tmp_path / "pictures" / "a.png")
+    box = [100, 50, 200, 150]
+    (tmp_path / "ignored.json").write_text(json.dumps({"a.png": [box]}))
+    source = AnnotatedSet(path.parent, format="backgrounds", ignored=tmp_path / "ignored.json")
+    recipe = Recipe(background=300)
+    store = generated([source], tmp_path / "file", 12, recipe)
+    marked = generated([AnnotatedSet([annotation(path, [box], [True], landmarks=False)])], tmp_path / "b", 12, recipe)
+    assert len(store) == len(marked) > 0
+    np.testing.assert_array_equal(store.batch(np.arange(300)).images, marked.batch(np.arange(300)).images)
+    without = generated([replace(source, ignored=None)], tmp_path / "without", 12, recipe)
+    assert (without.batch(np.arange(300)).images != store.batch(np.arange(300)).images).any()
 
 
 def test_expanded_boxes(tmp_path: Path, pattern: tuple[Path, Pixels]) -> None:

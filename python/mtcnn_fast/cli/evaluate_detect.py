@@ -19,7 +19,7 @@ from mtcnn_fast.writing import line_of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `evaluate detect`."""
     parser.add_argument("paths", nargs="*", type=path, metavar="PATH", help="picture, or folder to search to any depth")
-    add_annotation_arguments(parser, required=False)
+    add_annotation_arguments(parser, measured=False)
     searching.add_json(parser, "file of detections to write, or to go on with", required=True)
     searching.add_arguments(parser)
 

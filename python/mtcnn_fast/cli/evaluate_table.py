@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set",
         action="append",
         metavar="NAME=FORMAT:PATH[,KEY=VALUE...]",
-        help="one set, with the keys images, only, iou, complete (no: not every face is labelled), normalisation and "
-        "outside (yes: names may lead out of the folder); may be repeated (default: none)",
+        help="one set, with the keys images, only, ignored, iou, complete (no: not every face is labelled), "
+        "normalisation and outside (yes: names may lead out of the folder); may be repeated (default: none)",
     )
     parser.add_argument(
         "--detectors",

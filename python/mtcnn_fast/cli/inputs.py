@@ -31,11 +31,12 @@ def refusing(error: Callable[[str], NoReturn]) -> Iterator[None]:
         error(line_of(reason))
 
 
-def add_annotation_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Adds --annotations, --format, --images, --only and --outside."""
+def add_annotation_arguments(parser: argparse.ArgumentParser, measured: bool = True) -> None:
+    """Adds --annotations, --format, --images, --only and --outside. measured: labels matter, so annotations are
+    required, and --ignored is added."""
     parser.add_argument(
         "--annotations",
-        required=required,
+        required=measured,
         type=path,
         metavar="PATH",
         help="annotation file, or folder of annotation files",
@@ -52,6 +53,13 @@ def add_annotation_arguments(parser: argparse.ArgumentParser, required: bool = T
     parser.add_argument(
         "--only", type=path, metavar="FILE", help="text file that lists the pictures to take (default: all are taken)"
     )
+    if measured:
+        parser.add_argument(
+            "--ignored",
+            type=path,
+            metavar="FILE.json",
+            help="boxes that are ignored beside the labelled ones: {picture: [[x1, y1, x2, y2], ...]} (default: none)",
+        )
     _add_outside(parser)
 
 
@@ -96,6 +104,7 @@ def annotations_of(arguments: argparse.Namespace, problems: Problems) -> Iterato
         arguments.format,
         images=arguments.images,
         only=arguments.only,
+        ignored=getattr(arguments, "ignored", None),
         problems=problems,
         outside=arguments.outside,
     )
@@ -133,7 +142,9 @@ class Comparison:
     @staticmethod
     def files(arguments: argparse.Namespace) -> tuple[str | None, ...]:
         """The files that a comparison reads, which no output may replace."""
-        return (arguments.detections, arguments.coco_images, arguments.annotations, arguments.only)
+        return tuple(
+            getattr(arguments, name) for name in ("detections", "coco_images", "annotations", "only", "ignored")
+        )
 
     @property
     def pictures(self) -> int:

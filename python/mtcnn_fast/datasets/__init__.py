@@ -12,6 +12,7 @@ from pathlib import Path
 from mtcnn_fast.checks import described, flag
 from mtcnn_fast.datasets import backgrounds, celeba, coco, facepoint, retinaface, voc, wider, yolo, yolo_folders
 from mtcnn_fast.datasets.base import Annotation, Problems, Reading, Wanted, warning_instead
+from mtcnn_fast.datasets.ignored import IgnoredBoxes
 from mtcnn_fast.datasets.limits import lines
 from mtcnn_fast.datasets.selection import Listed, gathered, names
 from mtcnn_fast.finding import PassedOver, find
@@ -38,6 +39,7 @@ def read(
     *,
     images: str | os.PathLike[str] | None = None,
     only: str | os.PathLike[str] | None = None,
+    ignored: str | os.PathLike[str] | None = None,
     problems: Problems | None = None,
     passed_over: PassedOver | None = None,
     outside: bool = False,
@@ -51,8 +53,11 @@ def read(
     * images: the folder of the pictures; None: where the data set keeps it.
     * only: a text file that lists the pictures to take. Each line is a name or a stem, with its folders or without. A
       line that is a whole name selects that picture alone.
-    * problems: receives every row, file and attribute that cannot be used, and every line of `only` that selects
-      nothing; None: a warning says how many there were.
+    * ignored: a JSON file of boxes to add to the labels as ignored ones, `{"picture": [[x1, y1, x2, y2], ...]}`: faces
+      that the data set does not label. The boxes are in pixels, 0-based and half-open. A picture's name may have more
+      folders before it.
+    * problems: receives every row, file and attribute that cannot be used, every line of `only` that selects nothing,
+      and every name in `ignored` that no picture has; None: a warning says how many there were.
     * passed_over: counts, for "backgrounds" and "yolo", the files among the pictures that are no pictures.
     * outside: take pictures whose names lead out of the folder of the pictures: absolute names, and `../`. Otherwise
       their rows cannot be used. Names that lead back into the folder are always taken.
@@ -64,10 +69,11 @@ def read(
     this the reader reads all names first and keeps them in memory.
 
     Raises ValueError for an empty path, for a format that is not known or does not fit the file, for a line of `only`
-    that selects several pictures, and for a line beyond `limits.MAX_LINE`; OSError for a file that cannot be read;
+    that selects several pictures, for a file `ignored` that is no JSON object or has a picture under two names, and for
+    a line beyond `limits.MAX_LINE`; OSError for a file that cannot be read;
     ImportError for a MATLAB file without SciPy, and for a YAML file without PyYAML.
     """
-    for what, value in (("path", path), ("images", images), ("only", only)):
+    for what, value in (("path", path), ("images", images), ("only", only), ("ignored", ignored)):
         if value is not None and not os.fspath(value):
             raise ValueError(f"{what} is empty; wanted a path")
     source = Path(path)
@@ -84,6 +90,7 @@ def read(
         format,
         None if images is None else Path(images),
         None if only is None else Path(only),
+        None if ignored is None else Path(ignored),
         problems,
         PassedOver() if passed_over is None else passed_over,
         flag("outside", outside),
@@ -95,6 +102,7 @@ def _read(
     format: str,
     images: Path | None,
     only: Path | None,
+    ignored: Path | None,
     problems: Problems | None,
     passed_over: PassedOver,
     outside: bool,
@@ -103,19 +111,22 @@ def _read(
         with _naming(path):
             parts = _READERS[format](path, images, outside)
             # Names in a folder are distinct. The names of "facepoint" need not be.
-            known = Counter() if format in ("backgrounds", "facepoint", "yolo") and only is None else names(parts)
+            distinct = format in ("backgrounds", "facepoint", "yolo")
+            known = Counter() if distinct and only is None and ignored is None else names(parts)
         wanted: Wanted = _all
         if only is not None:
             with _naming(only):
                 listed = Listed(only, known, unusable)
             wanted = listed.chosen.__contains__
+        boxes = None if ignored is None else IgnoredBoxes(ignored, known, unusable)
         with _naming(path):
             if format == "facepoint":  # each face has a row
                 times, repetitions = facepoint.several(path), None
             else:
                 times, repetitions = Counter({name: n for name, n in known.items() if n > 1}), unusable
             del known
-            yield from gathered(parts(Reading(unusable, wanted, passed_over)), times, repetitions)
+            pictures = gathered(parts(Reading(unusable, wanted, passed_over)), times, repetitions)
+            yield from pictures if boxes is None else map(boxes.added_to, pictures)
         if only is not None:
             listed.tell_missing(unusable)
 

@@ -26,11 +26,13 @@ class AnnotatedSet:
     name: str = ""
     """The name of the set in reports."""
     format: str | None = None
-    """One of `datasets.FORMATS`; None: detected from the path. This and the next three apply only to a path."""
+    """One of `datasets.FORMATS`; None: detected from the path. This and the next four apply only to a path."""
     images: str | os.PathLike[str] | None = None
     """The folder of the pictures; None: where the data set keeps it."""
     only: str | os.PathLike[str] | None = None
     """A text file that lists the pictures to take; None: all are taken."""
+    ignored: str | os.PathLike[str] | None = None
+    """A JSON file of boxes that are neither faces nor background, as `datasets.read` takes it; None: no such boxes."""
     outside: bool = False
     """Whether names of pictures may lead out of the folder of the pictures."""
     complete: bool = True
@@ -60,6 +62,7 @@ class AnnotatedSet:
             self.format,
             images=self.images,
             only=self.only,
+            ignored=self.ignored,
             problems=problems,
             passed_over=passed_over,
             outside=self.outside,

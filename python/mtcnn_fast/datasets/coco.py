@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterator
 from contextlib import suppress
@@ -12,10 +11,9 @@ from typing import Any
 from mtcnn_fast.checks import each, number
 from mtcnn_fast.datasets.base import Faces, Part, Parts, Reading
 from mtcnn_fast.datasets.fields import IGNORING, is_set, quoted
+from mtcnn_fast.datasets.json_files import read_json
 from mtcnn_fast.datasets.keypoints import Schemes
 from mtcnn_fast.datasets.pictures import Pictures, picture_folder
-from mtcnn_fast.text_files import decode
-from mtcnn_fast.writing import reason
 
 _LISTS = ("images", "annotations")
 
@@ -29,19 +27,10 @@ def read(path: Path, images: Path | None, outside: bool) -> Parts:
     any picture.
     """
     pictures = picture_folder(images, outside, path.parent / "images", path.parent.parent / "images", path.parent)
-    document = _document(path)
+    document = read_json(path)
     if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in _LISTS):
         raise ValueError(f"{path} has no lists `images` and `annotations`, as COCO's documents have them")
     return lambda reading: _Document(path, document, pictures, reading).parts()
-
-
-def _document(path: Path) -> Any:
-    try:
-        return json.loads(decode(path.read_bytes()))
-    except RecursionError as error:
-        raise ValueError(f"{path} is not JSON that can be read: it nests too deep") from error
-    except (ValueError, MemoryError) as error:
-        raise ValueError(f"{path} is not JSON: {reason(error)}") from error
 
 
 class _Document:

@@ -30,8 +30,8 @@ class MeasuredSet:
 
 
 def parse_set(description: str, folder: Path = Path()) -> MeasuredSet:
-    """The set that an argument of `--set` describes: `NAME=FORMAT:PATH[,images=DIR][,only=FILE][,iou=T][,complete=no]
-    [,normalisation=N][,outside=yes]`.
+    """The set that an argument of `--set` describes: `NAME=FORMAT:PATH[,images=DIR][,only=FILE][,ignored=FILE][,iou=T]
+    [,complete=no][,normalisation=N][,outside=yes]`.
 
     Paths are below `folder`. Raises ValueError for any other description.
     """
@@ -63,8 +63,9 @@ def parse_set(description: str, folder: Path = Path()) -> MeasuredSet:
 def read_sets(path: Path) -> list[MeasuredSet]:
     """The sets of a TOML file.
 
-    Its tables `[NAME]` have the key `path` and, as fields of AnnotatedSet and MeasuredSet, format, images, only, iou,
-    complete, normalisation and outside. Paths are below the file's folder. Raises ValueError for any other file.
+    Its tables `[NAME]` have the key `path` and, as fields of AnnotatedSet and MeasuredSet, format, images, only,
+    ignored, iou, complete, normalisation and outside. Paths are below the file's folder. Raises ValueError for any
+    other file.
     """
     documents.check_regular(path)
     document = toml_files.read(path, "evaluate")
@@ -85,7 +86,7 @@ def _checked_set(name: str, entry: object, folder: Path) -> MeasuredSet:
             values[key] = _CHECKS[key](key, value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"set {name}: {error}") from None
-    for key in ("path", "images", "only"):
+    for key in ("path", "images", "only", "ignored"):
         if key in values:
             values[key] = _below(folder, values[key])
     comparison = {key: values.pop(key) for key in ("iou", "normalisation") if key in values}
@@ -121,6 +122,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "format": _one_of(FORMATS),
     "images": _path,
     "only": _path,
+    "ignored": _path,
     "iou": lambda key, value: checked_iou(number(key, value)),
     "complete": flag,
     "normalisation": _one_of(NORMALISATIONS),

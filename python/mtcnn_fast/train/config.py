@@ -104,6 +104,7 @@ class SourceTable(_Table):
     format: Literal[FORMATS] | None = None  # type: ignore[valid-type]  # the list stands once, in datasets
     images: _File | None = None
     only: _File | None = None
+    ignored: _File | None = None
     outside: _Flag = False
     complete: _Flag = True
     expand: tuple[_Number, _Number, _Number, _Number] = (0, 0, 0, 0)
