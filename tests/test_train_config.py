@@ -91,6 +91,7 @@ def test_what_is_given_keeps_the_other_defaults(tmp_path: Path) -> None:
         (LEAST + "[pnet]\ntask_weights = [1, '1', 1]\n", r"task_weights\[1\] is '1' \(str\); wanted a number"),
         (LEAST + "[pnet]\nschedule = 'cosine'\ndecay = 0.5\n", "pnet: schedule is 'cosine', which has no decay"),
         (LEAST + "[pnet]\npatience = 2\n", "pnet.patience is 2, and there are no validation pictures"),
+        (LEAST + "[onet]\ncalibrate = true\n", "onet.calibrate is true, and there are no validation pictures"),
         (LEAST + "[rnet]\nhard_share = 1.5\n", "rnet.hard_share: wanted at most 1; it is 1.5"),
         (
             LEAST + "[rnet]\nwindows = { wide = 1 }\n",

@@ -21,7 +21,7 @@ from PIL import Image
 
 from conftest import load
 from mtcnn_fast import MTCNN, reading
-from mtcnn_fast.boxes import intersections
+from mtcnn_fast.boxes import intersections, overlaps
 from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.train.generate import generate
@@ -605,6 +605,16 @@ def test_mined_samples(
     chosen = around(few.batch(np.flatnonzero(few.kinds == NEGATIVE)).images, image, windows, size)
     np.testing.assert_array_equal(np.sort(scores[chosen])[::-1], hardest)
 
+    thin = mined([source], tmp_path / "thin", size, detector, network, nothing, Limits(negative=10**6, thin=0.2))
+    chosen = around(thin.batch(np.flatnonzero(thin.kinds == NEGATIVE)).images, image, windows, size)
+    shared_by = overlaps(windows, windows)
+    kept: list[int] = []
+    for index in sorted(np.flatnonzero(overlap < 0.3), key=lambda index: -scores[index]):
+        if all(shared_by[index, other] <= 0.2 for other in kept):
+            kept.append(index)
+    assert 0 < len(kept) < expected[0]
+    np.testing.assert_array_equal(np.sort(scores[chosen]), np.sort(scores[kept]))
+
     bgr = MTCNN(device="cpu", thresholds=(0.3, 0.1, 0.1), num_threads=1, channel_order="bgr")
     again = mined([source], tmp_path / "bgr", size, bgr, network, nothing, Limits(negative=10**6))
     np.testing.assert_array_equal(again.batch(np.arange(len(store))).images, batch.images)
@@ -696,7 +706,9 @@ def test_bad_networks(tmp_path: Path, detector: MTCNN, network: str) -> None:
         mined([], tmp_path / "out", 24, detector, network)
 
 
-@pytest.mark.parametrize(("options", "error"), [({"negative": -1}, ValueError), ({"part": 1.5}, TypeError)])
+@pytest.mark.parametrize(
+    ("options", "error"), [({"negative": -1}, ValueError), ({"part": 1.5}, TypeError), ({"thin": 0}, ValueError)]
+)
 def test_bad_limits(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error, match=next(iter(options))):
         Limits(**options)

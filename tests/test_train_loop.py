@@ -103,7 +103,10 @@ class Cut(Exception):
     pass
 
 
-@pytest.mark.parametrize("options", [{}, {"optimizer": "adam"}, {"mixed_precision": "bf16"}, {"schedule": "cosine"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"optimizer": "adam"}, {"mixed_precision": "bf16"}, {"schedule": "cosine"}, {"average": 0.9}],
+)
 def test_a_run_cut_off_anywhere_ends_the_same(options: dict[str, Any], store: SampleStore, tmp_path: Path) -> None:
     made = training(**options)
     expected, rows = fit(store, tmp_path / "whole", made, recall=recall_of)
@@ -126,6 +129,8 @@ def test_a_run_cut_off_anywhere_ends_the_same(options: dict[str, Any], store: Sa
         assert torch.equal(value, expected.state_dict()[key])
     whole, cut = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "cut"))
     assert whole["settings"] == cut["settings"]
+    for key, value in whole["result"].items():
+        assert torch.equal(value, cut["result"][key])
     for states in zip(whole["optimizer"]["state"].values(), cut["optimizer"]["state"].values(), strict=True):
         assert states[0].keys() == states[1].keys()
         for key, value in states[0].items():
@@ -154,6 +159,32 @@ def test_the_epoch_to_keep_is_kept_across_runs(store: SampleStore, tmp_path: Pat
     for result, state in ((network, states[1]), (again, states[1]), (last, states[-1])):
         for key, value in result.state_dict().items():
             assert torch.equal(value, state[key])
+
+
+def test_the_average_of_the_weights_is_the_result(store: SampleStore, tmp_path: Path) -> None:
+    made, steps, measured = training(average=0.6, keep="last", epochs=2), [], []
+    wanted = networks.network("pnet", 5).state_dict()
+    step = torch.optim.SGD.step
+
+    def spy(self: torch.optim.SGD, *rest: Any) -> Any:
+        done = step(self, *rest)
+        steps.append([value.clone() for value in self.param_groups[0]["params"]])
+        return done
+
+    def recall(network: networks.Network) -> Recall:
+        measured.append({key: value.clone() for key, value in network.state_dict().items()})
+        return Recall(0.5, 0.5, 1.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", spy)
+        network, _ = fit(store, tmp_path, made, recall=recall)
+    for number, values in enumerate(steps):
+        kept = min(0.6, (1 + number) / (10 + number))
+        for average, value in zip(wanted.values(), values, strict=True):
+            average.copy_(kept * average + (1 - kept) * value)
+    for found in (network.state_dict(), measured[-1]):
+        for key, value in wanted.items():
+            torch.testing.assert_close(found[key], value)
 
 
 def epochs(*recalls: float) -> list[Epoch]:
@@ -407,7 +438,9 @@ def test_a_full_disk_is_named(store: SampleStore, tmp_path: Path, name: str) -> 
     network = networks.network("pnet")
     write: dict[str, Callable[[], Any]] = {
         "log.csv": lambda: fit(store, tmp_path, training(epochs=1)),
-        "checkpoint.pt": lambda: Checkpoint(path, network, torch.optim.SGD(network.parameters()), {}).save(epochs(0.5)),
+        "checkpoint.pt": lambda: Checkpoint(path, network, torch.optim.SGD(network.parameters()), {}, network).save(
+            epochs(0.5)
+        ),
     }
     with pytest.raises(OSError, match="No space left on device") as caught:
         write[name]()
@@ -448,6 +481,7 @@ def _without(key: str) -> Callable[[Any], Any]:
         _without("log"),
         _without("network"),
         _without("best"),
+        _without("result"),
         lambda document: {**document, "log": [{"epoch": 1}]},
         lambda document: {**document, "network": {}},
         lambda document: {**document, "optimizer": {"state": {}, "param_groups": []}},

@@ -219,6 +219,25 @@ def test_fine_tuning_changes_only_what_is_wanted(tiny: Path, tmp_path: Path) -> 
             np.testing.assert_array_equal(tensors[name], array)
 
 
+def test_a_finished_run_can_be_calibrated(tiny: Path, tmp_path: Path) -> None:
+    settings = config(tiny, start="embedded")
+
+    def tuned(**options: Any) -> dict[str, NDArray[np.float32]]:
+        onet = settings.onet.model_copy(update={"epochs": 1, "batches": 3, "learning_rate": 1e-3, **options})
+        path = train(settings.model_copy(update={"onet": onet}), tmp_path, ["onet"])
+        return load_weights(path) or {}
+
+    plain, calibrated, again = tuned(), tuned(calibrate=True), tuned(calibrate=True)
+    record = json.loads((tmp_path / "onet" / "calibration.json").read_text())
+    assert record["threshold"] == 0.7
+    for name, array in plain.items():
+        np.testing.assert_array_equal(again[name], calibrated[name])
+        changed = array * np.float32(record["scale"]) if name.startswith("onet.face.") else array
+        if name == "onet.face.bias":
+            changed = changed + np.float32([0, record["shift"]])
+        np.testing.assert_allclose(calibrated[name], changed, rtol=1e-6)
+
+
 @pytest.fixture
 def short(tiny: Path) -> Config:
     """The tiny run, as short as can be."""

@@ -148,10 +148,15 @@ class Training(_Table):
     decay: _Share = 0.1
     warmup: _NotNegative = 1
     """Epochs in which the learning rate rises from 0."""
+    average: _Fraction = 0
+    """The share that each step keeps of the moving average of the weights, which is the result; 0: no average."""
     patience: _Count | None = None
     """The run stops after this many epochs without a better recall; not set: never. Needs validation pictures."""
     keep: Literal["best", "last"] = "best"
     """The epoch whose weights are the result: that of the best recall on the validation pictures, or the last."""
+    calibrate: _Flag = False
+    """Whether the face head of the result is mapped to the false positives that the embedded network has on the
+    validation pictures at the default threshold."""
     mixed_precision: Literal["auto", "bf16", "off"] = "auto"
     """Arithmetic in bfloat16; "auto": where a GPU has it. (On a CPU with AMX, O-Net alone gains: 1.4 times.)"""
     held_out: _Fraction = 0.02
@@ -174,6 +179,10 @@ class Training(_Table):
             milestones=self.milestones,
             decay=self.decay,
         )
+
+    def of_learning(self) -> dict[str, Any]:
+        """The settings that the epochs depend on, in JSON's types. A finished run may take others of the rest."""
+        return self.model_dump(mode="json", exclude={"keep", "calibrate"})
 
     @model_validator(mode="after")
     def _check(self) -> Training:
@@ -235,6 +244,8 @@ class Config(_Table):
                 raise ValueError(f"{name}.mining is None; wanted the cascade that mines the samples of R-Net and O-Net")
             if training.patience is not None and not self.validation:
                 raise ValueError(f"{name}.patience is {training.patience}, and there are no validation pictures")
+            if training.calibrate and not self.validation:
+                raise ValueError(f"{name}.calibrate is true, and there are no validation pictures")
         return self
 
 

@@ -21,6 +21,7 @@ import torch
 
 from mtcnn_fast.console import console
 from mtcnn_fast.train.augment import augment
+from mtcnn_fast.train.average import WeightAverage
 from mtcnn_fast.train.losses import (
     BOX_KINDS,
     FACE_KINDS,
@@ -73,7 +74,8 @@ def fit(
     `recall`, or the last if `training` asks for that or there is no `recall`.
 
     Returns the log. The folder gets it as log.csv, and in the files of TensorBoard where that is installed. It also
-    gets checkpoint.pt, from which an interrupted run goes on.
+    gets checkpoint.pt, from which an interrupted run goes on. With `training.average`, the averaged weights are
+    measured and kept, not those of the last step.
 
     A run, even a finished one, may go on with another number of `epochs` and another `patience`. The remaining epochs
     have the learning rates of the new schedule.
@@ -83,8 +85,7 @@ def fit(
     """
     check_folder(folder)
     settings = {
-        # A finished run may keep another epoch.
-        **training.model_dump(mode="json", exclude={"keep"}),
+        **training.of_learning(),
         "seed": seed,
         "samples": len(store),
         "network": network.name,
@@ -95,8 +96,10 @@ def fit(
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it
     is_held_out = _held_out(store, training.held_out, seed)
     _check_kinds(network, store.kinds[~is_held_out], training.mix, say)
+    average = WeightAverage(network, training.average) if training.average else None
     learner = _Learner(
         network=network,
+        average=average,
         optimizer=_optimizer(network, training),
         store=store,
         mix=Mix(store.kinds, ~is_held_out, training.mix, training.batch_size, seed),
@@ -105,7 +108,8 @@ def fit(
         seed=seed,
         device=device,
     )
-    checkpoint = Checkpoint(folder / "checkpoint.pt", network, learner.optimizer, settings)
+    result = average.network if average else network
+    checkpoint = Checkpoint(folder / "checkpoint.pt", network, learner.optimizer, settings, result)
     rows, changed = checkpoint.restore(device)
     if rows:
         over = len(rows) >= training.epochs or has_stopped(rows, training.patience)
@@ -120,8 +124,8 @@ def fit(
                 break
             began = time.monotonic()
             mean = learner.learn(epoch)
-            metrics = learner.measure()
-            result = recall.measure(network) if recall else None
+            metrics = learner.measure(result)
+            found = recall.measure(result) if recall else None
             row = Epoch(
                 epoch,
                 rates.at(epoch * training.batches - 1),
@@ -129,16 +133,15 @@ def fit(
                 metrics.accuracy,
                 metrics.box_error,
                 metrics.landmark_error,
-                result.recall if result else math.nan,
-                result.false_positives if result else math.nan,
+                found.recall if found else math.nan,
+                found.false_positives if found else math.nan,
                 time.monotonic() - began,
             )
             rows.append(row)
             write(row)
             say(f"{network.name} {row}")
             checkpoint.save(rows)
-    if training.keep == "best":
-        checkpoint.choose_best()
+    checkpoint.choose(training.keep)
     return rows
 
 
@@ -182,6 +185,7 @@ class _Learner:
     """A network that learns, with all that its epochs depend on."""
 
     network: Network
+    average: WeightAverage | None
     optimizer: torch.optim.Optimizer
     store: SampleStore
     mix: Mix
@@ -217,6 +221,8 @@ class _Learner:
             self.optimizer.zero_grad(set_to_none=True)
             losses.total.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update(step)
             sums += _values(losses)
         means = (sums / training.batches).tolist()
         total = float(means[0])
@@ -231,16 +237,16 @@ class _Learner:
         return total, face, box, points
 
     @torch.no_grad()
-    def measure(self) -> Metrics:
-        """The errors on the held-out samples."""
-        self.network.eval()
+    def measure(self, network: Network) -> Metrics:
+        """The errors of a network on the held-out samples."""
+        network.eval()
         metrics = Metrics(
             torch.zeros(3, dtype=torch.float64, device=self.device),
             torch.zeros(3, dtype=torch.int64, device=self.device),
         )
         for start in range(0, len(self.held_out), _MEASURED_AT_ONCE):
             images, targets = self._load(self.held_out[start : start + _MEASURED_AT_ONCE])
-            outputs = self.network(normalise(images).contiguous(memory_format=torch.channels_last))
+            outputs = network(normalise(images).contiguous(memory_format=torch.channels_last))
             metrics = metrics + measure(outputs, targets)
         return metrics
 

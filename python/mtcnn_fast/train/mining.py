@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtcnn_fast import MTCNN
-from mtcnn_fast.checks import at_least, text
+from mtcnn_fast.boxes import overlaps
+from mtcnn_fast.checks import at_least, number, text
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.train import NETWORK_NAMES
 from mtcnn_fast.train.generate import make_samples
@@ -36,15 +37,23 @@ MINING_RECIPE = Recipe(background=0, near=0, about=5, min_face=20, outside=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The most windows of each kind that are kept per picture: negatives of the highest scores, and a random choice of
-    positives and part faces. Raises TypeError or ValueError for a value that is no count."""
+    positives and part faces.
+
+    thin: a negative that overlaps one of a higher score by a greater IoU is left out. At 1 none is.
+
+    Raises TypeError or ValueError for other values.
+    """
 
     negative: int = 60
     positive: int = 200
     part: int = 200
+    thin: float = 1.0
 
     def __post_init__(self) -> None:
         for kind in ("negative", "positive", "part"):
             at_least(kind, getattr(self, kind), 0)
+        if not 0 < number("thin", self.thin) <= 1:
+            raise ValueError(f"thin is {self.thin}; wanted more than 0, at most 1")
 
 
 def mine(
@@ -103,12 +112,26 @@ def _hardest(
     for kind, limit in ((NEGATIVE, limits.negative), (POSITIVE, limits.positive), (PART, limits.part)):
         indices = np.flatnonzero(kinds == kind)
         if kind == NEGATIVE:
-            indices = indices[np.argsort(-scores[indices], kind="stable")][:limit]
+            indices = indices[np.argsort(-scores[indices], kind="stable")]
+            if limits.thin < 1:
+                indices = _thinned(boxes, indices, limits.thin, limit)
+            indices = indices[:limit]
         elif len(indices) > limit:
             indices = np.sort(rng.choice(indices, limit, replace=False))
         choices.append(indices)
     chosen = np.concatenate(choices)
     return Windows.upright(boxes[chosen], kinds[chosen], matched[chosen])
+
+
+def _thinned(
+    boxes: NDArray[np.float64], indices: NDArray[np.intp], most_overlap: float, limit: int
+) -> NDArray[np.intp]:
+    """Up to `limit` of the indices, in their order: each that overlaps no earlier chosen one by more."""
+    chosen: list[np.intp] = []
+    while len(indices) and len(chosen) < limit:
+        chosen.append(indices[0])
+        indices = indices[1:][overlaps(boxes[indices[1:]], boxes[indices[:1]])[:, 0] <= most_overlap]
+    return np.array(chosen, np.intp)
 
 
 def _settings_of(detector: MTCNN) -> dict[str, Any]:

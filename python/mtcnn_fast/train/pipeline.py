@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,21 +14,27 @@ import torch
 from mtcnn_fast import MTCNN, __version__
 from mtcnn_fast.console import console
 from mtcnn_fast.train import NETWORK_NAMES, loop, networks, validation
+from mtcnn_fast.train.calibration import calibration, fold
 from mtcnn_fast.train.generate import generate
 from mtcnn_fast.train.mining import mine
 from mtcnn_fast.train.record import set_aside
 from mtcnn_fast.train.run_options import RunOptions
 from mtcnn_fast.train.samples import OtherSamplesError, mend
 from mtcnn_fast.weights import Weights, embedded_weights, load_weights, weights_digest
-from mtcnn_fast.writing import check_destination, check_folder
+from mtcnn_fast.writing import check_destination, check_folder, write_whole
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mtcnn_fast.datasets import Problems
     from mtcnn_fast.train import config as settings
     from mtcnn_fast.train.networks import Network
     from mtcnn_fast.train.samples import SampleStore
 
 WEIGHTS = "mtcnn.safetensors"
 CHECKPOINT = "checkpoint.pt"
+CALIBRATION = "calibration.json"
 SAMPLES = "samples"
 
 
@@ -44,8 +50,9 @@ def train(
     """Trains the named networks, each with samples that those before it find, or goes on where a run was interrupted.
 
     The folder gets, for each network, `NAME/samples`, `NAME/log.csv`, `NAME/checkpoint.pt` and its tensors in
-    `NAME.safetensors`. Once all three networks are there, trained in this folder or else as the configuration starts
-    from them, it also gets `mtcnn.safetensors` for `MTCNN(weights=...)`, whose path is returned; else None.
+    `NAME.safetensors`; if its scores are calibrated, also `NAME/calibration.json`. Once all three networks are there,
+    trained in this folder or else as the configuration starts from them, it also gets `mtcnn.safetensors` for
+    `MTCNN(weights=...)`, whose path is returned; else None.
 
     device: of PyTorch: "auto" (a GPU if it has one), "cpu", "cuda" or "cuda:N". options: None: `RunOptions()`; `retry`
     is decided per network. say: takes a line of progress.
@@ -63,7 +70,8 @@ def train(
     for name, network in beginning.networks.items():
         training: settings.Training = getattr(config, name)
         before = networks_before(name, folder, beginning.weights)
-        recall = _recall_of(config, name, before, options) if config.validation else None
+        pictures = _validation_pictures(config, options.problems)
+        recall = _recall_of(config, name, before, pictures, options) if pictures else None
         for file, damage in mend(folder / name / SAMPLES):
             say(f"{name}: {file} is damaged: {damage}; its samples are made anew")
         if note := set_aside(folder / name / CHECKPOINT):
@@ -96,7 +104,10 @@ def train(
             recall=recall,
             say=say,
         )
-        networks.save(_network_file(folder, name), networks.export({name: network.cpu()}))
+        network.cpu()
+        if training.calibrate:
+            _calibrate(config, network, before, pictures, options, folder / name / CALIBRATION, say)
+        networks.save(_network_file(folder, name), networks.export({name: network}))
     return _assemble(config, folder, beginning.weights)
 
 
@@ -236,18 +247,26 @@ def _cascade(
     )
 
 
-def _recall_of(config: settings.Config, name: str, before: Weights, options: RunOptions) -> loop.RecallMeasure:
+def _validation_pictures(config: settings.Config, problems: Problems) -> list[validation.ValidationPicture]:
+    """The pictures of the validation sets; none if the configuration has no such sets."""
+    pictures = [
+        picture for table in config.validation for picture in validation.pictures(table.annotated_set(), problems)
+    ]
+    if config.validation:
+        check_measurable(pictures)
+    return pictures
+
+
+def _recall_of(
+    config: settings.Config,
+    name: str,
+    before: Weights,
+    pictures: list[validation.ValidationPicture],
+    options: RunOptions,
+) -> loop.RecallMeasure:
     """Measures the recall of a network, after the networks before it, on the validation pictures."""
     training: settings.Training = getattr(config, name)
-    pictures = [
-        picture
-        for table in config.validation
-        for picture in validation.pictures(table.annotated_set(), options.problems)
-    ]
-    check_measurable(pictures)
-    # P-Net is judged by the windows that R-Net would be given.
-    mining, place = training.mining or config.rnet.mining, NETWORK_NAMES.index(name)
-    assert mining is not None
+    mining, place = _mining_of(config, name), NETWORK_NAMES.index(name)
     # This network is judged on the windows that those before it let through; of its own scores all are wanted.
     thresholds = (*mining.thresholds[:place], *validation.LEAST_SCORES[place:])
 
@@ -265,6 +284,38 @@ def _recall_of(config: settings.Config, name: str, before: Weights, options: Run
             "thresholds": list(thresholds),
         },
     )
+
+
+def _mining_of(config: settings.Config, name: str) -> settings.Mining:
+    """The cascade in which a network is judged. P-Net is judged by the windows that R-Net would be given."""
+    training: settings.Training = getattr(config, name)
+    mining = training.mining or config.rnet.mining
+    assert mining is not None
+    return mining
+
+
+def _calibrate(
+    config: settings.Config,
+    network: Network,
+    before: Weights,
+    pictures: list[validation.ValidationPicture],
+    options: RunOptions,
+    record: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Gives a network, behind those before it, the false positives of the embedded networks at default thresholds."""
+    name, mining = network.name, _mining_of(config, network.name)
+    place, defaults = NETWORK_NAMES.index(name), MTCNN(device="cpu").options["thresholds"]
+    thresholds = (*defaults[:place], *validation.LEAST_SCORES[place:])
+
+    def of_false(weights: Weights) -> NDArray[np.float32]:
+        detector = _cascade(mining, thresholds, weights, options.workers)
+        return validation.judge(detector, name, pictures, options.problems).of_false
+
+    found = calibration(of_false(before | networks.export({name: network})), of_false({}), defaults[place])
+    fold(network, found.scale, found.shift)
+    write_whole(record, json.dumps(asdict(found), indent=1).encode() + b"\n")
+    say(f"{name}: {found}")
 
 
 def check_measurable(pictures: list[validation.ValidationPicture]) -> None:

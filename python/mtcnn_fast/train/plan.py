@@ -104,7 +104,7 @@ def _state(folder: Path, training: settings.Training, seed: int) -> str:
     if not checkpoint.exists():
         return "new, with samples of an earlier run" if (folder / SAMPLES / "samples.json").exists() else "new"
     earlier, rows, _ = read_checkpoint(checkpoint, torch.device("cpu"))
-    current = {**training.model_dump(mode="json", exclude={"keep"}), "seed": seed}
+    current = {**training.of_learning(), "seed": seed}
     changed = changes(checkpoint, {key: value for key, value in earlier.items() if key in current}, current)
     new = f" ({', '.join(changed)})" if changed else ""
     over = len(rows) >= training.epochs or has_stopped(rows, training.patience)

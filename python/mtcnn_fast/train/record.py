@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -83,7 +83,7 @@ def read_checkpoint(path: Path, device: torch.device) -> tuple[dict[str, Any], l
     content = io.BytesIO(path.read_bytes())
     try:
         document = torch.load(content, map_location=device, weights_only=True)
-        for key in ("network", "optimizer", "best"):
+        for key in ("network", "optimizer", "result", "best"):
             document[key]
         return dict(document["settings"]), [Epoch(**row) for row in document["log"]], document
     except MemoryError:
@@ -136,12 +136,22 @@ def _damaged(path: Path, error: Exception) -> str:
 
 
 class Checkpoint:
-    """The checkpoint of a run: the network after the last epoch and after the best, the optimizer, the log."""
+    """The checkpoint of a run: the network after the last epoch, its result then and after the best epoch, the
+    optimizer, the log.
+
+    result: the network that is measured and kept: a moving average of `network`, or `network` itself.
+    """
 
     def __init__(
-        self, path: Path, network: Network, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+        self,
+        path: Path,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        settings: dict[str, Any],
+        result: Network,
     ) -> None:
         self._path, self._network, self._optimizer, self._settings = path, network, optimizer, settings
+        self._result = result
         self._best: dict[str, torch.Tensor] | None = None
 
     def restore(self, device: torch.device) -> tuple[list[Epoch], list[str]]:
@@ -152,6 +162,7 @@ class Checkpoint:
         changed = changes(self._path, settings, self._settings)
         try:
             self._network.load_state_dict(document["network"])
+            self._result.load_state_dict(document["result"])
             self._optimizer.load_state_dict(document["optimizer"])
             self._best = document["best"]
         except MemoryError:
@@ -162,10 +173,11 @@ class Checkpoint:
 
     def save(self, rows: list[Epoch]) -> None:
         if best_epoch(rows) == len(rows):
-            self._best = {key: value.detach().clone() for key, value in self._network.state_dict().items()}
+            self._best = {key: value.detach().clone() for key, value in self._result.state_dict().items()}
         document = {
             "settings": self._settings,
             "network": self._network.state_dict(),
+            "result": self._result.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "best": self._best,
             "log": [asdict(row) for row in rows],
@@ -175,9 +187,10 @@ class Checkpoint:
         torch.save(document, content)
         write_whole(self._path, content.getvalue())
 
-    def choose_best(self) -> None:
-        if self._best is not None:
-            self._network.load_state_dict(self._best)
+    def choose(self, epoch: Literal["best", "last"]) -> None:
+        """Gives the network the weights of the result after an epoch."""
+        best = self._best if epoch == "best" else None
+        self._network.load_state_dict(best or self._result.state_dict())
 
 
 class Log(AbstractContextManager[Callable[[Epoch], None]]):
