@@ -36,7 +36,7 @@ FOREIGN = {r"pybind11/.*|Python\.h": "src/python", r"(cuda|simt)_\w+\.h": "cuda"
 # Python: the packages whose modules a package may import, beside its own. "mtcnn_fast" stands for the modules directly
 # in that folder.
 IMPORTS = {
-    "mtcnn_fast": ("mtcnn_fast/datasets",),
+    "mtcnn_fast": ("mtcnn_fast/datasets", "mtcnn_fast/video"),
     "mtcnn_fast/datasets": ("mtcnn_fast",),
     "mtcnn_fast/evaluate": ("mtcnn_fast", "mtcnn_fast/datasets"),
     "mtcnn_fast/train": ("mtcnn_fast", "mtcnn_fast/datasets"),
@@ -46,12 +46,14 @@ IMPORTS = {
     "mtcnn_fast/compat/mtcnn": ("mtcnn_fast", "mtcnn_fast/compat"),
     "mtcnn_fast/compat/mtcnn/utils": ("mtcnn_fast", "mtcnn_fast/compat/mtcnn"),
     "mtcnn_fast/integrations": ("mtcnn_fast",),
+    "mtcnn_fast/video": ("mtcnn_fast",),
     "mtcnn_fast/cli": (
         "mtcnn_fast",
         "mtcnn_fast/datasets",
         "mtcnn_fast/evaluate",
         "mtcnn_fast/train",
         "mtcnn_fast/integrations",
+        "mtcnn_fast/video",
     ),
 }
 ENTRY = "mtcnn_fast/__main__.py"  # starts the command line, and so imports what no other module here may

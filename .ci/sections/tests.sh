@@ -13,7 +13,7 @@ python3 -m venv "$work/fresh"
 test_command=$(grep -m1 -x 'pip install ".*" && pytest' README.md)
 # Other instruction sets first, with the same installation. What does not depend on them is left out.
 left_out=()
-for name in docs layout threads cuda_build packaging finding reading writing results dataset detection_files evaluate \
+for name in docs layout threads cuda_build packaging finding reading writing video results dataset detection_files evaluate \
   train fuzz_files hostile_files toy_set neon_spills run_settings read_ahead detect_each bench \
   cuda_model gpu_check compat_install run_peer_tests integrations ray; do
   left_out+=("--ignore-glob=*/test_$name*.py")

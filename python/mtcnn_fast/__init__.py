@@ -20,19 +20,24 @@ from mtcnn_fast.drawings import save_crops
 from mtcnn_fast.reading import read
 from mtcnn_fast.streaming import ImageResult
 from mtcnn_fast.tracker import Tracker, Tracks
+from mtcnn_fast.video import Frame, Frames, VideoWriter, frames
 
 __all__ = [
     "MTCNN",
     "Detections",
     "DeviceDetections",
     "Face",
+    "Frame",
+    "Frames",
     "ImageResult",
     "Tracker",
     "Tracks",
+    "VideoWriter",
     "__version__",
     "available_devices",
     "available_isas",
     "draw",
+    "frames",
     "get_cmake_dir",
     "get_include",
     "ops",

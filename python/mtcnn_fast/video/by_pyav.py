@@ -1,0 +1,255 @@
+"""Reading and writing videos with PyAV (extra `video`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtcnn_fast.extra import require
+from mtcnn_fast.video.cut_off import cut_off
+from mtcnn_fast.video.source import SECONDS_TO_WAIT, Image, Source
+from mtcnn_fast.writing import reason
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A decoder with T threads holds T frames. Four decode 1080p at more frames per second than a detector takes.
+_DECODER_THREADS = 4
+
+# A demuxer that draws text files as a terminal would.
+_TEXT = "tty"
+
+# Finer time bases, such as the nanoseconds of some recorders, do not fit an MP4's clock of 32 bits.
+_FINEST = 1_000_000
+_USUAL = Fraction(1, 90_000)
+
+# At 18, x264's losses are not seen; `veryfast` takes a third of the time of its default `medium`.
+_ENCODER = "libx264"
+_ENCODING = {"crf": "18", "preset": "veryfast"}
+# FFmpeg's numbers for what swscale makes of RGB: the matrix of BT.601, values from 16 to 235.
+_BT601, _LIMITED_RANGE = 6, 1
+
+
+class PyavSource(Source):
+    """The first video stream of a file or a URL. Raises OSError that does not name it, ImportError without PyAV."""
+
+    reader = "PyAV"
+
+    def __init__(self, place: str, is_file: bool) -> None:
+        self._av = require("av", "reading videos", "video")
+        self.file = os.path.abspath(place) if is_file else None  # noqa: PTH100 # a Path would make `//` one slash
+        # TCP, because over UDP lost packets break pictures.
+        options = {"rtsp_transport": "tcp"} if place.startswith("rtsp") else {}
+        timeout = None if is_file else (SECONDS_TO_WAIT, SECONDS_TO_WAIT)
+        try:
+            self._container = self._av.open(self.file or place, options=options, timeout=timeout)
+        except self._av.error.FFmpegError as error:
+            raise OSError(self._cut_off() or f"it cannot be opened as a video: {self._said(error)}") from error
+        try:
+            self._stream = self._video()
+        except OSError:
+            self._container.close()
+            raise
+        stream, microseconds = self._stream, self._container.duration
+        stream.thread_type = "AUTO" if is_file else "SLICE"
+        stream.codec_context.thread_count = _DECODER_THREADS
+        rate = stream.average_rate or stream.guessed_rate
+        self.fps = float(rate) if rate else None
+        self.frame_count = stream.frames or None
+        self.duration = microseconds / 1e6 if microseconds and microseconds > 0 else None
+        self.time_base = stream.time_base
+        self._last: float | None = None
+        self._frames = self._decoded()
+
+    def load(self, item: None) -> Image | None:
+        try:
+            frame = next(self._frames, None)
+        except self._av.error.FFmpegError as error:
+            raise OSError(self._cut_off() or self._said(error)) from error
+        if frame is None:
+            damage = self._cut_off()
+            if damage is not None:
+                raise OSError(damage)
+            return None
+        timestamp = frame.time
+        if timestamp is None:
+            timestamp = 0.0 if self._last is None else self._last + 1 / (self.fps or 25)
+        self._last = timestamp
+        return Image(_upright(frame.to_ndarray(format="rgb24"), _matrix(frame)), timestamp)
+
+    def close(self) -> None:
+        self._frames.close()
+        self._container.close()
+
+    def _video(self) -> Any:
+        if self._container.format.name == _TEXT:
+            raise OSError("it is a text, not a video")
+        covers = self._av.stream.Disposition.attached_pic  # of songs
+        stream = next((each for each in self._container.streams.video if not each.disposition & covers), None)
+        if stream is None:
+            raise OSError("it has no video")
+        if stream.codec_context is None:
+            raise OSError("its video has a format that PyAV cannot decode")
+        return stream
+
+    def _decoded(self) -> Generator[Any, None, None]:
+        given = False
+        for packet in self._container.demux(self._stream):
+            try:
+                frames = packet.decode()
+            except self._av.error.FFmpegError:
+                # What comes in front of the first key frame cannot be decoded, and a live stream goes on after a loss.
+                if self.file is None or not given:
+                    continue
+                with suppress(self._av.error.FFmpegError):
+                    yield from self._stream.decode(None)
+                raise
+            given = given or bool(frames)
+            yield from frames
+
+    def _cut_off(self) -> str | None:
+        return None if self.file is None else cut_off(self.file)
+
+    def _said(self, error: Exception) -> str:
+        if isinstance(error, self._av.error.ExitError):  # the interruption by the timeout
+            return f"no answer within {SECONDS_TO_WAIT} s"
+        return reason(error)
+
+
+def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
+    """The signs of the display matrix by which phones turn and mirror: x' = a x + c y, y' = b x + d y."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    values = np.frombuffer(bytes(data), np.int32, 9)
+    a, b, c, d = np.rint(values[[0, 1, 3, 4]] / max(1, int(np.abs(values[[0, 1]]).max()))).astype(int).tolist()
+    # Turns by other angles than quarters are not made.
+    return (a, b, c, d) if abs(a * d - b * c) == 1 and 0 in (a, b) else None
+
+
+def _upright(image: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
+    if matrix is None or matrix == (1, 0, 0, 1):
+        return image
+    a, b, c, d = matrix
+    if a == 0:
+        image = image.swapaxes(0, 1)
+    return np.ascontiguousarray(image[:: -1 if min(b, d) < 0 else 1, :: -1 if min(a, c) < 0 else 1])
+
+
+class PyavSink:
+    """An H.264 video of images, with the audio of a file copied into it. Raises OSError that may not name the file."""
+
+    def __init__(
+        self, path: Path, size: tuple[int, int], fps: float, time_base: Fraction | None, audio: str | None
+    ) -> None:
+        self._av = require("av", "writing videos", "video")
+        coarse = time_base is not None and time_base.denominator <= _FINEST
+        self._time_base = time_base if coarse and time_base is not None else _USUAL
+        self._last: int | None = None
+        with _as_oserror(self._av):
+            self._container = self._av.open(os.fspath(path), "w")
+            rate = Fraction(fps).limit_denominator(1001)
+            self._video = self._container.add_stream(_ENCODER, rate=rate, options=_ENCODING)
+            self._video.width, self._video.height = size
+            self._video.pix_fmt = "yuv420p"
+            context = self._video.codec_context
+            context.time_base = self._time_base
+            context.colorspace, context.color_range = _BT601, _LIMITED_RANGE
+            self._audio = None if audio is None else _Audio(self._av, audio, self._container, path)
+            self.losses = () if self._audio is None else self._audio.losses
+
+    @staticmethod
+    def check() -> None:
+        """Raises OSError if there is no encoder."""
+        av = require("av", "writing videos", "video")
+        try:
+            av.codec.Codec(_ENCODER, "w")
+        except ValueError as error:
+            raise OSError(f"this PyAV has no encoder for H.264 ({_ENCODER})") from error
+
+    def write(self, image: NDArray[np.uint8], timestamp: float) -> None:
+        frame = self._av.VideoFrame.from_ndarray(image, "rgb24")
+        count = round(Fraction(timestamp) / self._time_base)
+        # An encoder refuses a timestamp twice.
+        self._last = count if self._last is None else max(count, self._last + 1)
+        frame.pts, frame.time_base = self._last, self._time_base
+        with _as_oserror(self._av):
+            self._mux(self._video.encode(frame))
+
+    def close(self, whole: bool) -> None:
+        try:
+            with _as_oserror(self._av), closing(self._container):
+                if self._last is not None:
+                    self._mux(self._video.encode(None))
+                    if self._audio is not None:
+                        self._audio.copy(None if whole else self._last * self._time_base)
+        finally:
+            if self._audio is not None:
+                self._audio.close()
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            if self._audio is not None:
+                self._audio.copy(packet.dts * packet.time_base)
+            self._container.mux(packet)
+
+
+class _Audio:
+    """Packets of a file's audio streams, copied into an output as they are."""
+
+    def __init__(self, av: Any, file: str, output: Any, path: Path) -> None:
+        self._input = av.open(file)
+        self._output = output
+        losses: list[str] = []
+        self._streams: dict[int, Any] = {}
+        for stream in self._input.streams.audio:
+            if _takes(av, output.format.name, stream):
+                self._streams[stream.index] = output.add_stream_from_template(stream)
+            else:
+                codec = stream.codec_context.name
+                losses.append(f"its audio in {codec} is left out; {path.suffix} cannot hold it")
+        self.losses = tuple(losses)
+        self._packets = self._input.demux([self._input.streams[index] for index in self._streams])
+        self._next = self._following()
+
+    def copy(self, until: Fraction | None) -> None:
+        """Writes the packets that begin up to a time in seconds; None: all."""
+        while self._next is not None and (until is None or self._next.dts * self._next.time_base <= until):
+            self._next.stream = self._streams[self._next.stream.index]
+            self._output.mux(self._next)
+            self._next = self._following()
+
+    def close(self) -> None:
+        self._input.close()
+
+    def _following(self) -> Any:
+        if not self._streams:  # `demux` would take all
+            return None
+        # Packets without a time tell a decoder to end; the last one of a file that is cut off is corrupt.
+        return next((each for each in self._packets if each.dts is not None and not each.is_corrupt), None)
+
+
+@contextmanager
+def _as_oserror(av: Any) -> Iterator[None]:
+    """Makes FFmpeg's errors OSErrors. Some are ValueErrors or of no kind of Python's."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise OSError(reason(error)) from error
+
+
+def _takes(av: Any, container: str, stream: Any) -> bool:
+    """Whether a container format can hold a stream. It is tried, because the formats' own lists are not complete."""
+    try:
+        with closing(av.open(os.devnull, "w", format=container)) as trial:
+            trial.add_stream_from_template(stream)
+            trial.start_encoding()
+    except (ValueError, av.error.FFmpegError):
+        return False
+    return True
