@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtcnn_fast.datasets import Annotation, read
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
-from mtcnn_fast.evaluate.matching import match
+from mtcnn_fast.evaluate.matching import Rule, match
 from mtcnn_fast.evaluate.sets import MeasuredSet
 
 DATA = Path(os.environ.get("MTCNN_FAST_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -49,7 +49,7 @@ def pairs(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], others: NDArray[np.float32], least_iou: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Indices of boxes (n, 4) and of others (m, 4) that `match` pairs, one to one."""
-    taken = match(boxes, scores, others, np.zeros(len(others), np.bool_), least_iou)
+    taken = match(boxes, scores, others, np.zeros(len(others), np.bool_), Rule(iou=least_iou))
     mine = np.flatnonzero(taken >= 0)
     return mine, taken[mine]
 

@@ -307,6 +307,17 @@ def test_ignored_boxes_of_sets(sets: Path, capsys: pytest.CaptureFixture[str]) -
     assert cells(capsys.readouterr().out)[2][7] == "0"
 
 
+def test_recall_in_the_table(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = sets.parent / "pictures" / "list.txt"
+    described = f"facepoint:{place},only={place.parent / 'only.txt'}"
+    chosen = ("--set", f"whole={described}", "--set", f"part={described},complete=no", "--false-positives", 0, 9)
+    assert command("table", *chosen) == 0
+    head, _, whole, part = cells(capsys.readouterr().out)
+    assert head[-2:] == ["recall at 0", "recall at 9"]
+    assert whole[-2:] == ["1.0000 (1.0000 to 1.0000)"] * 2
+    assert part[-2:] == ["-", "-"]
+
+
 def test_sets_of_the_command_line(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = sets.parent / "pictures" / "list.txt"
     one = f"one=facepoint:{place},only={place.parent / 'only.txt'},iou=0.4,complete=no"
@@ -332,6 +343,8 @@ def test_sets_of_the_command_line(sets: Path, capsys: pytest.CaptureFixture[str]
         (["--set", "name=darknet:a"], "format is 'darknet'"),
         (["--set", "name=voc:a,iou=x"], "iou is 'x'"),
         (["--set", "name=voc:a,iou=2"], "iou is 2"),
+        (["--set", "name=voc:a,smallest_face=x"], "smallest_face is 'x'; wanted a number"),
+        (["--set", "name=voc:a", "--false-positives", "-1"], "a number of false positives is -1"),
         (["--set", "name=voc:a,complete=false"], "wanted yes or no"),
         (["--set", "name=voc:a,colour=red"], "no key 'colour'"),
         (["--set", "name=voc:a,normalisation=nose"], "normalisation is 'nose'"),

@@ -27,7 +27,7 @@ from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate import pairing
 from mtcnn_fast.evaluate.detection_files import PictureDetections
 from mtcnn_fast.evaluate.landmarks import BOX, INTER_OCULAR, LandmarkErrors, landmark_error
-from mtcnn_fast.evaluate.matching import FALSE, NEITHER, match
+from mtcnn_fast.evaluate.matching import FALSE, NEITHER, Rule, match
 from mtcnn_fast.evaluate.pairs import annotated_pairs
 from mtcnn_fast.evaluate.precision_recall import PrecisionRecall, average_precision, precision_recall
 
@@ -67,10 +67,14 @@ def test_overlaps() -> None:
     assert overlaps(boxes, others[:0]).shape == (2, 0)
 
 
-def matched(boxes: Any, scores: Any, faces: Any, ignored: Any, iou: float = 0.5) -> list[int]:
+def matched(boxes: Any, scores: Any, faces: Any, ignored: Any, iou: float = 0.5, **rule: Any) -> list[int]:
     shaped = np.array(boxes, np.float32).reshape(-1, 4)
     found = match(
-        shaped, np.array(scores, np.float64), np.array(faces, np.float32).reshape(-1, 4), np.array(ignored, bool), iou
+        shaped,
+        np.array(scores, np.float64),
+        np.array(faces, np.float32).reshape(-1, 4),
+        np.array(ignored, bool),
+        Rule(iou=iou, **rule),
     )
     return [int(index) for index in found]
 
@@ -457,19 +461,38 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 def test_command_faces(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     found, annotations = files
-    options = ("--annotations", annotations, "--iou", 0.5, 0.9, "--false-positives", 0, 5)
+    options = ("--annotations", annotations, "--iou", 0.5, 0.9, "--near-iou", 0.01, "--false-positives", 0, 5)
     outputs = ("--json", tmp_path / "figures.json", "--plot", tmp_path / "curves.png")
     assert evaluate("faces", found, *options, *outputs) == 0
     out, err = capsys.readouterr()
     rows = [line.split() for line in out.splitlines()]
     assert rows[0] == ["2", "pictures"]
-    assert rows[1] == ["IoU", "faces", "recall", "precision", "false", "AP", "recall@0", "recall@5"]
-    assert rows[2] == ["0.5", "2", "0.5000", "0.5000", "1", "0.2500", "0.0000", "0.5000"]
+    assert rows[1:3] == [
+        ["IoU", "faces", "recall", "precision", "false", "AP"],
+        ["0.5", "2", "0.5000", "0.5000", "1", "0.2500"],
+    ]
+    assert rows[5:11] == [
+        ["recall", "at", "numbers", "of", "false", "positives,", "IoU", "0.5"],
+        ["shorter", "side", "faces", "0", "5", "any"],
+        ["all", "2", "0.0000", "0.5000", "0.5000"],
+        ["95%", "from", "0.0000", "0.0000", "0.0000"],
+        ["to", "0.0000", "1.0000", "1.0000"],
+        ["40", "to", "60", "2", "0.0000", "0.5000", "0.5000"],
+    ]
     assert "list.txt:3: " in err
     assert "1 entries of the annotations could not be used" in err
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert [entry["iou"] for entry in figures] == [0.5, 0.9]
     assert figures[0]["recall_at_false_positives"] == {"0": 0.0, "5": 0.5}
+    assert figures[0]["recall_intervals_at_false_positives"] == {"0": [0, 0], "5": [0, 1]}
+    assert figures[0]["recall_interval"] == [0, 1]
+    assert figures[0]["sizes"] == [
+        {"least": 40, "below": 60, "faces": 2, "recall": 0.5, "recall_at_false_positives": {"0": 0, "5": 0.5}}
+    ]
+    assert evaluate("faces", found, "--annotations", annotations, "--smallest-face", 90, "--false-positives") == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[2:]] == [
+        ["0.5", "0", "nan", "0.0000", "1", "nan"]
+    ]
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from mtcnn_fast.cli import plots
 from mtcnn_fast.cli.arguments import path
-from mtcnn_fast.cli.inputs import add_ground_truth_arguments, check_usable, detections_of, refusing
+from mtcnn_fast.cli.inputs import add_ground_truth_arguments, check_counts, check_usable, detections_of, refusing
 from mtcnn_fast.cli.outputs import Outputs, add_output_arguments
 from mtcnn_fast.cli.reports import aligned, report, report_coverage, tell
 from mtcnn_fast.console import console
@@ -47,8 +47,7 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     problems, unread, notes = Problems(), Problems(), Problems()
     counts = sorted(arguments.false_positives)
     with refusing(error):
-        if counts[0] < 0:
-            raise ValueError(f"a number of false positives is {counts[0]}; wanted 0 or more")
+        check_counts(counts)
         outputs = Outputs(arguments, (arguments.detections, arguments.coco_images, arguments.ground_truth))
         ground_truth = read_fddb_ground_truth(arguments.ground_truth, notes)
         sizes = None

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mtcnn_fast.checks import shown
 from mtcnn_fast.cli import detector_options
 from mtcnn_fast.cli.arguments import path
-from mtcnn_fast.cli.inputs import FAILURES, refusing
+from mtcnn_fast.cli.inputs import FAILURES, check_counts, refusing
 from mtcnn_fast.cli.reports import INCOMPLETE, report, tell
 from mtcnn_fast.console import console
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.evaluate.detectors import EMBEDDED, FACENET_PYTORCH, SHARED_OPTIONS, make_detector
+from mtcnn_fast.evaluate.recall import recall_intervals
 from mtcnn_fast.evaluate.sets import MeasuredSet, parse_set, read_sets
 from mtcnn_fast.evaluate.table import Row, evaluate
 from mtcnn_fast.extra import require
@@ -39,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set",
         action="append",
         metavar="NAME=FORMAT:PATH[,KEY=VALUE...]",
-        help="one set, with the keys images, only, ignored, iou, complete (no: not every face is labelled), "
-        "normalisation and outside (yes: names may lead out of the folder); may be repeated (default: none)",
+        help="one set, with the keys images, only, ignored, iou, ignored_iou, near_iou, smallest_face, complete (no: "
+        "not every face is labelled), normalisation and outside (yes: names may lead out of the folder); may be "
+        "repeated (default: none)",
     )
     parser.add_argument(
         "--detectors",
@@ -49,6 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[EMBEDDED],
         metavar="DETECTOR",
         help=f"{EMBEDDED}, {FACENET_PYTORCH}, or files of weights",
+    )
+    parser.add_argument(
+        "--false-positives",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="add the recall at N false positives, with its 95 %% interval over pictures (default: no such columns)",
     )
     detector_options.add_to(parser, "weights")
     detector_options.add_max_faces(parser)
@@ -59,6 +69,7 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     options = detector_options.options_of(arguments)
     with refusing(error):
         require("PIL.Image", "reading pictures", "evaluate")
+        check_counts(arguments.false_positives)
         sets = _sets(arguments)
         detectors = _detectors(arguments.detectors, options, arguments.max_faces)
     labels, failures, notes, broken = (Problems() for _ in range(4))
@@ -88,15 +99,17 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     if FACENET_PYTORCH in detectors:
         console.say(f"Of these, {FACENET_PYTORCH} has {', '.join(SHARED_OPTIONS)} and max_faces.")
     console.say("")
-    console.say(_markdown(rows))
+    console.say(_markdown(rows, arguments.false_positives))
     return int(bool(failures.count or broken.count))
 
 
-def _markdown(rows: Sequence[Row]) -> str:
+def _markdown(rows: Sequence[Row], false_positives: Sequence[int]) -> str:
     """A table of the rows. A figure that the set does not allow is `-`."""
+    more = "".join(f" recall at {n} |" for n in false_positives)
     lines = [
-        "| set | pictures | IoU | detector | faces | recall | precision | false positives | AP | NME | normalised by |",
-        "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---|",
+        "| set | pictures | IoU | detector | faces | recall | precision | false positives | AP | NME | normalised by |"
+        + more,
+        "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---|" + "---:|" * len(false_positives),
     ]
     for row in rows:
         complete, nme = row.annotated.complete, row.landmarks.nme
@@ -113,6 +126,10 @@ def _markdown(rows: Sequence[Row]) -> str:
             _share(row.faces.average_precision) if complete else "-",
             _share(nme),
             "-" if math.isnan(nme) else row.landmarks.normalisation,
+            *(
+                f"{row.faces.recall_at(n):.4f} ({low:.4f} to {high:.4f})" if complete and row.faces.faces else "-"
+                for n, (low, high) in zip(false_positives, recall_intervals(row.faces, false_positives), strict=True)
+            ),
         ]
         lines.append(f"| {' | '.join(shown(cell).replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines)

@@ -122,6 +122,12 @@ def detections_of(arguments: argparse.Namespace, problems: Problems, notes: Prob
     )
 
 
+def check_counts(false_positives: Sequence[int]) -> None:
+    """Raises ValueError for a negative number of false positives."""
+    if min(false_positives, default=0) < 0:
+        raise ValueError(f"a number of false positives is {min(false_positives)}; wanted 0 or more")
+
+
 def check_usable(detections: str, problems: Problems, any_used: bool) -> None:
     """Raises ValueError if no detections could be used, because figures would then measure no detector."""
     if problems.count and not any_used:

@@ -19,6 +19,7 @@ from mtcnn_fast.evaluate.fddb import (
     read_fddb_sizes,
 )
 from mtcnn_fast.evaluate.landmarks import LandmarkErrors, LandmarkTally, landmark_error
+from mtcnn_fast.evaluate.matching import Rule
 from mtcnn_fast.evaluate.pairs import Coverage
 from mtcnn_fast.evaluate.precision_recall import (
     PrecisionRecall,
@@ -26,6 +27,7 @@ from mtcnn_fast.evaluate.precision_recall import (
     average_precision,
     precision_recall,
 )
+from mtcnn_fast.evaluate.recall import SizeClass, recall_by_size, recall_intervals
 from mtcnn_fast.evaluate.wider import (
     PublishedCurve,
     WiderCurve,
@@ -46,6 +48,8 @@ __all__ = [
     "PrecisionRecall",
     "PrecisionRecallTally",
     "PublishedCurve",
+    "Rule",
+    "SizeClass",
     "WiderCurve",
     "WiderGroundTruth",
     "WiderResult",
@@ -60,4 +64,6 @@ __all__ = [
     "read_fddb_sizes",
     "read_published_curves",
     "read_wider_ground_truth",
+    "recall_by_size",
+    "recall_intervals",
 ]

@@ -13,7 +13,7 @@ from mtcnn_fast.checks import described
 from mtcnn_fast.datasets import Annotation
 from mtcnn_fast.detections import LANDMARKS
 from mtcnn_fast.evaluate.detection_files import PictureDetections
-from mtcnn_fast.evaluate.matching import checked_iou, match
+from mtcnn_fast.evaluate.matching import Rule, match
 from mtcnn_fast.evaluate.measures import DetectedFaces
 from mtcnn_fast.evaluate.pairs import annotated_pairs
 
@@ -79,7 +79,7 @@ class LandmarkTally:
         if normalisation not in NORMALISATIONS:
             raise ValueError(f"normalisation is {described(normalisation)}; wanted {' or '.join(NORMALISATIONS)}")
         self._normalisation = normalisation
-        self._iou = checked_iou(iou)
+        self._rule = Rule(iou=iou)
         self._faces = 0
         self._errors = array("d")
 
@@ -92,7 +92,7 @@ class LandmarkTally:
         self._faces += int(measured.sum())
         if detections is None or not measured.any():
             return
-        faces = match(detections.boxes, detections.scores, annotation.boxes, annotation.ignored, self._iou)
+        faces = match(detections.boxes, detections.scores, annotation.boxes, annotation.ignored, self._rule)
         for detection in np.flatnonzero(faces >= 0):
             face = faces[detection]
             if not measured[face]:
@@ -106,7 +106,7 @@ class LandmarkTally:
     def compute(self) -> LandmarkErrors:
         """The errors of the pictures added so far."""
         errors = np.sort(np.array(self._errors, np.float64))
-        return LandmarkErrors(self._normalisation, self._iou, self._faces, errors)
+        return LandmarkErrors(self._normalisation, self._rule.iou, self._faces, errors)
 
     def _distances(self, annotation: Annotation) -> NDArray[np.float64]:
         """(N,): the divisor of each face's errors; NaN where it is unknown."""

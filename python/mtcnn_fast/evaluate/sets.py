@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from mtcnn_fast.datasets import FORMATS
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.evaluate import documents
 from mtcnn_fast.evaluate.landmarks import INTER_OCULAR, NORMALISATIONS
-from mtcnn_fast.evaluate.matching import checked_iou
+from mtcnn_fast.evaluate.matching import Rule
 from mtcnn_fast.text_files import portable
 
 
@@ -23,15 +23,15 @@ class MeasuredSet:
     """An annotated set, and how detections are compared with it."""
 
     annotated: AnnotatedSet
-    iou: float = 0.5
-    """The least IoU of a match."""
+    rule: Rule = field(default_factory=Rule)
+    """Which faces and detections count."""
     normalisation: str = INTER_OCULAR
     """The normalisation of the landmarks' errors."""
 
 
 def parse_set(description: str, folder: Path = Path()) -> MeasuredSet:
     """The set that an argument of `--set` describes: `NAME=FORMAT:PATH[,images=DIR][,only=FILE][,ignored=FILE][,iou=T]
-    [,complete=no][,normalisation=N][,outside=yes]`.
+    [,ignored_iou=T][,near_iou=T][,smallest_face=PIXELS][,complete=no][,normalisation=N][,outside=yes]`.
 
     Paths are below `folder`. Raises ValueError for any other description.
     """
@@ -48,11 +48,11 @@ def parse_set(description: str, folder: Path = Path()) -> MeasuredSet:
         if key in entry:
             raise ValueError(f"set {name} has {key} twice")
         entry[key] = value
-    if "iou" in entry:
+    for key in _RULE & entry.keys():
         try:
-            entry["iou"] = float(entry["iou"])
+            entry[key] = float(entry[key])
         except ValueError:
-            raise ValueError(f"set {name}: iou is {entry['iou']!r}; wanted a number") from None
+            raise ValueError(f"set {name}: {key} is {entry[key]!r}; wanted a number") from None
     for key in {"complete", "outside"} & entry.keys():
         if entry[key] not in ("yes", "no"):
             raise ValueError(f"set {name}: {key} is {entry[key]!r}; wanted yes or no")
@@ -63,9 +63,9 @@ def parse_set(description: str, folder: Path = Path()) -> MeasuredSet:
 def read_sets(path: Path) -> list[MeasuredSet]:
     """The sets of a TOML file.
 
-    Its tables `[NAME]` have the key `path` and, as fields of AnnotatedSet and MeasuredSet, format, images, only,
-    ignored, iou, complete, normalisation and outside. Paths are below the file's folder. Raises ValueError for any
-    other file.
+    Its tables `[NAME]` have the key `path` and, as fields of AnnotatedSet, Rule and MeasuredSet, format, images, only,
+    ignored, iou, ignored_iou, near_iou, smallest_face, complete, normalisation and outside. Paths are below the file's
+    folder. Raises ValueError for any other file.
     """
     documents.check_regular(path)
     document = toml_files.read(path, "evaluate")
@@ -84,13 +84,14 @@ def _checked_set(name: str, entry: object, folder: Path) -> MeasuredSet:
             if key not in _CHECKS:
                 raise ValueError(f"there is no key {key!r}; wanted {', '.join(_CHECKS)}")
             values[key] = _CHECKS[key](key, value)
+        rule = Rule(**{key: values.pop(key) for key in _RULE & values.keys()})
     except (TypeError, ValueError) as error:
         raise ValueError(f"set {name}: {error}") from None
     for key in ("path", "images", "only", "ignored"):
         if key in values:
             values[key] = _below(folder, values[key])
-    comparison = {key: values.pop(key) for key in ("iou", "normalisation") if key in values}
-    return MeasuredSet(AnnotatedSet(values.pop("path"), name=name, **values), **comparison)
+    normalisation = values.pop("normalisation", INTER_OCULAR)
+    return MeasuredSet(AnnotatedSet(values.pop("path"), name=name, **values), rule, normalisation)
 
 
 def _below(folder: Path, name: str) -> Path:
@@ -117,13 +118,18 @@ def _one_of(wanted: Sequence[str]) -> Callable[[str, object], str]:
     return check
 
 
+_RULE = {one.name for one in fields(Rule)}
+
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "path": _path,
     "format": _one_of(FORMATS),
     "images": _path,
     "only": _path,
     "ignored": _path,
-    "iou": lambda key, value: checked_iou(number(key, value)),
+    "iou": number,
+    "ignored_iou": number,
+    "near_iou": number,
+    "smallest_face": number,
     "complete": flag,
     "normalisation": _one_of(NORMALISATIONS),
     "outside": flag,

@@ -38,8 +38,8 @@ def evaluate(
     labels: receives entries of the annotations that cannot be used. failures: receives pictures that cannot be used.
     notes: receives pictures that are damaged, or have pages that are not searched.
     """
-    faces = PrecisionRecallTally(measured.iou)
-    landmarks = LandmarkTally(measured.normalisation, measured.iou)
+    faces = PrecisionRecallTally(measured.rule)
+    landmarks = LandmarkTally(measured.normalisation, measured.rule.iou)
     count = incomplete = 0
     files = ((annotation, annotation.path) for annotation in measured.annotated.read(labels))
     for outcome in detect_each(find, files, first_page_only=True):
