@@ -39,7 +39,7 @@ class PassedOver:
         self._counts[kind if known else "others"] += 1
 
     def add_file(self, name: str) -> None:
-        """Counts a file under its suffix."""
+        """Counts a file under its suffix. name: its path, or its name in an archive."""
         suffix = os.path.splitext(name)[1].lower()  # not by Path: the name may be that of an archive's member
         short = len(suffix) <= _LONGEST_SUFFIX
         self.add(suffix if suffix and short else "with no suffix" if not suffix else "others")
@@ -145,7 +145,7 @@ def _contents(folder: str, suffixes: frozenset[str], passed_over: PassedOver) ->
             elif _asks(entry.is_dir):
                 folders.append(name)
             elif os.path.splitext(name)[1].lower() not in suffixes:
-                passed_over.add_file(name)
+                passed_over.add_file(os.path.join(folder, name))
             elif _asks(entry.is_file):
                 files.append(name)
             else:

@@ -10,6 +10,7 @@ from typing import NoReturn, Protocol
 
 from mtcnn_fast import __version__
 from mtcnn_fast.cli import (
+    blur,
     detect,
     evaluate_detect,
     evaluate_faces,
@@ -97,6 +98,14 @@ _COMMANDS = (
         "turned upright by its EXIF orientation. All coordinates are pixels of the upright picture.",
         "Exit status: 0; 1 if a picture failed, is damaged or was not drawn, or if output was refused; 2 for wrong "
         "arguments; 130 after Ctrl-C.",
+    ),
+    Command(
+        "blur",
+        blur,
+        "hide the faces of pictures",
+        "Writes copies of pictures in which the faces are hidden. A copy has the format, mode and metadata of its "
+        "picture, without the previews. Pictures that cannot be kept so are named, and not copied.",
+        "Exit status: 0; 1 if a picture failed or is damaged; 2 for wrong arguments; 130 after Ctrl-C.",
     ),
     Command(
         "train",
