@@ -50,6 +50,17 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
     assert source.annotated_set().ignored == tmp_path / "ignored.json"
 
 
+def test_sources_have_shares_and_teachers(tmp_path: Path) -> None:
+    config = read(
+        tmp_path,
+        '[[sources]]\nannotations = "a"\nshare = 2\nnegative_share = 0\nteachers = "t.jsonl"\n'
+        '[[sources]]\nannotations = "b"\nshare = 1\nteacher_score = 0.3\n',
+    )
+    assert [source.shares() for source in config.sources] == [[0, 2, 2, 2], [1, 1, 1, 1]]
+    sets = [source.annotated_set() for source in config.sources]
+    assert [(of.teachers, of.teacher_score) for of in sets] == [(tmp_path / "t.jsonl", 0.2), (None, 0.3)]
+
+
 def test_what_is_given_keeps_the_other_defaults(tmp_path: Path) -> None:
     text = LEAST + "[pnet]\nepochs = 3\nwindows = { near = 2 }\n[onet]\nmining = { limits = { negative = 9 } }\n"
     config = read(tmp_path, text)
@@ -91,6 +102,12 @@ def test_what_is_given_keeps_the_other_defaults(tmp_path: Path) -> None:
         (LEAST + "[pnet]\ntask_weights = [1, '1', 1]\n", r"task_weights\[1\] is '1' \(str\); wanted a number"),
         (LEAST + "[pnet]\nschedule = 'cosine'\ndecay = 0.5\n", "pnet: schedule is 'cosine', which has no decay"),
         (LEAST + "[pnet]\npatience = 2\n", "pnet.patience is 2, and there are no validation pictures"),
+        (LEAST + "negative_share = 1\n", "sources #1 has no share; wanted one for every source, or for none"),
+        (
+            '[[sources]]\nannotations = "a"\nshare = 1\n' + LEAST,
+            "sources #2 has no share; wanted one for every source, or for none",
+        ),
+        (LEAST + '[[validation]]\nannotations = "a"\nshare = 1\n', "validation #1: there is no setting share"),
         (LEAST + "[onet]\ncalibrate = true\n", "onet.calibrate is true, and there are no validation pictures"),
         (LEAST + "[rnet]\nhard_share = 1.5\n", "rnet.hard_share: wanted at most 1; it is 1.5"),
         (

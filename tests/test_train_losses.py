@@ -134,6 +134,31 @@ def test_exactly_the_hardest_share_gives_gradients(n: int, share: float) -> None
         assert margin[losses.kept].max() <= margin[valid & ~losses.kept].min()
 
 
+def test_wanted_probabilities() -> None:
+    """Samples count where a probability is wanted, by their divergence from it."""
+    outputs, targets = batch(MIXED, 3)
+    wanted = torch.from_numpy(np.random.default_rng(2).uniform(0, 1, len(MIXED)))
+    wanted[::5], wanted[1], wanted[2] = torch.nan, 0, 1
+    losses = multitask_loss(outputs, targets._replace(faces=wanted), EQUAL, 0.5)
+    expected = []
+    for (background, face), t in zip(outputs.face.tolist(), wanted.tolist(), strict=True):
+        p = 1 / (1 + math.exp(background - face))
+        expected.append(sum(a * math.log(a / b) for a, b in ((t, p), (1 - t, 1 - p)) if a > 0))
+    hardest = [value for value, t in zip(expected, wanted.tolist(), strict=True) if not math.isnan(t)]
+    hardest = sorted(hardest, reverse=True)[: len(hardest) // 2]
+    assert losses.face.item() == pytest.approx(sum(hardest) / len(hardest), rel=1e-12)
+    losses.total.backward()
+    (gradient, *_) = grads(outputs)
+    assert np.isfinite(gradient).all()
+    np.testing.assert_array_equal(np.abs(gradient).sum(1) > 0, losses.kept.numpy())
+    # The labels themselves are wanted of positives and negatives.
+    hard = torch.tensor([{POSITIVE: 1.0, NEGATIVE: 0.0}.get(kind, math.nan) for kind in targets.kinds.tolist()])
+    assert torch.equal(
+        multitask_loss(outputs, targets._replace(faces=hard), EQUAL).total,
+        multitask_loss(outputs, targets, EQUAL).total,
+    )
+
+
 def test_of_equal_losses_the_first_are_kept() -> None:
     kinds = torch.tensor([PART, *[NEGATIVE] * 10, LANDMARK, *[NEGATIVE] * 10])
     n = len(kinds)
@@ -182,9 +207,9 @@ def test_targets_that_do_not_count_do_not_matter() -> None:
     outputs, targets = batch(MIXED)
     results = []
     for value in (torch.nan, torch.inf, 0.0, 1e30):
-        boxes, landmarks = (torch.nan_to_num(target, nan=value) for target in targets[1:])
+        boxes, landmarks = (torch.nan_to_num(target, nan=value) for target in (targets.boxes, targets.landmarks))
         if math.isnan(value):
-            boxes, landmarks = targets[1:]
+            boxes, landmarks = targets.boxes, targets.landmarks
         losses = multitask_loss(outputs, Targets(targets.kinds, boxes, landmarks), EQUAL)
         results.append([losses.total, *torch.autograd.grad(losses.total, outputs)])
     for result in results[1:]:
@@ -230,7 +255,7 @@ def test_the_order_of_samples_does_not_matter() -> None:
     order = torch.randperm(len(MIXED), generator=torch.Generator().manual_seed(1))
     losses = multitask_loss(outputs, targets, EQUAL)
     permuted = multitask_loss(
-        Outputs(*(output[order] for output in outputs)), Targets(*(target[order] for target in targets)), EQUAL
+        Outputs(*(output[order] for output in outputs)), Targets(*(target[order] for target in targets[:3])), EQUAL
     )
     torch.testing.assert_close(permuted.total, losses.total)
     assert torch.equal(permuted.kept, losses.kept[order])
@@ -248,7 +273,7 @@ def test_metrics_add_up_over_batches() -> None:
     outputs, targets = batch(MIXED * 5)
     whole = measure(outputs, targets)
     parts = [
-        measure(Outputs(*(output[rows] for output in outputs)), Targets(*(target[rows] for target in targets)))
+        measure(Outputs(*(output[rows] for output in outputs)), Targets(*(target[rows] for target in targets[:3])))
         for rows in (slice(0, 7), slice(7, 8), slice(8, None))
     ]
     summed = sum(parts[1:], parts[0])

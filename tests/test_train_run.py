@@ -238,6 +238,19 @@ def test_a_finished_run_can_be_calibrated(tiny: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(calibrated[name], changed, rtol=1e-6)
 
 
+def test_shares_and_distillation_reach_the_loop(tiny: Path, tmp_path: Path) -> None:
+    settings = config(tiny, start="embedded")
+    (source,) = settings.sources
+    onet = settings.onet.model_copy(update={"epochs": 1, "batches": 3, "learning_rate": 1e-4, "distillation": 0.5})
+    halves = [source.model_copy(update={"share": share}) for share in (3, 1)]
+    assert train(settings.model_copy(update={"onet": onet, "sources": tuple(halves)}), tmp_path, ["onet"])
+    checkpoint = torch.load(tmp_path / "onet" / "checkpoint.pt", weights_only=True)
+    assert checkpoint["settings"]["shares"] == [[3.0] * 4, [1.0] * 4]
+    # The network that the run starts from is the teacher.
+    assert checkpoint["settings"]["teacher"] == checkpoint["settings"]["start"]
+    assert set(SampleStore(tmp_path / "onet" / "samples").sets().tolist()) == {0, 1}
+
+
 @pytest.fixture
 def short(tiny: Path) -> Config:
     """The tiny run, as short as can be."""

@@ -300,6 +300,7 @@ def picture(rng: np.random.Generator, count: int, source: int, size: int = 12) -
     labels = np.zeros(count, LABELS)
     labels["kind"], labels["source"] = rng.integers(0, 4, count), source
     labels["box"], labels["landmarks"] = rng.normal(size=(count, 4)), rng.normal(size=(count, 5, 2))
+    labels["set"], labels["verdict"] = source % 2, rng.uniform(size=count)
     return rng.integers(0, 256, (count, size, size, 3), np.uint8), labels
 
 
@@ -325,6 +326,8 @@ def test_a_store_gives_back_what_was_written(tmp_path: Path, counts: list[int]) 
     assert store.kinds.dtype == np.int8
     np.testing.assert_array_equal(store.kinds, labels["kind"])
     np.testing.assert_array_equal(store.sources(), labels["source"])
+    np.testing.assert_array_equal(store.sets(), labels["set"])
+    np.testing.assert_array_equal(store.verdicts(), labels["verdict"])
     indices = RNG(1).integers(0, max(1, len(store)), 100 * (len(store) > 0))
     batch = store.batch(indices)
     np.testing.assert_array_equal(batch.images, images[indices])
@@ -406,9 +409,9 @@ def cut(path: Path) -> None:
     [
         (lambda f: (f / "samples.json").unlink(), "no samples.json"),
         (lambda f: (f / "samples.json").write_text("{"), "damaged"),
-        (lambda f: (f / "samples.json").write_text('{"format": 7, "complete": true}'), "format 1"),
-        (lambda f: (f / "samples.json").write_text("[]"), "format 1"),
-        (lambda f: (f / "samples.json").write_text('{"format": 1, "complete": true}'), "damaged"),
+        (lambda f: (f / "samples.json").write_text('{"format": 7, "complete": true}'), "format 2"),
+        (lambda f: (f / "samples.json").write_text("[]"), "format 2"),
+        (lambda f: (f / "samples.json").write_text('{"format": 2, "complete": true}'), "damaged"),
         (lambda f: cut(f / "images-000001.npy"), "damaged"),
         (lambda f: cut(f / "labels-000000.npy"), "damaged"),
         (

@@ -12,7 +12,7 @@ pytest.importorskip("pydantic")
 
 from mtcnn_fast.train.config import Training
 from mtcnn_fast.train.losses import TASK_WEIGHTS
-from mtcnn_fast.train.schedule import Mix, apportion
+from mtcnn_fast.train.schedule import Balance, Mix, apportion
 from mtcnn_fast.train.windows import Recipe
 
 KINDS = np.repeat(np.arange(4, dtype=np.int8), (100, 10, 20, 7))
@@ -48,7 +48,8 @@ def test_cosine() -> None:
 
 
 def mix(shares: tuple[float, ...] = (3, 1, 1, 2), batch_size: int = 14, **options: Any) -> Mix:
-    return Mix(KINDS, options.pop("eligible", np.ones(len(KINDS), bool)), shares, batch_size, options.pop("seed", 1))
+    eligible, seed = options.pop("eligible", np.ones(len(KINDS), bool)), options.pop("seed", 1)
+    return Mix(KINDS, eligible, shares, batch_size, seed, **options)
 
 
 def test_shares() -> None:
@@ -107,3 +108,24 @@ def test_what_is_held_out_and_what_is_missing() -> None:
     assert all(eligible[made.batch(step)].all() for step in range(50))
     with pytest.raises(ValueError, match="no samples of the kinds"):
         mix(shares=(0, 0, 1, 0), eligible=eligible)
+
+
+def test_shares_of_sets() -> None:
+    sets = np.arange(len(KINDS)) % 3
+    shares = np.array([[1, 1, 1, 1], [3, 1, 0, 1], [0, 0, 1, 0]], float)
+    balance = Balance(sets, shares)
+    eligible = balance.allows(KINDS)
+    np.testing.assert_array_equal(eligible, shares[sets, KINDS] > 0)
+    made = mix(shares=(4, 2, 2, 2), batch_size=20, eligible=eligible, balance=balance)
+    assert made.counts == {0: 8, 1: 4, 2: 4, 3: 4}
+    taken = [made.batch(step) for step in range(40)]
+    for batch in taken:
+        counts = np.zeros((3, 4), int)
+        np.add.at(counts, (sets[batch], KINDS[batch]), 1)
+        np.testing.assert_array_equal(counts, [[2, 2, 2, 2], [6, 2, 0, 2], [0, 0, 2, 0]])
+    # None of a set and a kind comes again before all have come.
+    own = np.flatnonzero((KINDS == 0) & (sets == 1))
+    first = np.concatenate(taken)[np.isin(np.concatenate(taken), own)][: len(own)]
+    np.testing.assert_array_equal(np.sort(first), own)
+    with pytest.raises(ValueError, match="a batch of 1 has no room for one sample of each source of a kind"):
+        mix(shares=(0, 0, 0, 1), batch_size=1, eligible=eligible, balance=balance)

@@ -41,11 +41,19 @@ class AnnotatedSet:
     """The shares of a box's width or height by which its left, top, right and bottom side move outward. They adapt
     data sets with different conventions to one convention."""
 
+    teachers: str | os.PathLike[str] | None = None
+    """A file of detections by other detectors, as `train.teachers` reads it; None: there is none. Training alone uses
+    it."""
+    teacher_score: float = 0.2
+    """The least score of a teacher's detection that is no background, though no face is labelled there."""
+
     def __post_init__(self) -> None:
         flag("outside", self.outside)
         flag("complete", self.complete)
         if not all(map(math.isfinite, each("expand", self.expand, 4, number))):
             raise ValueError(f"expand is {self.expand}; wanted 4 finite numbers")
+        if not 0 <= number("teacher_score", self.teacher_score) <= 1:
+            raise ValueError(f"teacher_score is {self.teacher_score}; wanted 0 to 1")
 
     def read(self, problems: Problems, notes: Problems | None = None) -> Iterable[Annotation]:
         """The annotations as the set has them: `expand` and `complete` are not applied.

@@ -2,8 +2,9 @@
 
 `config` reads the settings of a run, `complaints` words the errors in them, and `example` is a file to begin with.
 `pipeline` is the run, `run_options` how it works, and `plan` its dry run. `windows`, `photographs`, `rotate`,
-`generate`, `mining` and `samples` make samples. `networks`, `losses`, `augment`, `average`, `schedule`, `loop` and
-`record` learn from them. `validation` measures a network on whole pictures, and `calibration` adapts its scores.
+`teachers`, `generate`, `mining` and `samples` make samples. `networks`, `losses`, `distillation`, `augment`, `average`,
+`schedule`, `loop` and `record` learn from them. `validation` measures a network on whole pictures, and `calibration`
+adapts its scores.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SourceTable(_Table):
+class SetTable(_Table):
     """The TOML table of an `AnnotatedSet`. Its keys are fields of that class."""
 
     annotations: _File
@@ -111,7 +111,29 @@ class SourceTable(_Table):
 
     def annotated_set(self) -> AnnotatedSet:
         """The set that the table describes, named by the path of its annotations."""
-        return AnnotatedSet(**dict(self), name=str(self.annotations))
+        fields_of_set = {field.name for field in fields(AnnotatedSet)}
+        keys = {key: value for key, value in self if key in fields_of_set}
+        return AnnotatedSet(**keys, name=str(self.annotations))
+
+
+class SourceTable(SetTable):
+    """The TOML table of pictures to learn from."""
+
+    teachers: _File | None = None
+    """Detections by other detectors."""
+    teacher_score: _Probability = 0.2
+    """The least score of such a detection that is no background."""
+    share: _NotNegative | None = None
+    """The source's share of the samples of each kind in a batch, relative to the other sources. Not set: samples of all
+    sources come equally often."""
+    negative_share: _NotNegative | None = None
+    """Its share of the negatives, if that is another."""
+
+    def shares(self) -> list[float] | None:
+        """The shares of negatives, positives, part faces and landmark samples; None if there are none."""
+        if self.share is None:
+            return None
+        return [self.share if self.negative_share is None else self.negative_share, *[self.share] * 3]
 
 
 class Mining(_Table):
@@ -148,6 +170,9 @@ class Training(_Table):
     decay: _Share = 0.1
     warmup: _NotNegative = 1
     """Epochs in which the learning rate rises from 0."""
+    distillation: _Probability = 0
+    """The share of a verdict, beside the label, in the face target of positives and part faces: the better of the
+    starting network's probability and the teachers'. 0: labels alone count, and part faces have no face target."""
     average: _Fraction = 0
     """The share that each step keeps of the moving average of the weights, which is the result; 0: no average."""
     patience: _Count | None = None
@@ -216,7 +241,7 @@ class Config(_Table):
     start: Annotated[Literal["scratch", "embedded"] | _File, BeforeValidator(_start)] = "scratch"
     """The weights that the networks start from: random ones, the embedded ones, or those of a weight file."""
     sources: tuple[SourceTable, ...]
-    validation: tuple[SourceTable, ...] = ()
+    validation: tuple[SetTable, ...] = ()
     """Whole pictures, on which recall is measured after each epoch. If there are none, the last epoch is kept."""
     pnet: Training
     rnet: Training
@@ -236,6 +261,10 @@ class Config(_Table):
     def _check(self) -> Config:
         if not self.sources:
             raise ValueError("sources is empty; wanted annotated pictures to learn from")
+        sharing = [source.share is not None for source in self.sources]
+        for place, source in enumerate(self.sources, 1):
+            if source.share is None and (any(sharing) or source.negative_share is not None):
+                raise ValueError(f"sources #{place} has no share; wanted one for every source, or for none")
         if self.pnet.mining is not None:
             raise ValueError("pnet.mining: P-Net is the first network, and there is no cascade to mine its samples")
         for name in _DEFAULTS:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mtcnn_fast import MTCNN
 from mtcnn_fast.checks import at_least
-from mtcnn_fast.datasets import Annotation
+from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.extra import require
 from mtcnn_fast.read_ahead import read_ahead
@@ -22,6 +22,7 @@ from mtcnn_fast.train.photographs import FAILURES, name_bytes, pixels_to_learn
 from mtcnn_fast.train.rotate import rotated_crop, rotation
 from mtcnn_fast.train.run_options import RunOptions
 from mtcnn_fast.train.samples import LABELS, LANDMARK, PART, POSITIVE, OtherSamplesError, SampleStore, SampleWriter
+from mtcnn_fast.train.teachers import TeacherDetections, Teachers
 from mtcnn_fast.train.windows import LabelledFaces, Recipe, Windows, box_targets, centres, draw, landmark_targets
 from mtcnn_fast.writing import reason
 
@@ -92,7 +93,7 @@ def make_samples(
             faces = entry.faces(recipe)
             # Every picture has random numbers of its own, whichever thread works on it and when.
             windows = choose(image, faces, np.random.default_rng([seed, entry.index]))
-            return _cut(engine.crop, image, windows, faces, size, entry.index), note
+            return _cut(engine.crop, image, windows, faces, size, entry), note
         # A picture beyond the limits of the engine, and a box without area, are ValueErrors.
         except FAILURES as error:
             return None, reason(error)
@@ -101,11 +102,10 @@ def make_samples(
         """Whether none of the pictures that a shard lacks can be used by now."""
         return not options.retry or all(work(entries[place])[0] is None for place, _ in summary["unreadable"])
 
-    labelling = [{"complete": bool(source.complete), "expand": list(map(float, source.expand))} for source in sources]
-    writer = SampleWriter(folder, {**settings, "sources": labelling}, options.block)
+    writer = SampleWriter(folder, {**settings, "sources": list(map(_labelling, sources))}, options.block)
     number = 0
     with _bar(options.progress, pictures) as bar:
-        for number, entries in enumerate(_blocks(_entries(sources, pictures), options.block), 1):
+        for number, entries in enumerate(_blocks(_entries(sources, pictures, problems), options.block), 1):
             digest = _annotations_digest(entries)
             summary = writer.summary(number - 1)
             if summary is not None:
@@ -136,24 +136,44 @@ class _Entry:
     annotation: Annotation
     source: AnnotatedSet
     source_number: int
+    teachers: Teachers | None
+    found: TeacherDetections | None
+    """The detections of the teachers; None if there are no teachers, or they have not looked at the picture."""
 
     def faces(self, recipe: Recipe) -> LabelledFaces:
         labels = self.annotation
-        return LabelledFaces.of(
+        labelled = LabelledFaces.of(
             labels.boxes,
             labels.landmarks,
             labels.ignored,
             recipe,
-            complete=self.source.complete and labels.complete,
+            # Where the teachers have not looked, faces may be left that nothing withholds from the background.
+            complete=self.source.complete and labels.complete and (self.teachers is None or self.found is not None),
             expand=self.source.expand,
         )
+        if self.teachers is None or self.found is None:
+            return labelled
+        return self.teachers.judged(labelled, self.found, self.source.teacher_score)
 
 
-def _entries(sources: Sequence[AnnotatedSet], pictures: Sequence[Iterable[Annotation]]) -> Iterator[_Entry]:
+def _entries(
+    sources: Sequence[AnnotatedSet], pictures: Sequence[Iterable[Annotation]], problems: Problems
+) -> Iterator[_Entry]:
     index = count()
     for number, (source, of_source) in enumerate(zip(sources, pictures, strict=True)):
+        teachers, unseen = None if source.teachers is None else Teachers(source.teachers), 0
         for annotation in of_source:
-            yield _Entry(next(index), annotation, source, number)
+            found = None if teachers is None else teachers.of(annotation.path)
+            unseen += teachers is not None and found is None
+            yield _Entry(next(index), annotation, source, number, teachers, found)
+        if source.teachers is not None and unseen:
+            problems.add(source.teachers, f"{unseen} pictures of {source.name} are not in it, and count as incomplete")
+
+
+def _labelling(source: AnnotatedSet) -> dict[str, Any]:
+    """How a set's labels are taken, in JSON's types."""
+    taken: dict[str, Any] = {"complete": bool(source.complete), "expand": list(map(float, source.expand))}
+    return taken if source.teachers is None else {**taken, "teacher_score": float(source.teacher_score)}
 
 
 def _blocks(entries: Iterator[_Entry], length: int) -> Iterator[list[_Entry]]:
@@ -162,7 +182,8 @@ def _blocks(entries: Iterator[_Entry], length: int) -> Iterator[list[_Entry]]:
 
 
 def _annotations_digest(entries: list[_Entry]) -> str:
-    """SHA-256 of the annotations that the samples depend on. Of names, not paths, because a data set may move."""
+    """SHA-256 of the annotations and detections that the samples depend on. Of names, not paths, because a data set may
+    move."""
     digest = hashlib.sha256()
     for entry in entries:
         labels = entry.annotation
@@ -171,6 +192,10 @@ def _annotations_digest(entries: list[_Entry]) -> str:
             digest.update(array.astype(dtype).tobytes())
         if not labels.complete:
             digest.update(b"incomplete")
+        if entry.found is not None:
+            digest.update(entry.found.boxes.tobytes() + entry.found.scores.tobytes() + entry.found.teachers.tobytes())
+        elif entry.teachers is not None:
+            digest.update(b"not looked at")
     return digest.hexdigest()
 
 
@@ -180,15 +205,16 @@ def _cut(
     windows: Windows,
     faces: LabelledFaces,
     size: int,
-    index: int,
+    entry: _Entry,
 ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     """The crops of a picture's windows, in RGB order, and their labels."""
     images = crop(image, windows.boxes.astype(np.float32), size)
     labels = np.zeros(len(images), LABELS)
-    labels["kind"], labels["source"] = windows.kinds, index
-    labels["box"], labels["landmarks"] = np.nan, np.nan
+    labels["kind"], labels["source"], labels["set"] = windows.kinds, entry.index, entry.source_number
+    labels["box"], labels["landmarks"], labels["verdict"] = np.nan, np.nan, np.nan
     with_box = np.isin(windows.kinds, (POSITIVE, PART))
     labels["box"][with_box] = box_targets(windows.boxes[with_box], faces.boxes[windows.faces[with_box]])
+    labels["verdict"][with_box] = faces.verdicts[windows.faces[with_box]]
     for i in np.flatnonzero(windows.kinds == LANDMARK):
         points, window = faces.landmarks[windows.faces[i]], windows.boxes[i]
         if windows.angles[i] != 0:

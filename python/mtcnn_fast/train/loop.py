@@ -22,6 +22,7 @@ import torch
 from mtcnn_fast.console import console
 from mtcnn_fast.train.augment import augment
 from mtcnn_fast.train.average import WeightAverage
+from mtcnn_fast.train.distillation import wanted_faces
 from mtcnn_fast.train.losses import (
     BOX_KINDS,
     FACE_KINDS,
@@ -35,7 +36,7 @@ from mtcnn_fast.train.losses import (
 from mtcnn_fast.train.networks import Network, normalise
 from mtcnn_fast.train.record import Checkpoint, Epoch, Log, has_stopped
 from mtcnn_fast.train.samples import KINDS
-from mtcnn_fast.train.schedule import Mix
+from mtcnn_fast.train.schedule import Balance, Mix
 from mtcnn_fast.weights import weights_digest
 from mtcnn_fast.writing import check_folder
 
@@ -68,10 +69,15 @@ def fit(
     folder: Path,
     device: torch.device,
     recall: RecallMeasure | None = None,
+    shares: NDArray[np.float64] | None = None,
+    teacher: Network | None = None,
     say: Callable[[str], None] = console.say,
 ) -> list[Epoch]:
     """Trains a network in place, on the device, and leaves it there with the weights of the epoch to keep: the best by
     `recall`, or the last if `training` asks for that or there is no `recall`.
+
+    shares: (sets, kinds): of the samples of a kind in a batch, the shares of the sets; None: as their samples are.
+    teacher: gives the verdict for `training.distillation`, which needs it.
 
     Returns the log. The folder gets it as log.csv, and in the files of TensorBoard where that is installed. It also
     gets checkpoint.pt, from which an interrupted run goes on. With `training.average`, the averaged weights are
@@ -89,20 +95,25 @@ def fit(
         "seed": seed,
         "samples": len(store),
         "network": network.name,
-        "start": weights_digest({key: tensor.numpy(force=True) for key, tensor in network.state_dict().items()}),
+        "start": _digest(network),
         "recall": dict(recall.settings) if recall else None,
+        "shares": None if shares is None else shares.tolist(),
+        "teacher": None if teacher is None else _digest(teacher),
     }
     # On CPUs, convolutions are faster with channels last: 1.4 times in R-Net, 1.05 in O-Net.
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it
     is_held_out = _held_out(store, training.held_out, seed)
-    _check_kinds(network, store.kinds[~is_held_out], training.mix, say)
+    balance = None if shares is None else Balance(store.sets(), shares)
+    may_come = ~is_held_out if balance is None else ~is_held_out & balance.allows(store.kinds)
+    _check_kinds(network, store.kinds[may_come], training.mix, say)
     average = WeightAverage(network, training.average) if training.average else None
     learner = _Learner(
         network=network,
         average=average,
         optimizer=_optimizer(network, training),
         store=store,
-        mix=Mix(store.kinds, ~is_held_out, training.mix, training.batch_size, seed),
+        mix=Mix(store.kinds, may_come, training.mix, training.batch_size, seed, balance),
+        faces=wanted_faces(store, teacher, training.distillation, device) if teacher else None,
         held_out=np.flatnonzero(is_held_out),
         training=training,
         seed=seed,
@@ -143,6 +154,10 @@ def fit(
             checkpoint.save(rows)
     checkpoint.choose(training.keep)
     return rows
+
+
+def _digest(network: Network) -> str:
+    return weights_digest({key: tensor.numpy(force=True) for key, tensor in network.state_dict().items()})
 
 
 def _optimizer(network: Network, training: Training) -> torch.optim.Optimizer:
@@ -189,6 +204,8 @@ class _Learner:
     optimizer: torch.optim.Optimizer
     store: SampleStore
     mix: Mix
+    faces: NDArray[np.float32] | None
+    """(N,): the wanted probability of a face for each sample, as in `Targets`."""
     held_out: NDArray[np.intp]
     """Indices of the samples to measure."""
     training: Training
@@ -216,7 +233,10 @@ class _Learner:
             with _precision(training, self.device):
                 outputs = self.network(crops)
             losses = multitask_loss(
-                outputs, Targets(targets.kinds, boxes, landmarks), training.task_weights, training.hard_share
+                outputs,
+                targets._replace(boxes=boxes, landmarks=landmarks),
+                training.task_weights,
+                training.hard_share,
             )
             self.optimizer.zero_grad(set_to_none=True)
             losses.total.backward()  # type: ignore[no-untyped-call]
@@ -257,7 +277,8 @@ class _Learner:
             torch.from_numpy(array).to(self.device)
             for array in (samples.images, samples.kinds, samples.boxes, samples.landmarks)
         )
-        return images.permute(0, 3, 1, 2), Targets(kinds, boxes, landmarks)
+        faces = None if self.faces is None else torch.from_numpy(self.faces[indices]).to(self.device)
+        return images.permute(0, 3, 1, 2), Targets(kinds, boxes, landmarks, faces)
 
 
 def _values(losses: Losses) -> torch.Tensor:

@@ -50,6 +50,9 @@ class Targets(NamedTuple):
     """(n, 4) floats: offsets of x1, y1, x2, y2 from the window in units of its width and height."""
     landmarks: Tensor
     """(n, 5, 2) floats: x, y from the window's corner in the same units, in the order of `LANDMARKS`."""
+    faces: Tensor | None = None
+    """(n,) floats: the wanted probability of a face; NaN for a sample that does not count in that task. None: 1 for
+    positives and 0 for negatives; the others do not count."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +62,7 @@ class Losses:
     total: Tensor
     """The objective: the sum of the tasks' losses, each times its weight."""
     face: Tensor
-    """Mean cross-entropy of the kept samples."""
+    """Mean cross-entropy of the kept samples, less the least that it can be: the entropy of the wanted probability."""
     box: Tensor
     """Mean over samples of the squared Euclidean distance between offsets (4)."""
     landmarks: Tensor
@@ -72,7 +75,7 @@ def multitask_loss(outputs: Outputs, targets: Targets, weights: TaskWeights, har
     """The objective of a batch, computed in float32 or a wider type.
 
     hard_share: online hard sample mining. Of the n samples that are faces or background, only the
-    max(1, floor(hard_share n)) of greatest cross-entropy count; of equal ones the first. 1 takes all.
+    max(1, floor(hard_share n)) of greatest face loss count; of equal ones the first. 1 takes all.
 
     Raises ValueError for shapes that do not fit and, on the CPU, for kinds that do not exist. On other devices such
     samples count in no task, because the check would wait for the device.
@@ -82,8 +85,9 @@ def multitask_loss(outputs: Outputs, targets: Targets, weights: TaskWeights, har
     if not 0 < share <= 1:
         raise ValueError(f"hard_share is {hard_share}; wanted more than 0, at most 1")
 
-    counts = _is_one_of(targets.kinds, FACE_KINDS)
-    entropy = _cross_entropy(outputs.face, targets.kinds, counts)
+    wanted = (targets.kinds == POSITIVE).to(outputs.face.dtype) if targets.faces is None else targets.faces
+    counts = _is_one_of(targets.kinds, FACE_KINDS) if targets.faces is None else ~targets.faces.isnan()
+    entropy = _cross_entropy(outputs.face, wanted.to(outputs.face.dtype), counts)
     kept = _hardest(entropy.detach(), counts, share)
     face = _mean(torch.where(kept, entropy, 0), kept)
 
@@ -154,10 +158,14 @@ def planar(landmarks: Tensor) -> Tensor:
     return landmarks.transpose(1, 2).flatten(1)
 
 
-def _cross_entropy(logits: Tensor, kinds: Tensor, counts: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
+    """The cross-entropy of wanted probabilities (n,), less their entropy: else samples whose label is in doubt would be
+    the hardest."""
     # Masked before the arithmetic: a logit that overflows would make every gradient 0 * inf = NaN.
-    logits = torch.where(counts[:, None], logits, 0)
-    return functional.cross_entropy(logits, (kinds == POSITIVE).long(), reduction="none")
+    logits, wanted = torch.where(counts[:, None], logits, 0), torch.where(counts, wanted, 0)
+    both = torch.stack([1 - wanted, wanted], 1)
+    least: Tensor = torch.special.entr(both).sum(1)
+    return functional.cross_entropy(logits, both, reduction="none") - least
 
 
 def _difference(values: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
@@ -191,6 +199,7 @@ def _widened(outputs: Outputs, targets: Targets) -> Outputs:
         ("kinds", targets.kinds, (n,)),
         ("boxes", targets.boxes, (n, 4)),
         ("landmarks", targets.landmarks, (n, 5, 2)),
+        *([] if targets.faces is None else [("faces", targets.faces, (n,))]),
         ("outputs.face", outputs.face, (n, 2)),
         ("outputs.box", outputs.box, (n, 4)),
         ("outputs.landmarks", outputs.landmarks, (n, 10)),

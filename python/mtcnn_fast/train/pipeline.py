@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
 from mtcnn_fast import MTCNN, __version__
@@ -24,7 +25,6 @@ from mtcnn_fast.weights import Weights, embedded_weights, load_weights, weights_
 from mtcnn_fast.writing import check_destination, check_folder, write_whole
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from mtcnn_fast.datasets import Problems
@@ -102,6 +102,8 @@ def train(
             folder=folder / name,
             device=beginning.device,
             recall=recall,
+            shares=_shares(config),
+            teacher=_teacher(name, beginning.weights) if training.distillation else None,
             say=say,
         )
         network.cpu()
@@ -232,6 +234,19 @@ def _samples(config: settings.Config, name: str, before: Weights, folder: Path, 
         seed=config.seed,
         options=options,
     )
+
+
+def _shares(config: settings.Config) -> NDArray[np.float64] | None:
+    """(sources, kinds): the shares of the sources; None if they have none."""
+    shares = [table.shares() for table in config.sources]
+    return None if None in shares else np.array(shares, np.float64)
+
+
+def _teacher(name: str, start: Weights | None) -> Network:
+    """The network whose probabilities are learned: the one that the run starts from, or the embedded one."""
+    teacher = networks.network(name)
+    networks.load(teacher, embedded_weights() if start is None else start)
+    return teacher
 
 
 def _cascade(

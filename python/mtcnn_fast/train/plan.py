@@ -75,7 +75,7 @@ def _check_place(folder: Path) -> None:
 
 
 def _read(
-    kind: str, tables: Sequence[settings.SourceTable], say: Callable[[str], None], problems: Problems
+    kind: str, tables: Sequence[settings.SetTable], say: Callable[[str], None], problems: Problems
 ) -> list[validation.ValidationPicture]:
     """The pictures of sets. Says a line about each set."""
     every = []

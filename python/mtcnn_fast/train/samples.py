@@ -2,7 +2,7 @@
 
 A store is a folder of
 
-* `samples.json`: "format" (1), "settings" (size, seed, recipe and all else that the samples depend on), "block" (source
+* `samples.json`: "format" (2), "settings" (size, seed, recipe and all else that the samples depend on), "block" (source
   pictures per shard), "complete" (false while the store is being made). Once complete, also "pictures" (source
   pictures, with the unreadable ones), "unreadable", "counts" (samples of each kind) and "annotations" (SHA-256);
 * one shard per block of consecutive source pictures, for block k: `images-00000k.npy`, uint8 (n, s, s, 3) in RGB order;
@@ -38,12 +38,22 @@ if TYPE_CHECKING:
 NEGATIVE, POSITIVE, PART, LANDMARK = range(4)
 KINDS = ("negative", "positive", "part", "landmark")
 
-LABELS = np.dtype([("kind", "i1"), ("box", "<f4", (4,)), ("landmarks", "<f4", (5, 2)), ("source", "<u4")])
-"""The kind of a sample, its targets, and the index of its source picture. Targets that the kind does not have are NaN.
+LABELS = np.dtype(
+    [
+        ("kind", "i1"),
+        ("box", "<f4", (4,)),
+        ("landmarks", "<f4", (5, 2)),
+        ("verdict", "<f4"),
+        ("source", "<u4"),
+        ("set", "<u2"),
+    ]
+)
+"""The kind of a sample, its targets, the index of its source picture, and the number of its set. Targets that the kind
+does not have are NaN. The verdict is that of the teachers on the face: a probability, NaN if none was asked.
 In a window (wx1, wy1, wx2, wy2) of width ww and height wh, the box is (x1 - wx1)/ww, (y1 - wy1)/wh, (x2 - wx2)/ww,
 (y2 - wy2)/wh, and each landmark (x - wx1)/ww, (y - wy1)/wh."""
 
-_FORMAT = 1
+_FORMAT = 2
 _HEADER_BYTES = 256
 
 
@@ -106,8 +116,19 @@ class SampleStore:
 
     def sources(self) -> NDArray[np.uint32]:
         """(N,): the index of each sample's picture in the run that made its folder, to hold whole pictures out."""
-        columns = (_column(labels, "source") for _, labels in self._shards)
-        return np.concatenate([np.empty(0, LABELS)["source"], *columns])
+        return self._whole("source")
+
+    def sets(self) -> NDArray[np.uint16]:
+        """(N,): the number of each sample's set among the sources of the run."""
+        return self._whole("set")
+
+    def verdicts(self) -> NDArray[np.float32]:
+        """(N,): the teachers' verdict on each sample's face; NaN without one."""
+        return self._whole("verdict")
+
+    def _whole(self, name: str) -> NDArray[Any]:
+        """A column of all labels."""
+        return np.concatenate([np.empty(0, LABELS)[name], *(_column(labels, name) for _, labels in self._shards)])
 
     def __len__(self) -> int:
         return int(self._starts[-1])

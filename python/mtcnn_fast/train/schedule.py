@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -36,10 +37,11 @@ class LearningRates:
         return self.greatest * rising * self.decay**passed
 
 
-def apportion(shares: Sequence[float], batch_size: int) -> NDArray[np.intp]:
+def apportion(shares: Sequence[float], batch_size: int, of: str = "kind") -> NDArray[np.intp]:
     """The number of samples of each kind in a batch, by the largest remainders of its shares.
 
-    Raises ValueError if no share is above 0, and for a batch too small for one sample of each share above 0.
+    of: what the shares are of, for messages. Raises ValueError if no share is above 0, and for a batch too small for
+    one sample of each share above 0.
     """
     wanted = np.array(shares, np.float64)
     if not wanted.any():
@@ -48,8 +50,22 @@ def apportion(shares: Sequence[float], batch_size: int) -> NDArray[np.intp]:
     counts: NDArray[np.intp] = np.floor(exact).astype(np.intp)
     counts[np.argsort(counts - exact, kind="stable")[: batch_size - counts.sum()]] += 1
     if (counts[wanted > 0] == 0).any():
-        raise ValueError(f"a batch of {batch_size} has no room for one sample of each kind in shares of {shares}")
+        raise ValueError(f"a batch of {batch_size} has no room for one sample of each {of} in shares of {shares}")
     return counts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Balance:
+    """How often samples of several sets come."""
+
+    sets: NDArray[np.integer[Any]]
+    """(n,): the set of each sample."""
+    shares: NDArray[np.float64]
+    """(sets, kinds): of the samples of a kind, the shares of the sets. Sets without samples leave their room."""
+
+    def allows(self, kinds: NDArray[np.int8]) -> NDArray[np.bool_]:
+        """(n,): whether the set of each sample has a share of the samples of its kind (n,)."""
+        return np.asarray(self.shares[self.sets, kinds] > 0)
 
 
 class Mix:
@@ -57,8 +73,9 @@ class Mix:
     comes again before all have come.
 
     kinds: (n,), the kind of each sample; eligible: (n,), bool, whether a sample may come; shares: of kinds 0, 1, ... in
-    a batch. A kind without samples leaves its room to the others. Raises ValueError if no sample remains, and for a
-    batch too small to hold one sample of each kind.
+    a batch. A kind without samples leaves its room to the others. balance: of the samples of a kind, shares of the sets
+    that they come from; None: samples come as often as others of their kind, whatever their set. Raises ValueError if
+    no sample remains, and for a batch too small to hold one sample of each kind, or of a kind from each set.
     """
 
     def __init__(
@@ -68,36 +85,66 @@ class Mix:
         shares: tuple[float, ...],
         batch_size: int,
         seed: int,
+        balance: Balance | None = None,
     ) -> None:
         members = [np.flatnonzero((kinds == kind) & eligible) for kind in range(len(shares))]
         present = [share if len(group) else 0 for share, group in zip(shares, members, strict=True)]
         if not any(present):
             raise ValueError("there are no samples of the kinds that a batch is mixed of")
         counts = apportion(present, batch_size)
-        self._groups = [(kind, group, int(n)) for kind, (group, n) in enumerate(zip(members, counts, strict=True)) if n]
+        self._groups = [
+            group
+            for kind, (samples, n) in enumerate(zip(members, counts, strict=True))
+            if n
+            for group in _by_set(kind, samples, int(n), balance)
+        ]
         self._seed = seed
-        self._orders: dict[tuple[int, int], NDArray[np.intp]] = {}
+        self._orders: dict[tuple[tuple[int, ...], int], NDArray[np.intp]] = {}
 
     @property
     def counts(self) -> dict[int, int]:
         """Samples of each kind in a batch."""
-        return {kind: n for kind, _, n in self._groups}
+        totals: Counter[int] = Counter()
+        for group in self._groups:
+            totals[group.key[0]] += group.in_batch
+        return dict(totals)
 
     def batch(self, step: int) -> NDArray[np.intp]:
         """(batch_size,): the samples of a step, counted from 0."""
-        return np.concatenate([self._take(kind, group, step * n, n) for kind, group, n in self._groups])
+        return np.concatenate([self._take(group, step * group.in_batch) for group in self._groups])
 
-    def _take(self, kind: int, group: NDArray[np.intp], first: int, n: int) -> NDArray[np.intp]:
-        passes, places = np.divmod(np.arange(first, first + n), len(group))
-        order = np.concatenate([self._order(kind, p, len(group))[places[passes == p]] for p in np.unique(passes)])
-        chosen: NDArray[np.intp] = group[order]
+    def _take(self, group: _Group, first: int) -> NDArray[np.intp]:
+        size = len(group.samples)
+        passes, places = np.divmod(np.arange(first, first + group.in_batch), size)
+        order = np.concatenate([self._order(group.key, p, size)[places[passes == p]] for p in np.unique(passes)])
+        chosen: NDArray[np.intp] = group.samples[order]
         return chosen
 
-    def _order(self, kind: int, number: int, n: int) -> NDArray[np.intp]:
-        """The order of a kind's samples in pass `number`."""
-        key = (kind, number)
+    def _order(self, group: tuple[int, ...], number: int, n: int) -> NDArray[np.intp]:
+        """The order of a group's samples in pass `number`."""
+        key = (group, number)
         if key not in self._orders:
             # Small groups have many passes. The order of an earlier pass is not needed again.
-            self._orders = {other: order for other, order in self._orders.items() if other[0] != kind}
-            self._orders[key] = np.random.default_rng([self._seed, kind, number]).permutation(n)
+            self._orders = {other: order for other, order in self._orders.items() if other[0] != group}
+            kind, *of_set = group
+            self._orders[key] = np.random.default_rng([self._seed, kind, number, *of_set]).permutation(n)
         return self._orders[key]
+
+
+class _Group(NamedTuple):
+    """Samples that come equally often."""
+
+    key: tuple[int, ...]
+    """The kind, and the set if sets have shares."""
+    samples: NDArray[np.intp]
+    in_batch: int
+    """How many come in a batch."""
+
+
+def _by_set(kind: int, samples: NDArray[np.intp], count: int, balance: Balance | None) -> list[_Group]:
+    if balance is None:
+        return [_Group((kind,), samples, count)]
+    sets = balance.sets[samples]
+    present = np.unique(sets)
+    counts = apportion(balance.shares[present, kind].tolist(), count, "source of a kind")
+    return [_Group((kind, int(i)), samples[sets == i], int(n)) for i, n in zip(present, counts, strict=True) if n]

@@ -95,6 +95,8 @@ class LabelledFaces:
     """(M,): whether a face gives samples. If not, it is neither face nor background."""
     complete: bool
     """Whether every face of the picture is labelled."""
+    verdicts: Floats
+    """(M,): the verdict of the teachers on each face, as in `samples.LABELS`; NaN without one."""
 
     @classmethod
     def of(
@@ -123,7 +125,8 @@ class LabelledFaces:
             compared = np.where((narrow & usable)[:, np.newaxis], squares(moved), moved)
         elif recipe.narrow_faces == "skip":
             usable &= ~narrow
-        return cls(moved, compared, landmarks.astype(np.float64), usable, complete)
+        verdicts = np.full(len(moved), np.nan)
+        return cls(moved, compared, landmarks.astype(np.float64), usable, complete, verdicts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
