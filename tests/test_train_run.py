@@ -31,6 +31,7 @@ from mtcnn_fast.datasets import Problems
 from mtcnn_fast.train import NETWORK_NAMES, networks, pipeline
 from mtcnn_fast.train.config import Config, Training, read_config
 from mtcnn_fast.train.plan import plan
+from mtcnn_fast.train.rounds import read_rounds
 from mtcnn_fast.train.run_options import RunOptions
 from mtcnn_fast.train.samples import SampleStore
 from mtcnn_fast.train.validation import Recall, ValidationPicture
@@ -249,6 +250,80 @@ def test_shares_and_distillation_reach_the_loop(tiny: Path, tmp_path: Path) -> N
     # The network that the run starts from is the teacher.
     assert checkpoint["settings"]["teacher"] == checkpoint["settings"]["start"]
     assert set(SampleStore(tmp_path / "onet" / "samples").sets().tolist()) == {0, 1}
+
+
+ROUNDS = """
+start = "embedded"
+[[sources]]
+annotations = "faces.txt"
+[pnet]
+epochs = 1
+batches = 2
+[rnet]
+epochs = 1
+batches = 2
+[onet]
+epochs = 1
+batches = 2
+learning_rate = 1e-4
+[[rounds]]
+networks = ["onet"]
+[[rounds]]
+networks = ["onet", "rnet"]
+onet = { batches = 3, mining = { limits = { negative = 5 } } }
+"""
+
+
+def test_rounds_go_on_from_each_other(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, output = tiny / "rounds.toml", tiny / "rounds"
+    path.write_text(ROUNDS)
+    assert cli.main([*command(path, output, "all"), "--dry-run"]) == 0
+    assert not output.exists()
+    assert "the embedded networks stand in for it here" in capsys.readouterr().out
+    assert cli.main(command(path, output, "all")) == 0
+    first, second, whole = (
+        load_weights(folder / "mtcnn.safetensors") or {} for folder in (output / "round-1", output / "round-2", output)
+    )
+    embedded = embedded_weights()
+
+    def changed(a: dict[str, NDArray[np.float32]], b: dict[str, NDArray[np.float32]]) -> set[str]:
+        return {name.partition(".")[0] for name, array in a.items() if not np.array_equal(array, b[name])}
+
+    assert changed(first, embedded) == {"onet"}
+    assert changed(second, first) == {"rnet", "onet"}
+    assert changed(whole, second) == set()
+    starts, batches = [], []
+    for number in (1, 2):
+        settings = torch.load(output / f"round-{number}" / "onet" / "checkpoint.pt", weights_only=True)["settings"]
+        starts.append(settings["start"])
+        batches.append(settings["batches"])
+    assert batches == [2, 3]
+    # The second round starts from the first: what it trains is its own O-Net.
+    assert len(set(starts)) == 2
+    before = (output / "mtcnn.safetensors").read_bytes()
+    assert cli.main(command(path, output, "all")) == 0
+    assert (output / "mtcnn.safetensors").read_bytes() == before
+    assert cli.main(command(path, output, "onet")) == 1
+    assert "the configuration has rounds, which name their networks; wanted all, not onet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rounds", "words"),
+    [
+        ("rounds = 2\n", "rounds is .*; wanted tables"),
+        ('[[rounds]]\nnetworks = ["mnet"]\n', r"rounds #1: networks is \['mnet'\]; wanted a list of some of pnet"),
+        ('[[rounds]]\nnetwork = ["onet"]\n', "rounds #1: there is no setting network; did you mean networks"),
+        (
+            '[[rounds]]\nnetworks = ["onet"]\n[rounds.onet]\nepochs = 0\n',
+            "invalid configuration of rounds #1:\nonet.epochs: wanted at least 1",
+        ),
+    ],
+)
+def test_rounds_that_are_wrong(tmp_path: Path, rounds: str, words: str) -> None:
+    table = '[[sources]]\nannotations = "faces.txt"\n'
+    (tmp_path / "run.toml").write_text(rounds + table if rounds.startswith("rounds") else table + rounds)
+    with pytest.raises(ValueError, match=words):
+        read_rounds(tmp_path / "run.toml")
 
 
 @pytest.fixture

@@ -74,12 +74,10 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     _settle_process()
     try:
         torch, *_ = (require(module, "mtcnn-fast train", extra="train") for module in _NEEDED)
-        from mtcnn_fast.train.config import read_config
-        from mtcnn_fast.train.pipeline import train
-        from mtcnn_fast.train.plan import plan
+        from mtcnn_fast.train.rounds import plan_rounds, read_rounds, train_rounds
         from mtcnn_fast.train.run_options import RunOptions
 
-        config = read_config(Path(arguments.config))
+        rounds = read_rounds(Path(arguments.config))
         threads = MTCNN(device="cpu").num_threads if arguments.threads is None else arguments.threads
         if not 1 <= threads <= _MOST_THREADS:
             raise ValueError(f"threads is {threads}; wanted 1 to {_MOST_THREADS}")
@@ -92,11 +90,11 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     problems = Problems()
     try:
         if arguments.dry_run:
-            plan(config, folder, names, device=arguments.device, say=_say, problems=problems)
+            plan_rounds(rounds, folder, names, device=arguments.device, say=_say, problems=problems)
             return 0
         progress = sys.stderr is not None and sys.stderr.isatty()
         options = RunOptions(workers=threads, progress=progress, problems=problems)
-        weights = train(config, folder, names, device=arguments.device, options=options, say=_say)
+        weights = train_rounds(rounds, folder, names, device=arguments.device, options=options, say=_say)
     except _ReaderHasLeftError:
         return 1
     except (MemoryError, OSError, RuntimeError, ValueError) as reason:

@@ -254,7 +254,7 @@ class Config(_Table):
             return table
         return {
             **table,
-            **{name: _with_defaults(table.get(name, {}), defaults) for name, defaults in _DEFAULTS.items()},
+            **{name: with_defaults(table.get(name, {}), defaults) for name, defaults in _DEFAULTS.items()},
         }
 
     @model_validator(mode="after")
@@ -278,12 +278,12 @@ class Config(_Table):
         return self
 
 
-def _with_defaults(table: Any, defaults: dict[str, Any]) -> Any:
+def with_defaults(table: Any, defaults: dict[str, Any]) -> Any:
     """A table, completed from the defaults at any depth. A value that is no table stays, and is refused later."""
     if not isinstance(table, dict):
         return table
     return defaults | {
-        key: _with_defaults(value, defaults[key]) if isinstance(defaults.get(key), dict) else value
+        key: with_defaults(value, defaults[key]) if isinstance(defaults.get(key), dict) else value
         for key, value in table.items()
     }
 
@@ -293,8 +293,12 @@ def read_config(path: Path) -> Config:
 
     Raises OSError, or ValueError with one line per error.
     """
-    table = toml_files.read(path, "train")
+    return checked_config(toml_files.read(path, "train"), path)
+
+
+def checked_config(table: dict[str, Any], path: Path, what: str = "configuration") -> Config:
+    """The configuration in a table of a file. what: names it in messages. Raises ValueError with one line per error."""
     try:
         return Config.model_validate(table, context={"folder": path.parent})
     except ValidationError as error:
-        raise ValueError("\n".join([f"{path}: invalid configuration:", *complaints(error.errors(), Config)])) from None
+        raise ValueError("\n".join([f"{path}: invalid {what}:", *complaints(error.errors(), Config)])) from None
