@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Measure networks on the test lists, or on the validation pictures of `prepare.py`: a row per network.
+
+    python bench/training/measure.py $DATA a=runs/a/mtcnn.safetensors b=runs/b/mtcnn.safetensors
+    python bench/training/measure.py $DATA a=runs/a/mtcnn.safetensors --validation
+
+The embedded networks are the first row. Faces count from a shorter side of 20 pixels on. Detections of faces that the
+labels lack (`ignored/`), and beside labelled faces, count neither way. In brackets are 95 % intervals over pictures.
+Choose networks and settings by --validation; the test lists only say what was reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from arguments import named_path, path
+from prepare import HERE, SETS, chosen_pictures, objects_kept_out
+
+from mtcnn_fast import text_files
+from mtcnn_fast.datasets import Problems
+from mtcnn_fast.datasets.annotated_set import AnnotatedSet
+from mtcnn_fast.evaluate import PrecisionRecall, Rule, recall_intervals
+from mtcnn_fast.evaluate.detectors import EMBEDDED, make_detector
+from mtcnn_fast.evaluate.sets import MeasuredSet
+from mtcnn_fast.evaluate.table import Row, evaluate
+from mtcnn_fast.writing import check_destination, write_whole
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The labels of net_7876 end at the eyebrows and the chin, and those of facemask leave out hair: 0.5 would ask too much.
+IOU = {"facemask": 0.4, "wider_val_416": 0.5, "net_7876": 0.4, "negatives": 0.5}
+
+# Gates that leave O-Net most windows, and a last threshold low enough for all false positives that are asked for.
+CURVE = (0.5, 0.3, 0.02)
+DEFAULT = (0.6, 0.7, 0.7)
+OPTIONS = {"min_face_size": 20, "device": "cpu"}
+
+# False positives at which recall is measured, and the pictures of the test lists. Other lists have as many per picture.
+AT = {"facemask": (10, 143), "wider_val_416": (5, 50)}
+
+# At this recall on facemask, detections in object photographs are counted.
+OBJECTS_AT = 0.8
+
+RESAMPLES = 1000
+
+Figure = tuple[float, float, float]
+"""A figure and its interval."""
+
+
+def sets(data: Path, folder: Path, validation: bool) -> dict[str, MeasuredSet]:
+    """The sets to measure on. Their lists of pictures are written to a folder."""
+    measured = {}
+    for name, settings in SETS.items():
+        if validation:
+            names = chosen_pictures(data, name)["validation"]
+        elif name == "negatives":
+            names = objects_kept_out(data)
+        else:
+            names = [line.split(" ")[0] for _, line in text_files.lines(data / name / "test.txt")]
+        only = folder / f"{name}.txt"
+        only.write_bytes("\n".join(names).encode(errors="surrogateescape"))
+        annotations = data / settings["annotations"]
+        if name == "net_7876" and not validation:
+            annotations = data / name / "test.txt"
+        ignored = HERE / "ignored" / f"{name}.json"
+        annotated = AnnotatedSet(
+            annotations,
+            name=name,
+            format=settings.get("format"),
+            only=only,
+            ignored=ignored if ignored.exists() else None,
+            complete=settings.get("complete", True),
+        )
+        rule = Rule(iou=IOU[name], ignored_iou=0.3, near_iou=0.2, smallest_face=20)
+        measured[name] = MeasuredSet(annotated, rule)
+    return measured
+
+
+def measure(weights: str, measured: dict[str, MeasuredSet]) -> dict[str, Figure | None]:
+    """The figures of a network by the heads of their columns. None: it does not reach the recall that is asked for.
+
+    weights: EMBEDDED or a file.
+    """
+
+    def rows(names: Sequence[str], **options: Any) -> dict[str, Row]:
+        problems = Problems()
+        find = make_detector(weights, OPTIONS | options)
+        found = {name: evaluate(weights, find, measured[name], problems, problems, problems) for name in names}
+        if problems.count:
+            raise OSError(f"{problems.count} pictures or labels cannot be used, such as {next(iter(problems))}")
+        return found
+
+    curve = rows(("facemask", "wider_val_416", "negatives"), thresholds=CURVE)
+    default = rows(tuple(measured), thresholds=DEFAULT)
+    at = {name: max(1, round(curve[name].pictures * count / pictures)) for name, (count, pictures) in AT.items()}
+    return {
+        f"facemask, recall at {at['facemask']}": recall(curve["facemask"].faces, at["facemask"]),
+        f"wider, recall at {at['wider_val_416']}": recall(curve["wider_val_416"].faces, at["wider_val_416"]),
+        "net_7876, recall": recall(default["net_7876"].faces),
+        "NME": mean(default["net_7876"].landmarks.errors),
+        f"objects at facemask {OBJECTS_AT:g}": objects(curve["facemask"].faces, curve["negatives"].faces),
+        "default: facemask, recall": recall(default["facemask"].faces),
+        "false": false_positives(default["facemask"].faces),
+        "default: wider, recall": recall(default["wider_val_416"].faces),
+        "false ": false_positives(default["wider_val_416"].faces),
+        "default: objects": false_positives(default["negatives"].faces),
+    }
+
+
+def recall(result: PrecisionRecall, at: float = math.inf) -> Figure:
+    return (result.recall_at(at), *recall_intervals(result, [at])[0])
+
+
+def objects(faces: PrecisionRecall, negatives: PrecisionRecall) -> Figure | None:
+    """The detections on the object photographs from the score on that finds OBJECTS_AT of facemask's faces."""
+    reached = np.flatnonzero(faces.recalls >= OBJECTS_AT)
+    if not len(reached):
+        return None
+    return false_positives(negatives, float(faces.scores[reached[0]]))
+
+
+def false_positives(result: PrecisionRecall, least_score: float = -math.inf) -> Figure:
+    """The false positives from a score on, with an interval over pictures."""
+    judged = result.judged
+    scores = int((result.scores >= least_score).sum())
+    end = int(judged.last_of_score[scores - 1]) + 1 if scores else 0
+    false = judged.detection_pictures[:end][np.isnan(judged.found_sizes[:end])]
+    per_picture = np.bincount(false, minlength=judged.pictures)
+    return (float(per_picture.sum()), *interval(per_picture, np.sum))
+
+
+def mean(errors: NDArray[np.float64]) -> Figure:
+    """The mean error, with an interval over faces: net_7876 has one in a picture."""
+    return (float(errors.mean()), *interval(errors, np.mean))
+
+
+def interval(values: NDArray[Any], of: Callable[..., Any]) -> tuple[float, float]:
+    """The bootstrap interval of 95 % of a sum or a mean."""
+    rng = np.random.default_rng(0)
+    drawn = [of(rng.choice(values, len(values))) for _ in range(RESAMPLES)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def cell(figure: Figure | None) -> str:
+    if figure is None:
+        return "-"
+    value, low, high = figure
+    if value >= 1 or value == 0:
+        return f"{value:g} ({low:.0f} to {high:.0f})"
+    digits = 4 if value < 0.1 else 3
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=path, help="folder of the photographs")
+    parser.add_argument(
+        "networks", nargs="*", type=named_path, metavar="NAME=FILE", help="weight files beside the embedded networks"
+    )
+    parser.add_argument("--validation", action="store_true", help="the validation pictures, not the test lists")
+    parser.add_argument("--json", type=path, help="file to write the figures to")
+    arguments = parser.parse_args()
+    if arguments.json is not None:
+        check_destination(arguments.json, begins=(b"{",))
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        measured = sets(arguments.data, Path(folder), arguments.validation)
+        for name, file in [(EMBEDDED, None), *arguments.networks]:
+            figures[name] = measure(EMBEDDED if file is None else str(file), measured)
+            if len(figures) == 1:
+                print(f"| network | {' | '.join(figures[name])} |")
+                print("|---|" + "---:|" * len(figures[name]))
+            print(f"| {name} | {' | '.join(map(cell, figures[name].values()))} |", flush=True)
+    if arguments.json is not None:
+        write_whole(arguments.json, json.dumps(figures, indent=1).encode())
+
+
+if __name__ == "__main__":
+    main()
