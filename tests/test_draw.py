@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtcnn_fast import MTCNN, Detections, draw, show
+from mtcnn_fast import MTCNN, Detections, Tracks, draw, show
 
 
 @pytest.fixture
@@ -98,3 +98,21 @@ def test_show(astronaut: NDArray[np.uint8], faces: Detections) -> None:
         show(astronaut, faces, "grb")
     with pytest.raises(TypeError, match="wanted Detections"):
         show(astronaut, list(faces))  # type: ignore[arg-type]
+
+
+def test_an_id_has_one_colour(faces: Detections) -> None:
+    """In each frame and beside any other, and neighbours differ."""
+    image = np.zeros((300, 400, 3), np.uint8)
+
+    def drawn(ids: list[int]) -> dict[int, tuple[int, ...]]:
+        places = [[20 + 90 * i, 40, 80 + 90 * i, 120] for i in range(len(ids))]
+        landmarks = [[[50 + 90 * i, 80]] * 5 for i in range(len(ids))]
+        tracks = Tracks(places, [0.9] * len(ids), landmarks, ids, [True] * len(ids), [0] * len(ids))
+        picture = draw(image, tracks)
+        return {number: tuple(picture[100, 20 + 90 * i].tolist()) for i, number in enumerate(ids)}
+
+    first = drawn([0, 1, 2, 3])
+    assert drawn([1, 3, 10**12]) == {1: first[1], 3: first[3], 10**12: drawn([10**12])[10**12]}
+    colors = [np.array(color) for color in first.values()]
+    assert min(np.abs(one - other).max() for i, one in enumerate(colors) for other in colors[:i]) > 50
+    assert draw(image[..., 0], Tracks([[20, 40, 80, 120]], [0.9], [[[50, 80]] * 5], [7], [True], [0])).max() == 255

@@ -56,7 +56,7 @@ class Tally:
         return not self.failed and not self.not_drawn and not self.not_cropped
 
     def __str__(self) -> str:
-        parts = [_plural(self.pictures, "picture"), _plural(self.faces, "face")]
+        parts = [plural(self.pictures, "picture"), plural(self.faces, "face")]
         parts += [f"{self.earlier} from an earlier run"] * bool(self.earlier)
         parts += [f"{self.failed} failed"] * bool(self.failed)
         parts += [f"{self.damaged} damaged"] * bool(self.damaged)
@@ -169,13 +169,14 @@ def detect_files(
         if outcome.faces is not None and outcome.picture is not None:
             tally.faces += len(outcome.faces)
             height, width = outcome.picture.pixels.shape[:2]
-            say(f"{shown(name)}: {_plural(len(outcome.faces), 'face')} ({width}x{height})")
+            say(f"{shown(name)}: {plural(len(outcome.faces), 'face')} ({width}x{height})")
         if outcome.error is not None or outcome.page == outcome.pages - 1 or first_page_only:
             progress(1)
         yield
 
 
-def _plural(count: int, noun: str) -> str:
+def plural(count: int, noun: str) -> str:
+    """A number and what it is of."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

@@ -1,7 +1,8 @@
-"""Detections drawn onto a picture, by OpenCV (extra `cli`)."""
+"""Detections and tracks drawn onto a picture, by OpenCV (extra `cli`)."""
 
 from __future__ import annotations
 
+import colorsys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from mtcnn_fast.checks import described
 from mtcnn_fast.detections import Detections
 from mtcnn_fast.extra import require
 from mtcnn_fast.image import checked_channel_order, pixels
+from mtcnn_fast.tracker import Tracks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,12 +22,17 @@ _LANDMARK = (255, 0, 255, 255)
 _OUTLINE = (0, 0, 0, 255)
 _GRAY = (255,)
 
+# Multiples of the golden ratio, without their whole part, lie far apart, however many there are.
+_GOLDEN = 0.6180339887498949
+
 # OpenCV overflows on coordinates beyond 16 bits less a margin.
 _FAR = 30_000
 
 
 def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
     """A copy of the image, uint8 of the same shape and channel order, with boxes, scores and landmarks drawn on it.
+
+    Tracks have their ids in the place of scores, and the box's colour depends on the id alone.
 
     image: an image in the host's memory, as `MTCNN.detect` takes it; a PIL image gives an array. Raises ImportError
     without OpenCV, TypeError for `faces` that are not Detections, and for the image as `detect` does.
@@ -35,11 +42,17 @@ def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
     array, _ = pixels(image)
     cv2 = require("cv2", "draw")
     canvas = np.array(array, order="C")
-    box_color, landmark_color = (_GRAY, _GRAY) if canvas.ndim == 2 or canvas.shape[2] == 1 else (_BOX, _LANDMARK)
+    channels = 1 if canvas.ndim == 2 else canvas.shape[2]
+    landmark_color = _GRAY if channels == 1 else _LANDMARK
+    if isinstance(faces, Tracks):
+        labels, colors = [str(number) for number in faces.ids], [_color(number) for number in faces.ids.tolist()]
+    else:
+        labels, colors = [f"{score:.2f}" for score in faces.scores], [_BOX] * len(faces)
     side = max(canvas.shape[:2])
     line = max(1, round(side / 400))
     font_scale = max(0.4, side / 1500)
-    for box, score, landmarks in zip(*faces.astuple(), strict=True):
+    for box, label, color, landmarks in zip(faces.boxes, labels, colors, faces.landmarks, strict=True):
+        box_color = _GRAY if channels == 1 else color
         x1, y1, x2, y2 = _points(box)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), box_color, line)
         for x, y in _points(landmarks):
@@ -47,10 +60,15 @@ def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
         # Above the box, or just inside where the image ends.
         origin = (x1, y1 - 2 * line if y1 > 30 * font_scale else y1 + round(30 * font_scale))
         # The text is drawn twice, with an outline, so that it is legible on any background.
-        for color, thickness in ((_OUTLINE[: len(box_color)], line + 2), (box_color, line)):
-            font = (cv2.FONT_HERSHEY_SIMPLEX, font_scale, color, thickness, cv2.LINE_AA)
-            cv2.putText(canvas, f"{score:.2f}", origin, *font)
+        for ink, thickness in ((_OUTLINE[: len(box_color)], line + 2), (box_color, line)):
+            cv2.putText(canvas, label, origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, ink, thickness, cv2.LINE_AA)
     return canvas
+
+
+def _color(number: int) -> tuple[int, int, int, int]:
+    """The colour of an id, of full brightness, and an opaque alpha."""
+    red, green, blue = colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.7, 1)
+    return round(255 * red), round(255 * green), round(255 * blue), 255
 
 
 def show(image: Any, faces: Detections, channel_order: str = "rgb") -> Any:

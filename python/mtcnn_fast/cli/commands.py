@@ -19,6 +19,7 @@ from mtcnn_fast.cli import (
     evaluate_table,
     evaluate_wider,
     info,
+    track,
     train,
 )
 from mtcnn_fast.cli.arguments import Parser
@@ -100,6 +101,15 @@ _COMMANDS = (
         "arguments; 130 after Ctrl-C.",
     ),
     Command(
+        "track",
+        track,
+        "follow faces through a video, a camera or a stream",
+        "Finds faces in the frames of a video and follows them: the same face has the same id in each frame. Prints a "
+        "line per id, with its first and last frame. A face that the next search does not find again gets no line.",
+        "Exit status: 0; 1 if the source cannot be opened or breaks, or if output was refused; 2 for wrong arguments; "
+        "130 after Ctrl-C. What was done until then is kept.",
+    ),
+    Command(
         "blur",
         blur,
         "hide the faces of pictures",
@@ -132,7 +142,7 @@ _COMMANDS = (
 def parser() -> Parser:
     """Makes the parser of the command line. The arguments that it parses have `run`, which takes them, runs the command
     and returns the exit status."""
-    root = Parser(prog="mtcnn-fast", description="Finds faces in pictures.")
+    root = Parser(prog="mtcnn-fast", description="Finds faces in pictures and videos.")
     root.add_argument("--version", action="version", version=f"mtcnn-fast {__version__}")
     _add(root, _COMMANDS)
     return root
