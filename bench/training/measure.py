@@ -4,8 +4,9 @@
     python bench/training/measure.py $DATA a=runs/a/mtcnn.safetensors b=runs/b/mtcnn.safetensors
     python bench/training/measure.py $DATA a=runs/a/mtcnn.safetensors --validation
 
-The embedded networks are the first row. Faces count from a shorter side of 20 pixels on. Detections of faces that the
-labels lack (`ignored/`), and beside labelled faces, count neither way. In brackets are 95 % intervals over pictures.
+The embedded networks are the first row. Each other network has a second row: its differences from the embedded ones.
+Faces count from a shorter side of 20 pixels on. Detections of faces that the labels lack (`ignored/`), and beside
+labelled faces, count neither way. In brackets are 95 % intervals over pictures.
 Choose networks and settings by --validation; the test lists only say what was reached.
 """
 
@@ -15,7 +16,8 @@ import argparse
 import json
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,7 @@ from prepare import HERE, SETS, chosen_pictures, objects_kept_out
 from mtcnn_fast import text_files
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
-from mtcnn_fast.evaluate import PrecisionRecall, Rule, recall_intervals
+from mtcnn_fast.evaluate import PrecisionRecall, Rule, resampled_recalls
 from mtcnn_fast.evaluate.detectors import EMBEDDED, make_detector
 from mtcnn_fast.evaluate.sets import MeasuredSet
 from mtcnn_fast.evaluate.table import Row, evaluate
@@ -51,8 +53,31 @@ OBJECTS_AT = 0.8
 
 RESAMPLES = 1000
 
-Figure = tuple[float, float, float]
-"""A figure and its interval."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Figure:
+    """A figure of a network."""
+
+    value: float
+    drawn: NDArray[np.float64]
+    """(R,): the figure of pictures that are drawn with replacement, the same ones for each network."""
+    digits: int = 3
+    """Digits to print behind the point."""
+    paired: bool = True
+    """Whether the draws of two networks belong together."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval of 95 %."""
+        if np.isnan(self.drawn).all():
+            return math.nan, math.nan
+        low, high = np.nanquantile(self.drawn, [0.025, 0.975])
+        return float(low), float(high)
+
+    def beside(self, other: Figure) -> Figure:
+        """The difference from another network's figure."""
+        drawn = self.drawn - other.drawn if self.paired else np.full(len(self.drawn), np.nan)
+        return Figure(self.value - other.value, drawn, self.digits, self.paired)
 
 
 def sets(data: Path, folder: Path, validation: bool) -> dict[str, MeasuredSet]:
@@ -116,7 +141,7 @@ def measure(weights: str, measured: dict[str, MeasuredSet]) -> dict[str, Figure 
 
 
 def recall(result: PrecisionRecall, at: float = math.inf) -> Figure:
-    return (result.recall_at(at), *recall_intervals(result, [at])[0])
+    return Figure(result.recall_at(at), resampled_recalls(result, [at])[:, 0])
 
 
 def objects(faces: PrecisionRecall, negatives: PrecisionRecall) -> Figure | None:
@@ -128,36 +153,34 @@ def objects(faces: PrecisionRecall, negatives: PrecisionRecall) -> Figure | None
 
 
 def false_positives(result: PrecisionRecall, least_score: float = -math.inf) -> Figure:
-    """The false positives from a score on, with an interval over pictures."""
+    """The false positives from a score on."""
     judged = result.judged
     scores = int((result.scores >= least_score).sum())
     end = int(judged.last_of_score[scores - 1]) + 1 if scores else 0
     false = judged.detection_pictures[:end][np.isnan(judged.found_sizes[:end])]
-    per_picture = np.bincount(false, minlength=judged.pictures)
-    return (float(per_picture.sum()), *interval(per_picture, np.sum))
+    per_picture = np.bincount(false, minlength=judged.pictures).astype(np.float64)
+    return Figure(float(per_picture.sum()), len(per_picture) * drawn_means(per_picture), digits=0)
 
 
 def mean(errors: NDArray[np.float64]) -> Figure:
-    """The mean error, with an interval over faces: net_7876 has one in a picture."""
-    return (float(errors.mean()), *interval(errors, np.mean))
+    """The mean error of faces: net_7876 has one in a picture. They are sorted, so that draws do not belong together."""
+    return Figure(float(errors.mean()), drawn_means(errors), digits=4, paired=False)
 
 
-def interval(values: NDArray[Any], of: Callable[..., Any]) -> tuple[float, float]:
-    """The bootstrap interval of 95 % of a sum or a mean."""
+def drawn_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     rng = np.random.default_rng(0)
-    drawn = [of(rng.choice(values, len(values))) for _ in range(RESAMPLES)]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
+    return np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)])
 
 
-def cell(figure: Figure | None) -> str:
+def cell(figure: Figure | None, sign: str = "") -> str:
     if figure is None:
         return "-"
-    value, low, high = figure
-    if value >= 1 or value == 0:
-        return f"{value:g} ({low:.0f} to {high:.0f})"
-    digits = 4 if value < 0.1 else 3
-    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    value, low, high = (f"{number:{sign}.{figure.digits}f}" for number in (figure.value, *figure.interval))
+    return value if np.isnan(figure.drawn).all() else f"{value} ({low} to {high})"
+
+
+def row(name: str, cells: Iterable[str]) -> None:
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -171,17 +194,27 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.json is not None:
         check_destination(arguments.json, begins=(b"{",))
+    for _, file in arguments.networks:
+        make_detector(str(file), OPTIONS)  # raises now, and not after minutes, for a file that is none
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         measured = sets(arguments.data, Path(folder), arguments.validation)
         for name, file in [(EMBEDDED, None), *arguments.networks]:
-            figures[name] = measure(EMBEDDED if file is None else str(file), measured)
-            if len(figures) == 1:
-                print(f"| network | {' | '.join(figures[name])} |")
-                print("|---|" + "---:|" * len(figures[name]))
-            print(f"| {name} | {' | '.join(map(cell, figures[name].values()))} |", flush=True)
+            own = figures[name] = measure(EMBEDDED if file is None else str(file), measured)
+            if file is None:
+                row("network", own)
+                print("|---|" + "---:|" * len(own))
+            row(name, map(cell, own.values()))
+            if file is not None:
+                embedded = figures[EMBEDDED].values()
+                both = zip(own.values(), embedded, strict=True)
+                row(f"{name}, more than embedded", (cell(a and b and a.beside(b), "+") for a, b in both))
     if arguments.json is not None:
-        write_whole(arguments.json, json.dumps(figures, indent=1).encode())
+        document = {
+            name: {key: one and {"value": one.value, "interval": one.interval} for key, one in own.items()}
+            for name, own in figures.items()
+        }
+        write_whole(arguments.json, json.dumps(document, indent=1).encode())
 
 
 if __name__ == "__main__":

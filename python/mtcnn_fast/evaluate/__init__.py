@@ -27,7 +27,7 @@ from mtcnn_fast.evaluate.precision_recall import (
     average_precision,
     precision_recall,
 )
-from mtcnn_fast.evaluate.recall import SizeClass, recall_by_size, recall_intervals
+from mtcnn_fast.evaluate.recall import SizeClass, recall_by_size, recall_intervals, resampled_recalls
 from mtcnn_fast.evaluate.wider import (
     PublishedCurve,
     WiderCurve,
@@ -66,4 +66,5 @@ __all__ = [
     "read_wider_ground_truth",
     "recall_by_size",
     "recall_intervals",
+    "resampled_recalls",
 ]

@@ -69,15 +69,28 @@ def recall_intervals(
 ) -> list[tuple[float, float]]:
     """Bootstrap intervals (low, high) of the recall at numbers of false positives; NaN if there are no faces.
 
+    An interval leaves out an equal share of the `resampled_recalls` on both sides. The arguments are those of that
+    function.
+    """
+    if not result.faces:
+        return [(math.nan, math.nan)] * len(false_positives)
+    recalls = resampled_recalls(result, false_positives, resamples=resamples, seed=seed)
+    ends = np.nanquantile(recalls, [(1 - share) / 2, (1 + share) / 2], axis=0)
+    return [(float(low), float(high)) for low, high in ends.T]
+
+
+def resampled_recalls(
+    result: PrecisionRecall, false_positives: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
+) -> NDArray[np.float64]:
+    """The recalls (R, N) of resamples at N numbers of false positives; NaN where no face is drawn.
+
     Each resample draws as many pictures as there are, with replacement, and takes the recall at the same numbers of
-    false positives in them. The interval leaves out an equal share of the resamples on both sides. Pictures are drawn,
-    not faces, because the faces of a picture are alike.
+    false positives in them. Pictures are drawn, not faces, because the faces of a picture are alike. Results of two
+    detectors on the same pictures in the same order get the same draws, so that their differences can be taken.
 
     false_positives: as of `recall_by_size`.
     """
     judged = result.judged
-    if not result.faces:
-        return [(math.nan, math.nan)] * len(false_positives)
     rng = np.random.default_rng(seed)
     faces = np.bincount(judged.face_pictures, minlength=judged.pictures)
     recalls = np.full((resamples, len(false_positives)), np.nan)
@@ -86,8 +99,7 @@ def recall_intervals(
         drawn = int(times @ faces)
         if drawn:  # else no face was drawn
             row[:] = _found(judged, times, false_positives) / drawn
-    ends = np.nanquantile(recalls, [(1 - share) / 2, (1 + share) / 2], axis=0)
-    return [(float(low), float(high)) for low, high in ends.T]
+    return recalls
 
 
 def _found(judged: JudgedDetections, times: NDArray[np.int64], false_positives: Sequence[float]) -> NDArray[np.int64]:
