@@ -16,6 +16,12 @@
 
 namespace mtcnn_fast {
 
+// Which of O-Net's answers a face's landmarks are from, by Options::landmarks.
+enum class Landmarks {
+  direct,    // the one that made the face
+  mirrored,  // the mean of those for the square about the final box and for its mirror image (refine.h)
+};
+
 class Backend : public std::enable_shared_from_this<Backend> {
  public:
   explicit Backend(const Conventions& profile) : conventions(profile) {}
@@ -40,7 +46,8 @@ class Backend : public std::enable_shared_from_this<Backend> {
   // it with. Throws std::runtime_error where the stages cannot be parted.
   virtual std::vector<Window> windows(const ImageView& image, Stage next) const = 0;
 
-  // A window of one of several images, in the authors' coordinates; Geometry::has_pixels() says yes to it.
+  // A window of one of several images, in the authors' coordinates; Geometry::has_pixels() says yes to it, of the image
+  // or of one that it is a part of.
   struct Place {
     int image;
     BoxD window;
@@ -79,6 +86,7 @@ class Backend : public std::enable_shared_from_this<Backend> {
   virtual void order_streams(void* first, void* stream) const = 0;
 
   const Conventions& conventions;
+  Landmarks landmarks = Landmarks::direct;  // what Detector and Tracker make of what the functions above give
   std::string device, isa, precision;
   std::string device_name;  // what a GPU's driver calls it; empty for the CPU
   int num_threads = 1;

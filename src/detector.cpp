@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
@@ -42,6 +43,8 @@ void check_options(const Options& o) {
   if (o.num_threads && *o.num_threads < 1) refuse("num_threads is ", *o.num_threads, ", wanted at least 1");
   if (o.precision != "fp32" && o.precision != "fast")
     refuse("precision is '", o.precision, "', wanted 'fp32' or 'fast'");
+  if (o.landmarks != "direct" && o.landmarks != "mirrored")
+    refuse("landmarks is '", o.landmarks, "', wanted 'direct' or 'mirrored'");
 }
 
 const Conventions& find_profile(const std::string& name) {
@@ -101,9 +104,17 @@ void check_image(const ImageView& image, const Backend& backend) {
   backend.check_image(image);
 }
 
-void select(std::vector<Detection>& faces, const ImageView& image, const Selection& selection) {
-  if (faces.size() > static_cast<std::size_t>(selection.max_faces)) faces.resize(selection.max_faces);
-  if (!selection.clip) return;
+// Where the backend is to give landmarks of Landmarks::mirrored, does so; returns how many crops O-Net looked at.
+std::int64_t mirror_if_asked(const Backend& backend, std::span<const ImageView> images,
+                             std::span<std::vector<Detection>> faces, void* stream) {
+  if (backend.landmarks != Landmarks::mirrored) return 0;
+  std::vector<FaceOf> all;
+  for (std::size_t i = 0; i < faces.size(); ++i)
+    for (Detection& face : faces[i]) all.push_back({static_cast<int>(i), &face});
+  return mirror_landmarks(backend, images, all, stream);
+}
+
+void clip(std::vector<Detection>& faces, const ImageView& image) {
   const auto width = static_cast<float>(image.width), height = static_cast<float>(image.height);
   for (Detection& face : faces)
     face.box = {std::clamp(face.box.x1, 0.0f, width), std::clamp(face.box.y1, 0.0f, height),
@@ -115,7 +126,9 @@ void select(std::vector<Detection>& faces, const ImageView& image, const Selecti
 Detector::Detector(const Options& options) {
   check_options(options);
   const Conventions& conventions = find_profile(options.profile);
-  backend_ = make_backend(options, conventions, resolve_threads(options));
+  auto backend = make_backend(options, conventions, resolve_threads(options));
+  backend->landmarks = options.landmarks == "mirrored" ? Landmarks::mirrored : Landmarks::direct;
+  backend_ = std::move(backend);
 }
 
 std::vector<Detection> Detector::detect(const ImageView& image, const Selection& selection) const {
@@ -137,7 +150,9 @@ std::vector<Detection> Detector::refine(const ImageView& image, std::span<const 
                                         void* stream) const {
   check_image(image, *backend_);
   check_boxes(boxes);
-  return std::move(mtcnn_fast::refine(*backend_, std::span(&image, 1), std::span(&boxes, 1), networks, stream).front());
+  return std::move(
+      mtcnn_fast::refine(*backend_, std::span(&image, 1), std::span(&boxes, 1), networks, backend_->landmarks, stream)
+          .front());
 }
 
 std::vector<std::vector<Detection>> Detector::refine(std::span<const ImageView> images,
@@ -148,7 +163,7 @@ std::vector<std::vector<Detection>> Detector::refine(std::span<const ImageView> 
            "; wanted one list of boxes per image");
   check(images);
   for (std::size_t i = 0; i < boxes.size(); ++i) numbered("image", i, [&] { check_boxes(boxes[i]); });
-  return mtcnn_fast::refine(*backend_, images, boxes, networks, stream);
+  return mtcnn_fast::refine(*backend_, images, boxes, networks, backend_->landmarks, stream);
 }
 
 void Detector::check(const ImageView& image) const { check_image(image, *backend_); }
@@ -161,7 +176,11 @@ void Detector::detect_into(std::span<const ImageView> images, std::span<std::vec
                            const Selection& selection) const {
   if (selection.max_faces < 0) refuse("max_faces is ", selection.max_faces, ", wanted at least 0");
   backend_->detect(images, faces, {}, selection.stream);
-  for (std::size_t i = 0; i < images.size(); ++i) select(faces[i], images[i], selection);
+  for (std::vector<Detection>& found : faces)
+    if (found.size() > static_cast<std::size_t>(selection.max_faces)) found.resize(selection.max_faces);
+  mirror_if_asked(*backend_, images, faces, selection.stream);
+  if (!selection.clip) return;
+  for (std::size_t i = 0; i < images.size(); ++i) clip(faces[i], images[i]);
 }
 
 Inspection Detector::inspect(const ImageView& image) const {
@@ -169,6 +188,14 @@ Inspection Detector::inspect(const ImageView& image) const {
   std::vector<Detection> faces;
   Inspection inspection;
   backend_->detect(std::span(&image, 1), std::span(&faces, 1), std::span(&inspection, 1), nullptr);
+  const auto start = std::chrono::steady_clock::now();
+  const std::int64_t crops = mirror_if_asked(*backend_, std::span(&image, 1), std::span(&faces, 1), nullptr);
+  if (crops == 0) return inspection;
+  const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  inspection.onet += crops;
+  if (backend_->precision == "fp32") inspection.confirmed_onet += crops;
+  inspection.onet_ms += ms;
+  inspection.total_ms += ms;
   return inspection;
 }
 

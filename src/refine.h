@@ -1,4 +1,5 @@
-// Detector::refine(): from boxes to places and from answers to detections, once for every backend.
+// What asks Backend::look, once for every backend: Detector::refine(), from boxes to places and from answers to
+// detections, and Options::landmarks.
 #pragma once
 
 #include <span>
@@ -16,6 +17,16 @@ void check_boxes(std::span<const Box> boxes);
 // The images have passed check_image(), the boxes check_boxes().
 std::vector<std::vector<Detection>> refine(const Backend& backend, std::span<const ImageView> images,
                                            std::span<const std::span<const Box>> boxes, Networks networks,
-                                           void* stream);
+                                           Landmarks landmarks, void* stream);
+
+// A face, its box not clipped, of one of several images.
+struct FaceOf {
+  int image;
+  Detection* face;
+};
+// Gives the faces the landmarks of Landmarks::mirrored, and returns how many crops O-Net looked at. A face about whose
+// box refine() would see nothing keeps its landmarks. `stream` as in Selection.
+std::int64_t mirror_landmarks(const Backend& backend, std::span<const ImageView> images, std::span<const FaceOf> faces,
+                              void* stream);
 
 }  // namespace mtcnn_fast

@@ -13,6 +13,7 @@
 
 #include "backend.h"
 #include "boxes.h"
+#include "refine.h"
 
 namespace mtcnn_fast {
 namespace {
@@ -135,10 +136,11 @@ class Tracker::Faces {
       faces[stream].push_back(&face);
       boxes[stream].push_back(to_box(box));
     }
+    // Landmarks of Landmarks::mirrored are for the answer that a face takes, and for no other.
     std::vector<std::vector<Detection>> answers(const Detector& detector, std::span<const ImageView> frames,
                                                 Networks networks, void* stream) const {
       const std::vector<std::span<const Box>> lists(boxes.begin(), boxes.end());
-      return detector.refine(frames, lists, networks, stream);
+      return refine(detector.backend(), frames, lists, networks, Landmarks::direct, stream);
     }
     std::vector<std::vector<Followed*>> faces;
     std::vector<std::vector<Box>> boxes;
@@ -223,13 +225,18 @@ std::vector<std::vector<Track>> Tracker::Faces::update(std::span<Faces* const> a
 
   // A face that moved out of O-Net's sight: R-Net and O-Net look around.
   Round around(streams);
+  std::vector<FaceOf> seen_again;
+  const auto see = [&](std::size_t stream, Followed& face, const Detection& answer) {
+    face.see(answer);
+    seen_again.push_back({static_cast<int>(stream), &face.face});
+  };
   for (std::size_t s = 0; s < streams; ++s)
     for (std::size_t i = 0; i < answers[s].size(); ++i) {
       Followed& face = *first.faces[s][i];
       ++face.since;
       const BoxD expected = face.predicted();
       if (answers[s][i].score >= all[s]->options_.keep && iou(corners(answers[s][i].box), expected) > 0.2) {
-        face.see(answers[s][i]);
+        see(s, face, answers[s][i]);
         continue;
       }
       const double side = longer_side(expected);
@@ -252,8 +259,10 @@ std::vector<std::vector<Track>> Tracker::Faces::update(std::span<Faces* const> a
             std::max(std::abs(middle_x(box) - middle_x(expected)), std::abs(middle_y(box) - middle_y(expected)));
         if (away < nearest) nearest = away, best = &candidate;
       }
-      best ? face.see(*best) : face.miss();
+      best ? see(s, face, *best) : face.miss();
     }
+  if (detector.backend().landmarks == Landmarks::mirrored)
+    mirror_landmarks(detector.backend(), frames, seen_again, stream);
 
   std::vector<std::vector<Track>> tracks;
   for (std::size_t s = 0; s < streams; ++s) {

@@ -204,6 +204,7 @@ OPTIONS: dict[str, tuple[list[Any], Callable[[Any], bool]]] = {
     "num_threads": ([None, 1, 2, np.int64(3), 2**31 - 1], lambda x: 1 <= x < 2**31 and x == int(x)),
     "profile": ([*PROFILES], lambda x: False),
     "precision": (["fp32", "fast"], lambda x: False),
+    "landmarks": (["direct", "mirrored"], lambda x: False),
     "channel_order": (["rgb", "bgr"], lambda x: False),
     "device": (["cpu"], lambda x: False),
     "thresholds": ([(0.6, 0.7, 0.7), [0, 1, 0.5], np.array([0.1, 0.2, 0.3])], lambda x: False),

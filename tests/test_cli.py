@@ -287,6 +287,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         "--device",
         "--profile",
         "--precision",
+        "--landmarks",
         "--weights",
         "--num-threads",
     ]

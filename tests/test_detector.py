@@ -114,6 +114,8 @@ def test_says_what_it_is() -> None:
         ({"profile": None}, TypeError),
         ({"precision": "fp64"}, ValueError),
         ({"precision": 32}, TypeError),
+        ({"landmarks": "mirror"}, ValueError),
+        ({"landmarks": None}, TypeError),
         ({"num_threads": 0}, ValueError),
         ({"num_threads": -1}, ValueError),
         ({"num_threads": 2**40}, ValueError),

@@ -148,11 +148,13 @@ def test_faces_are_finite_whatever_the_weights(
 ) -> None:
     weights = embedded_weights()
     weights[f"{layer}.bias"][1:] = value
-    detector = MTCNN(device="cpu", weights=weights, profile=profile, precision=precision, thresholds=(0.6, 0.01, 0.01))
+    options: dict[str, Any] = {"weights": weights, "profile": profile, "precision": precision}
+    detector = MTCNN(device="cpu", thresholds=(0.6, 0.01, 0.01), **options)
+    mirrored = MTCNN(device="cpu", thresholds=(0.6, 0.01, 0.01), landmarks="mirrored", **options)
     faces = detector.detect(face)
     if layer in ("onet.box", "onet.landmarks"):
         assert len(faces) > 0
-    for values in faces.astuple():
+    for values in (*faces.astuple(), mirrored.detect(face).landmarks):
         assert np.isfinite(values).all()
         assert np.abs(values).max(initial=0) <= 528 * 120 + 32
     for network in ("rnet", "onet"):
@@ -290,6 +292,6 @@ def test_interfaces_that_are_impossible(field: str, value: Any, error: type[Exce
 
 
 def test_text_of_half_a_character() -> None:
-    for option in ("device", "profile", "precision", "channel_order"):
+    for option in ("device", "profile", "precision", "landmarks", "channel_order"):
         with pytest.raises(ValueError, match=rf"^{option} is '\\ud800', which is no text"):
             MTCNN(**{option: "\ud800"})

@@ -44,6 +44,29 @@ def test_answers_are_the_oracles(profile: str, isa: str, astronaut: Image, monke
     assert faces.scores[0] > 0.99
 
 
+@pytest.mark.parametrize("isa", available_isas())
+@pytest.mark.parametrize("profile", PROFILES)
+def test_mirrored_landmarks_are_the_oracles(
+    profile: str, isa: str, astronaut: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTCNN_FAST_ISA", isa)
+    direct = MTCNN(device="cpu", profile=profile)
+    mirrored = MTCNN(device="cpu", profile=profile, landmarks="mirrored")
+    for image in (astronaut, astronaut[::3, ::3]):
+        # Enlarged and shrunken crops, and crops that leave the image on each side.
+        around = np.float32([[9, 8, 29, 38], [5, -30, 69, 60], [-20, 90, 40, 140], [130, 125, 180, 175]])
+        around *= len(image) / 171
+        for asked, found in (
+            (direct.detect(image), mirrored.detect(image)),
+            (direct.refine(image, around), mirrored.refine(image, around)),
+        ):
+            np.testing.assert_array_equal(found.boxes, asked.boxes)
+            np.testing.assert_array_equal(found.scores, asked.scores)
+            expected = reference.mirrored_landmarks(image, found.boxes, profile)
+            np.testing.assert_allclose(found.landmarks, expected, atol=0.01)
+            assert len(found) in (1, 4)
+
+
 def test_a_face_is_found_again_from_where_it_was(astronaut: Image) -> None:
     detector = MTCNN(device="cpu")
     faces = detector.detect(astronaut, max_faces=1)

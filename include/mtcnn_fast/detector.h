@@ -22,7 +22,10 @@ struct Options {
   std::array<double, 4> nms_thresholds{0.5, 0.7, 0.7, 0.7};  // per level, across levels, after R-Net, after O-Net
   std::string device = "auto";                               // "auto", "cpu", "cuda", "cuda:N"
   std::string profile = "reference";                         // "reference", "facenet-pytorch", "mtcnn"
-  std::string precision = "fp32";    // or "fast": fp16 on a GPU, bf16 on a CPU with AMX, else fp32
+  std::string precision = "fp32";  // or "fast": fp16 on a GPU, bf16 on a CPU with AMX, else fp32
+  // "direct": as O-Net's answer has them that made the face. "mirrored": the mean of its answer for the square about
+  // the final box and of that for the square's mirror image; nearer, for two more crops through O-Net per face.
+  std::string landmarks = "direct";
   std::optional<Tensors> weights{};  // none: the embedded networks; names and shapes as in docs/weights.md
   // At most the processors of the affinity mask. None: MTCNN_FAST_NUM_THREADS, else as many as the mask and the CPU
   // quota of the control group leave, rounded up.
@@ -65,10 +68,10 @@ class Detector {
 
   // Looks only where the boxes are: no pyramid, no P-Net, no threshold, no suppression. Answer i is what O-Net says of
   // the square about box i, computed as detect() computes it: to the bit, for a window that detect()'s own O-Net looks
-  // at. Boxes are in the coordinates of detections. A box whose square has no pixel in the image, or is further from it
-  // than 16 of its sides, has score 0, the box as it was given and all landmarks at its centre. Throws
-  // std::invalid_argument as detect() does, and for a box that is not finite or whose corners are in the wrong order,
-  // with its index.
+  // at. Options::landmarks counts here too. Boxes are in the coordinates of detections. A box whose square has no pixel
+  // in the image, or is further from it than 16 of its sides, has score 0, the box as it was given and all landmarks at
+  // its centre. Throws std::invalid_argument as detect() does, and for a box that is not finite or whose corners are in
+  // the wrong order, with its index.
   std::vector<Detection> refine(const ImageView& image, std::span<const Box> boxes, Networks networks = Networks::onet,
                                 void* stream = nullptr) const;
   // The same for several images, in batches of all their boxes: frames of many cameras. `boxes` has one entry per

@@ -43,6 +43,7 @@ class Detector:
         device: str,
         profile: str,
         precision: str,
+        landmarks: str,
         weights: Mapping[str, _Floats] | None,
         num_threads: int | None,
     ) -> None: ...

@@ -61,6 +61,9 @@ class MTCNN:
     * profile: the package whose numbers are computed: "reference", "facenet-pytorch" or "mtcnn".
     * precision: "fp32", or "fast", which needs a GPU (fp16) or a processor with AMX (bf16), and is fp32 elsewhere. The
       property `precision` says which.
+    * landmarks: "direct", from O-Net's answer that made the face, or "mirrored", the mean of O-Net's answers for the
+      square about the final box and for the square's mirror image: nearer, for two more crops through O-Net per face
+      that is returned. Boxes and scores are the same.
     * weights: None for the embedded networks, the path of a safetensors file, or a mapping of names to float32 arrays.
     * num_threads: CPU threads; None: MTCNN_FAST_NUM_THREADS, else the processors that this process may use
       (affinity mask and control group's quota).
@@ -84,6 +87,7 @@ class MTCNN:
         channel_order: str = "rgb",
         profile: str = "reference",
         precision: str = "fp32",
+        landmarks: str = "direct",
         weights: str | os.PathLike[str] | Mapping[str, NDArray[np.float32]] | None = None,
         num_threads: int | None = None,
     ) -> None:
@@ -97,6 +101,7 @@ class MTCNN:
             "device": text("device", device),
             "profile": text("profile", profile),
             "precision": text("precision", precision),
+            "landmarks": text("landmarks", landmarks),
             "weights": load_weights(weights),
             "num_threads": None if num_threads is None else integer("num_threads", num_threads),
         }
@@ -296,9 +301,9 @@ class MTCNN:
 
         {"levels": [{"scale", "height", "width", "windows", "candidates", "after_nms"}, ...], one per pyramid level;
         "candidates": {"cells", "rnet", "onet", "faces"}: windows that passed P-Net, crops that R-Net and O-Net looked
-        at, faces; "confirmed": {"windows", "rnet", "onet"}: windows and crops that each network computed in fp32: all,
-        those that a first pass in bf16 or fp16 (the screen) left, or none if `precision` is not "fp32"; "milliseconds":
-        {"pnet", "nms", "rnet", "onet", "total"}}
+        at (with landmarks "mirrored", two more per face), faces; "confirmed": {"windows", "rnet", "onet"}: windows and
+        crops that each network computed in fp32: all, those that a first pass in bf16 or fp16 (the screen) left, or
+        none if `precision` is not "fp32"; "milliseconds": {"pnet", "nms", "rnet", "onet", "total"}}
         """
         view = self._view(image)
         warn_of_turned([("image", image)])
@@ -308,8 +313,8 @@ class MTCNN:
         """The windows of one image that R-Net ("rnet") or O-Net ("onet") looks at: hard samples to train it with.
 
         Returns boxes (N, 4): x1, y1, x2, y2 in pixels, square to a pixel; they may lie partly outside the image, where
-        the profiles "facenet-pytorch" and "mtcnn" cut them. And (N,): the probability from the network before, highest
-        first within a pyramid level. Raises errors as `detect` does, and RuntimeError on a GPU.
+        the profile "facenet-pytorch" cuts them. And (N,): the probability from the network before, highest first
+        within a pyramid level. Raises errors as `detect` does, and RuntimeError on a GPU.
         """
         view = self._view(image)
         warn_of_turned([("image", image)])
@@ -334,7 +339,8 @@ class MTCNN:
         It serves to follow faces from frame to frame, and to give landmarks to the boxes of another detector or of a
         person. Neither thresholds nor suppression apply, and nothing is dropped. A box whose square has no pixel in the
         image keeps its corners; its score is 0, and all its landmarks are at its centre. For the windows that O-Net
-        looks at in `detect`, the answers equal those of `detect` to the bit.
+        looks at in `detect`, the answers equal those of `detect` to the bit. With the detector's option landmarks
+        "mirrored", O-Net looks at three crops per box.
 
         image: an image, or a list or tuple of images, as `detect` takes them. boxes: detections, a face, or an array
         (N, 4): x1, y1, x2, y2 in pixels; for several images a list of these, one per image. network: "onet", for boxes

@@ -117,14 +117,17 @@ std::vector<Backend::Window> Cascade::windows(Stage next) {
 
 void Cascade::look(Stage stage, std::span<const Backend::Place> places, float* heads) {
   work_.images.clear();
+  double copied = 0;
   for (const ImageView& view : views_) {
     ImageWork& image = work_.images.add();
     image.height = view.height, image.width = view.width;
     image.candidates.clear();
+    if (SourceImage::is_copied(view)) copied += static_cast<double>(view.height) * view.width;
   }
   for (const Backend::Place& place : places) work_.images[place.image].candidates.push_back({place.window, 0, {}, {}});
-  for (std::size_t i = 0; i < views_.size(); ++i)
+  parallel_for(static_cast<int>(views_.size()), threads_for(kCopyingWork * copied), [&](int i) {
     if (!work_.images[i].candidates.empty()) work_.images[i].source.read(views_[i]);
+  });
   // A screen would drop answers.
   const Arithmetic arithmetic = model_.precision_of(stage).arithmetic;
   run_candidates(stage, arithmetic == Arithmetic::screened ? Arithmetic::fp32 : arithmetic);

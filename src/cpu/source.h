@@ -14,13 +14,19 @@ namespace mtcnn_fast {
 // transposed images are copied, once, to three channels, in memory that the next image uses again.
 class SourceImage {
  public:
+  // Whether read() copies it.
+  static bool is_copied(const ImageView& image) {
+    const std::ptrdiff_t pixel = pixel_stride(image);
+    const bool packed = (pixel == 3 || pixel == 4) && (image.channel_stride == 1 || image.channel_stride == -1);
+    return !packed || image.format == PixelFormat::gray;
+  }
+
   void read(const ImageView& image) {
-    const std::ptrdiff_t pixel = image.pixel_stride ? image.pixel_stride : channels(image.format);
+    const std::ptrdiff_t pixel = pixel_stride(image);
     const std::ptrdiff_t stride = image.stride ? image.stride : pixel * image.width;
     const bool reversed = image.channel_stride == -1;
     const bool bgr = image.format == PixelFormat::bgr || image.format == PixelFormat::bgra;
-    const bool packed = (pixel == 3 || pixel == 4) && (image.channel_stride == 1 || reversed);
-    if (packed && image.format != PixelFormat::gray) {
+    if (!is_copied(image)) {
       source =
           describe(reversed ? image.data - 2 : image.data, image, stride, static_cast<int>(pixel), bgr != reversed);
       return;
@@ -48,6 +54,10 @@ class SourceImage {
   std::size_t bytes() const { return bytes_; }
 
  private:
+  static std::ptrdiff_t pixel_stride(const ImageView& image) {
+    return image.pixel_stride ? image.pixel_stride : channels(image.format);
+  }
+
   static Source describe(const std::uint8_t* data, const ImageView& image, std::ptrdiff_t stride, int pixel, bool bgr) {
     // Of the last pixel only three bytes are sure to be there: a view of three of four channels ends before the fourth.
     const std::uint8_t* last_row = stride > 0 ? data + (image.height - 1) * stride : data;

@@ -139,6 +139,7 @@ py::dict to_dict(const Inspection& inspection) {
 std::unique_ptr<Detector> make_detector(double min_face_size, std::optional<double> max_face_size, double scale_factor,
                                         std::array<double, 3> thresholds, std::array<double, 4> nms_thresholds,
                                         std::string device, std::string profile, std::string precision,
+                                        std::string landmarks,
                                         const std::optional<std::map<std::string, Floats>>& weights,
                                         std::optional<int> num_threads) {
   Options options{.min_face_size = min_face_size,
@@ -149,6 +150,7 @@ std::unique_ptr<Detector> make_detector(double min_face_size, std::optional<doub
                   .device = std::move(device),
                   .profile = std::move(profile),
                   .precision = std::move(precision),
+                  .landmarks = std::move(landmarks),
                   .weights = std::nullopt,
                   .num_threads = num_threads};
   if (weights) {
@@ -480,7 +482,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   py::class_<Detector>(m, "Detector")
       .def(py::init(&make_detector), py::kw_only(), py::arg("min_face_size"), py::arg("max_face_size"),
            py::arg("scale_factor"), py::arg("thresholds"), py::arg("nms_thresholds"), py::arg("device"),
-           py::arg("profile"), py::arg("precision"), py::arg("weights").noconvert(), py::arg("num_threads"))
+           py::arg("profile"), py::arg("precision"), py::arg("landmarks"), py::arg("weights").noconvert(),
+           py::arg("num_threads"))
       .def_property_readonly("device", &Detector::device)
       .def_property_readonly("device_name", [](const Detector& detector) { return detector.backend().device_name; })
       .def_property_readonly("isa", &Detector::isa)

@@ -64,4 +64,26 @@ inline void check_order(const Detector& detector, const std::vector<Picture>& pi
   CHECK(together[0][0].score > 0 && together[0][2].score > 0);
 }
 
+// Landmarks of Options::landmarks "mirrored" belong to a face alone, whatever is detected with it. Nothing else differs
+// from what `direct` gives.
+inline void check_mirrored(const Detector& mirrored, const Detector& direct, const std::vector<Picture>& pictures) {
+  std::vector<ImageView> views;
+  for (const Picture& picture : pictures) views.push_back(picture.view());
+  const std::vector<std::vector<Detection>> together = mirrored.detect(views);
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    const std::vector<Detection> others = direct.detect(views[i]);
+    CHECK(!others.empty() && together[i].size() == others.size());
+    CHECK(::same(together[i], mirrored.detect(views[i])));
+    const int most = static_cast<int>(others.size() + 1) / 2;
+    const std::vector<Detection> few = mirrored.detect(views[i], {.max_faces = most, .clip = true});
+    for (std::size_t k = 0; k < others.size(); ++k) {
+      Detection other = others[k];
+      CHECK(std::memcmp(&other.landmarks, &together[i][k].landmarks, sizeof other.landmarks) != 0);
+      other.landmarks = together[i][k].landmarks;
+      CHECK(same(other, together[i][k]));
+      if (k < few.size()) CHECK(std::memcmp(&few[k].landmarks, &other.landmarks, sizeof other.landmarks) == 0);
+    }
+  }
+}
+
 }  // namespace refine_checks

@@ -146,6 +146,11 @@ TEST(cascade, inspection_counts_what_detect_does) {
     CHECK(inspection.candidates == candidates);
     CHECK(inspection.candidates >= inspection.rnet && inspection.rnet >= inspection.onet);
     CHECK(std::size_t(inspection.faces) == detector.detect(picture.view()).size());
+    Options mirrored = lenient();
+    mirrored.landmarks = "mirrored";
+    const mtcnn_fast::Inspection more = Detector(mirrored).inspect(picture.view());
+    CHECK(more.onet == inspection.onet + 2 * inspection.faces);
+    CHECK(more.confirmed_onet == inspection.confirmed_onet + 2 * inspection.faces);
   });
 }
 

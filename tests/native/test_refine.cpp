@@ -9,12 +9,14 @@ TEST(refine, the_cascades_faces_are_among_the_answers) {
   const Picture picture(90, 70, 3);
   for_each_isa([&] {
     // facenet-pytorch's windows are fractions of pixels, and windows() gives the pixels that they cover.
-    for (const char* profile : {"reference", "mtcnn"}) {
-      Options options = lenient();
-      options.profile = profile;
-      const Detector detector(options);
-      check_faces_are_answers(detector, detector, picture, profile);
-    }
+    for (const char* profile : {"reference", "mtcnn"})
+      for (const char* landmarks : {"direct", "mirrored"}) {
+        Options options = lenient();
+        options.profile = profile;
+        options.landmarks = landmarks;
+        const Detector detector(options);
+        check_faces_are_answers(detector, detector, picture, profile);
+      }
   });
 }
 
@@ -24,7 +26,25 @@ TEST(refine, answers_come_in_the_order_of_the_boxes) {
     for (const std::string& profile : profiles())
       for (const Networks networks : {Networks::onet, Networks::both})
         for (const int threads : {1, 2})
-          check_order(Detector(Options{.profile = profile, .num_threads = threads}), pictures, networks);
+          for (const char* landmarks : {"direct", "mirrored"})
+            check_order(Detector(Options{.profile = profile, .landmarks = landmarks, .num_threads = threads}), pictures,
+                        networks);
+  });
+}
+
+TEST(refine, mirrored_landmarks_are_a_faces_own) {
+  const std::vector<Picture> pictures = {Picture(52, 40, 9), Picture(40, 45, 11)};
+  for_each_isa([&] {
+    for (const std::string& profile : profiles()) {
+      Options options = lenient();
+      options.profile = profile;
+      const Detector direct(options);
+      options.landmarks = "mirrored";
+      for (const int threads : {1, 2}) {
+        options.num_threads = threads;
+        check_mirrored(Detector(options), direct, pictures);
+      }
+    }
   });
 }
 

@@ -80,6 +80,27 @@ TEST(tracker, streams_together_as_alone) {
   }
 }
 
+TEST(tracker, mirrored_landmarks_alone_differ) {
+  const Picture picture(44, 36, 3);
+  Options options = lenient();
+  const Detector direct(options);
+  options.landmarks = "mirrored";
+  const Detector mirrored(options);
+  const TrackerOptions slow{.every = 4, .keep = 0.001};
+  Tracker plain(direct, slow), nearer(mirrored, slow);
+  int seen_again = 0;
+  for (const ImageView& frame : pan(picture, 8)) {
+    const std::vector<Track> expected = plain.update(frame), tracks = nearer.update(frame);
+    CHECK(values(tracks) == values(expected));
+    for (std::size_t i = 0; i < std::min(tracks.size(), expected.size()); ++i) {
+      const auto &a = tracks[i].face.landmarks, &b = expected[i].face.landmarks;
+      for (std::size_t k = 0; k < a.size(); ++k) CHECK(a[k].x != b[k].x || a[k].y != b[k].y);
+      seen_again += tracks[i].age > 0;
+    }
+  }
+  CHECK(seen_again > 3);
+}
+
 TEST(tracker, options_and_frames_are_checked) {
   CHECK_THROWS(std::invalid_argument, "every is 0", Tracker(Detector(), {.every = 0}));
   CHECK_THROWS(std::invalid_argument, "keep is 2", Tracker(Detector(), {.keep = 2}));

@@ -60,6 +60,20 @@ TEST(cascade, refine) {
   for_each_schedule([&] { refine_checks::check_order(cuda, pictures, Networks::both); });
 }
 
+TEST(cascade, mirrored_landmarks) {
+  const std::vector<Picture> pictures = {Picture(36, 32, 10), Picture(24, 20, 11)};
+  for (const char* profile : {"reference", "facenet-pytorch"}) {  // crops beyond the image are black, or cut
+    check::context = profile;
+    Options options = lenient();
+    options.profile = profile;
+    const Detector direct(on("cuda", options));
+    options.landmarks = "mirrored";
+    const Detector gpu(on("cuda", options)), cpu(on("cpu", options));
+    refine_checks::check_mirrored(gpu, direct, pictures);
+    for (const Picture& picture : pictures) check_agree(gpu.detect(picture.view()), cpu.detect(picture.view()));
+  }
+}
+
 TEST(cascade, as_on_the_cpu) {
   const Size sizes[] = {{12, 12}, {13, 12}, {12, 40}, {45, 31}, {90, 12}};
   const std::array<double, 3> thresholds[] = {{0.01, 0.01, 0.003}, {0.6, 0.7, 0.7}, {1, 1, 1}};
@@ -271,7 +285,9 @@ TEST(cascade, any_view) {
 
 TEST(cascade, images_on_the_device) {
   const Picture picture(36, 32, 10);
-  const Detector detector(on("cuda"));
+  Options options = lenient();
+  options.landmarks = "mirrored";
+  const Detector detector(on("cuda", options));
   // The one way to device memory through the library is an upload of floats.
   std::vector<float> bytes((picture.pixels.size() + sizeof(float) - 1) / sizeof(float));
   std::copy(picture.pixels.begin(), picture.pixels.end(), reinterpret_cast<std::uint8_t*>(bytes.data()));

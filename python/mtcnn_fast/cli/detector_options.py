@@ -43,6 +43,14 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
             "help": "arithmetic; fast needs a GPU (fp16) or a processor with AMX (bf16), and is fp32 elsewhere",
         },
     ),
+    (
+        "landmarks",
+        {
+            "choices": ("direct", "mirrored"),
+            "help": "mirrored: the mean of those of a face and of its mirror image, nearer, for two more crops through "
+            "O-Net per face",
+        },
+    ),
     ("weights", {"type": path, "metavar": "FILE", "help": "safetensors file (default: the embedded networks)"}),
     (
         "num_threads",
