@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -168,6 +171,58 @@ def test_sources_that_are_none(film: Path, tmp_path: Path) -> None:
         assert str(raised.value).startswith(f"{source}: "), raised.value
         assert said in str(raised.value)
         assert "\n" not in str(raised.value)
+
+
+def test_a_stream(film: Path) -> None:
+    handler = functools.partial(Quiet, directory=os.fspath(film.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with mtcnn_fast.frames(f"{url}/film.mp4") as frames:
+            assert (frames.size, frames.frame_count, frames.file, frames.reader) == ((128, 96), 30, None, "PyAV")
+            assert [frame.index for frame in frames] == list(range(30))
+        with mtcnn_fast.frames(f"{url}/film.mp4", latest=True) as frames:
+            seen = [(frame.index, frame.timestamp, time.sleep(0.02))[:2] for frame in frames]
+            assert seen[-1] == (29, pytest.approx(29 / 30))
+            assert all(timestamp == pytest.approx(index / 30) for index, timestamp in seen)
+            assert len(seen) < 30
+        with pytest.raises(OSError, match=f"^{url}/missing.mp4: it cannot be opened as a video: Server returned 404"):
+            mtcnn_fast.frames(f"{url}/missing.mp4")
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("scheme", ["http", "rtsp"])
+def test_a_server_that_does_not_answer(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    monkeypatch.setattr("mtcnn_fast.video.by_pyav.SECONDS_TO_WAIT", 0.5)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with pytest.raises(OSError, match=r"it cannot be opened as a video: no answer within 0\.5 s$"):
+            mtcnn_fast.frames(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/film")
+
+
+def test_colours_of_hd(tmp_path: Path) -> None:
+    """The matrix is that of BT.709, not BT.601, whose greens would be off by 20 levels."""
+    av = pytest.importorskip("av")
+    image = quarters(10)
+    image[48:, 64:] = 40, 180, 60
+    path = tmp_path / "film.mp4"
+    with av.open(os.fspath(path), "w") as output:
+        video = output.add_stream("libx264", rate=30, options={"crf": "8"})
+        video.height, video.width, video.pix_fmt = 96, 128, "yuv420p"
+        video.codec_context.colorspace, video.codec_context.color_range = 1, 1
+        frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p", dst_colorspace="ITU709")
+        frame.pts = 0
+        output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    (decoded,) = mtcnn_fast.frames(path)
+    np.testing.assert_allclose(decoded.image[80, 100], image[80, 100], atol=6)
 
 
 def make_sound(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,36 @@ def test_a_copy(tmp_path: Path, suffixes: str) -> None:
     assert len(packets) > 30
     assert [content for _, content in copies] == [content for _, content in packets]
     assert [time for time, _ in copies] == pytest.approx([time for time, _ in packets], abs=1e-4)
+
+
+def test_the_clock_begins_at_0(tmp_path: Path) -> None:
+    """That of a transport stream may begin anywhere. Picture and sound move together."""
+    av = pytest.importorskip("av")
+    source = make(
+        tmp_path / "film.ts", [quarters(i) for i in range(25)], [time + 3000 for time in even(25)], audio_from=3000
+    )
+    path = copy(source, tmp_path / "copy.mp4")
+    before, after = read(source)[0], read(path)[0]
+    assert before[0] >= 5
+    assert 0 <= after[0] < 0.1
+    moved = before[0] - after[0]
+    assert [one - other for one, other in zip(before, after, strict=True)] == pytest.approx([moved] * 25, abs=1e-4)
+    times, copies = ([time for time, _ in audio_of(file)] for file in (source, path))
+    assert [one - other for one, other in zip(times, copies, strict=True)] == pytest.approx(
+        [moved] * len(times), abs=1e-3
+    )
+    with av.open(os.fspath(path)) as file:
+        assert sum(sound.samples for sound in file.decode(audio=0)) > 20_000
+
+
+def test_pixels_that_are_no_squares_stay_so(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    for rotation, aspect in ((0, Fraction(16, 15)), (90, Fraction(15, 16))):
+        source = make(
+            tmp_path / "film.mp4", [quarters(0)] * 2, rotation=(rotation, False), pixel_aspect=Fraction(16, 15)
+        )
+        with av.open(os.fspath(copy(source, tmp_path / "copy.mp4"))) as file:
+            assert file.streams.video[0].sample_aspect_ratio == aspect
 
 
 def test_it_is_h264_that_browsers_play(tmp_path: Path) -> None:

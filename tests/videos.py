@@ -42,13 +42,16 @@ def make(
     times: Sequence[int] | None = None,
     *,
     audio: str | None = "aac",
+    audio_from: int = 0,
     rotation: tuple[int, bool] | None = None,
+    pixel_aspect: Fraction | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
     """A video in H.264.
 
-    times: timestamps in TICKS. audio: the codec of a tone as long as the video. rotation: degrees counter-clockwise,
-    and whether it is mirrored, in the display matrix.
+    times: timestamps in TICKS. audio: the codec of a tone that ends with the video. audio_from: its begin, in TICKS.
+    rotation: degrees counter-clockwise, and whether it is mirrored, in the display matrix. pixel_aspect: width over
+    height of a pixel as stored.
     """
     av = pytest.importorskip("av", reason="PyAV, which makes the videos, is not installed")
     times = even(len(images)) if times is None else times
@@ -57,6 +60,8 @@ def make(
         video.height, video.width = images[0].shape[:2]
         video.pix_fmt = "yuv420p"
         video.codec_context.time_base = Fraction(1, TICKS)
+        if pixel_aspect is not None:
+            video.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation is not None:
             if not hasattr(video, "set_display_rotation"):
                 pytest.skip("this PyAV cannot write a display matrix")
@@ -68,7 +73,7 @@ def make(
             output.mux(video.encode(frame))
         output.mux(video.encode(None))
         if tone is not None:
-            for start in range(0, 48000 * (times[-1] + TICKS // 30) // TICKS, 1024):
+            for start in range(48000 * audio_from // TICKS, 48000 * (times[-1] + TICKS // 30) // TICKS, 1024):
                 wave = 8000 * np.sin(np.arange(start, start + 1024) / 20)
                 sound = av.AudioFrame.from_ndarray(wave.astype(np.int16)[None], format="s16", layout="mono")
                 sound.rate, sound.pts, sound.time_base = 48000, start, Fraction(1, 48000)

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,9 +88,7 @@ def _silent(cv2: Any) -> Iterator[None]:
 class OpencvSink:
     """An MPEG-4 video of images, at a constant rate. Raises OSError that does not name the file."""
 
-    def __init__(
-        self, path: Path, size: tuple[int, int], fps: float, time_base: Fraction | None, audio: str | None
-    ) -> None:
+    def __init__(self, path: Path, size: tuple[int, int], fps: float, source: Source | None) -> None:
         self._cv2 = cv2 = require("cv2", "writing videos")
         with _silent(cv2):
             self._video = cv2.VideoWriter(os.fspath(path), cv2.VideoWriter.fourcc(*_CODEC), fps, size)

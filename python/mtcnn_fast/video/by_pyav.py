@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
@@ -47,6 +48,7 @@ class PyavSource(Source):
         # TCP, because over UDP lost packets break pictures.
         options = {"rtsp_transport": "tcp"} if place.startswith("rtsp") else {}
         timeout = None if is_file else (SECONDS_TO_WAIT, SECONDS_TO_WAIT)
+        self._asked = time.monotonic()
         try:
             self._container = self._av.open(self.file or place, options=options, timeout=timeout)
         except self._av.error.FFmpegError as error:
@@ -64,10 +66,15 @@ class PyavSource(Source):
         self.frame_count = stream.frames or None
         self.duration = microseconds / 1e6 if microseconds and microseconds > 0 else None
         self.time_base = stream.time_base
+        self.pixel_aspect = stream.sample_aspect_ratio or None
+        self.has_audio = bool(self._container.streams.audio)
+        if is_file:
+            self.start = max(0, self._container.start_time or 0) / 1e6
         self._last: float | None = None
         self._frames = self._decoded()
 
     def load(self, item: None) -> Image | None:
+        self._asked = time.monotonic()
         try:
             frame = next(self._frames, None)
         except self._av.error.FFmpegError as error:
@@ -80,8 +87,14 @@ class PyavSource(Source):
         timestamp = frame.time
         if timestamp is None:
             timestamp = 0.0 if self._last is None else self._last + 1 / (self.fps or 25)
+        matrix = _matrix(frame)
+        if self._last is None:
+            # The clock of a stream may have begun days ago.
+            self.start = self.start if self.file is not None else max(0, timestamp)
+            if matrix is not None and matrix[0] == 0 and self.pixel_aspect is not None:
+                self.pixel_aspect = 1 / self.pixel_aspect
         self._last = timestamp
-        return Image(_upright(frame.to_ndarray(format="rgb24"), _matrix(frame)), timestamp)
+        return Image(_upright(frame.to_ndarray(format="rgb24"), matrix), timestamp)
 
     def close(self) -> None:
         self._frames.close()
@@ -117,7 +130,8 @@ class PyavSource(Source):
         return None if self.file is None else cut_off(self.file)
 
     def _said(self, error: Exception) -> str:
-        if isinstance(error, self._av.error.ExitError):  # the interruption by the timeout
+        # Of errors after a timeout, FFmpeg has several: of an interruption, of invalid data, of input.
+        if self.file is None and time.monotonic() - self._asked >= SECONDS_TO_WAIT:
             return f"no answer within {SECONDS_TO_WAIT} s"
         return reason(error)
 
@@ -143,14 +157,16 @@ def _upright(image: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None)
 
 
 class PyavSink:
-    """An H.264 video of images, with the audio of a file copied into it. Raises OSError that may not name the file."""
+    """An H.264 video of images, with the audio of a source's file copied into it, that begins at 0.
 
-    def __init__(
-        self, path: Path, size: tuple[int, int], fps: float, time_base: Fraction | None, audio: str | None
-    ) -> None:
+    Raises OSError that may not name the file.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int], fps: float, source: Source | None) -> None:
         self._av = require("av", "writing videos", "video")
-        coarse = time_base is not None and time_base.denominator <= _FINEST
-        self._time_base = time_base if coarse and time_base is not None else _USUAL
+        time_base = _USUAL if source is None or source.time_base is None else source.time_base
+        self._time_base = time_base if time_base.denominator <= _FINEST else _USUAL
+        self._start = 0.0 if source is None else source.start
         self._last: int | None = None
         with _as_oserror(self._av):
             self._container = self._av.open(os.fspath(path), "w")
@@ -161,8 +177,15 @@ class PyavSink:
             context = self._video.codec_context
             context.time_base = self._time_base
             context.colorspace, context.color_range = _BT601, _LIMITED_RANGE
-            self._audio = None if audio is None else _Audio(self._av, audio, self._container, path)
-            self.losses = () if self._audio is None else self._audio.losses
+            if source is not None and source.pixel_aspect is not None:
+                context.sample_aspect_ratio = source.pixel_aspect
+            self._audio = None
+            self.losses: tuple[str, ...] = ()
+            if source is not None and source.file is not None:
+                self._audio = _Audio(self._av, source.file, self._start, self._container, path)
+                self.losses = self._audio.losses
+            elif source is not None and source.has_audio:
+                self.losses = ("the audio of a stream is not copied",)
 
     @staticmethod
     def check() -> None:
@@ -175,7 +198,7 @@ class PyavSink:
 
     def write(self, image: NDArray[np.uint8], timestamp: float) -> None:
         frame = self._av.VideoFrame.from_ndarray(image, "rgb24")
-        count = round(Fraction(timestamp) / self._time_base)
+        count = round(Fraction(timestamp) / self._time_base) - round(Fraction(self._start) / self._time_base)
         # An encoder refuses a timestamp twice.
         self._last = count if self._last is None else max(count, self._last + 1)
         frame.pts, frame.time_base = self._last, self._time_base
@@ -201,10 +224,11 @@ class PyavSink:
 
 
 class _Audio:
-    """Packets of a file's audio streams, copied into an output as they are."""
+    """Packets of a file's audio streams, copied into an output as they are. start: the second that becomes 0."""
 
-    def __init__(self, av: Any, file: str, output: Any, path: Path) -> None:
+    def __init__(self, av: Any, file: str, start: float, output: Any, path: Path) -> None:
         self._input = av.open(file)
+        self._start = Fraction(start)
         self._output = output
         losses: list[str] = []
         self._streams: dict[int, Any] = {}
@@ -232,7 +256,12 @@ class _Audio:
         if not self._streams:  # `demux` would take all
             return None
         # Packets without a time tell a decoder to end; the last one of a file that is cut off is corrupt.
-        return next((each for each in self._packets if each.dts is not None and not each.is_corrupt), None)
+        packet = next((each for each in self._packets if each.dts is not None and not each.is_corrupt), None)
+        if packet is not None and self._start:
+            offset = round(self._start / packet.time_base)
+            packet.dts -= offset
+            packet.pts = None if packet.pts is None else packet.pts - offset
+        return packet
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,11 +89,6 @@ class Frames(Iterator[Frame]):
     def reader(self) -> str:
         """The package that decodes: "PyAV", "OpenCV" or "Pillow"."""
         return self._source.reader
-
-    @property
-    def time_base(self) -> Fraction | None:
-        """The seconds of which timestamps are multiples; None: any fraction."""
-        return self._source.time_base
 
     @property
     def file(self) -> str | None:

@@ -41,8 +41,13 @@ class Source(ABC):
     """In seconds."""
     time_base: Fraction | None = None
     """The seconds of which timestamps are multiples; None: any fraction."""
+    start: float = 0
+    """The container's first timestamp, in seconds, where that is more than 0."""
+    pixel_aspect: Fraction | None = None
+    """Width over height of a pixel, upright; None: 1."""
     file: str | None = None
     """The path of the file that is read, whose audio belongs to the frames."""
+    has_audio: bool = False
 
     def items(self) -> Iterable[Any]:
         """What `load` is called for."""

@@ -58,13 +58,13 @@ class VideoWriter:
         suffix = Path(path).suffix
         if suffix.lower() not in SUFFIXES:
             raise ValueError(f"{path} has the suffix {suffix!r}; wanted one of {', '.join(SUFFIXES)}")
-        self._file = None if source is None else source.file
-        self._time_base = None if source is None else source.time_base
+        self._source = None if source is None else source._source
         given = fps if fps is not None or source is None else source.fps
         self._fps = _FPS if given is None else number("fps", given)
         if not 0 < self._fps < float("inf"):
             raise ValueError(f"fps is {self._fps}; wanted more than 0")
-        self._path = check_destination(path, inputs=[] if self._file is None else [self._file])
+        file = None if source is None else source.file
+        self._path = check_destination(path, inputs=[] if file is None else [file])
         if is_special(self._path):
             raise OSError(f"{path} is no file; a video needs one")
         self._kind = PyavSink if importlib.util.find_spec("av") is not None else OpencvSink
@@ -88,7 +88,8 @@ class VideoWriter:
 
         image: uint8 (H, W, 3), RGB. The first sets the size of the video, which is even: where it is not, the last
         column or row is repeated. Images of other sizes are scaled to fit, with black beside or above and below.
-        timestamp: in seconds, later than the one before; None: by `fps`.
+        timestamp: in seconds, later than the one before; None: by `fps`. The source's first one, of images or audio,
+        becomes 0.
 
         Raises OSError that names the file, TypeError and ValueError for another image.
         """
@@ -102,7 +103,7 @@ class VideoWriter:
         with self._failing():
             if self._sink is None:
                 self._size = width + width % 2, height + height % 2
-                self._sink = self._kind(self._part, self._size, self._fps, self._time_base, self._file)
+                self._sink = self._kind(self._part, self._size, self._fps, self._source)
                 for loss in self._sink.losses:
                     warnings.warn(f"{self._path}: {loss}", stacklevel=3)
             self._sink.write(_fitted(image, *self._size), self._written / self._fps if timestamp is None else timestamp)
