@@ -82,7 +82,7 @@ def main() -> None:
                 continue
             photographs = list(map(labelled_by, photographs, results.pop(FACENET_PYTORCH)))
         for detector, found in results.items():
-            result = measured(photographs, found, chosen.iou)
+            result = measured(photographs, found, chosen.rule.iou)
             row = {"set": name, "iou": result.iou, "detector": detector, "faces": result.faces}
             row |= {key: round(value, 4) for key, value in shares(result, chosen).items()}
             if chosen.annotated.complete:

@@ -21,7 +21,7 @@ SETS = {
     "wider_val_416": MeasuredSet(AnnotatedSet("wider_val_416/gt_416.txt", format="wider")),
     "facemask": MeasuredSet(AnnotatedSet("facemask/annotations", format="voc")),
     # Its boxes are tight. It labels one face per picture, so other detections are not wrong.
-    "net_7876": MeasuredSet(AnnotatedSet("net_7876/test.txt", format="facepoint", complete=False), iou=0.4),
+    "net_7876": MeasuredSet(AnnotatedSet("net_7876/test.txt", format="facepoint", complete=False), Rule(iou=0.4)),
 }
 
 
