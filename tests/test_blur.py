@@ -1,8 +1,9 @@
-"""`blur`, and the command of that name on pictures."""
+"""`blur`, `blur_frames`, and the command `mtcnn-fast blur`."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import mtcnn_fast
-from mtcnn_fast import MTCNN, Detections, blur
+from mtcnn_fast import MTCNN, Detections, Frame, blur, blur_frames
 from mtcnn_fast.blurring import WAYS
 from mtcnn_fast.cli import main
+from videos import audio_of, cut, make
 
 pytest.importorskip("cv2")
 
@@ -134,7 +136,7 @@ def test_a_folder_gives_the_same_tree(folder: Path, tmp_path: Path, capsys: pyte
     [
         ("a", "a", "--output is {}/a, which is what is read"),
         ("a/face.jpg", "a/face.jpg", "--output is {}/a/face.jpg, which is what is read"),
-        ("a/face.jpg", "face.png", "--output is {}/face.png; wanted a name with the suffix of {}/a/face.jpg"),
+        ("a/face.jpg", "face.png", "--output is {}/face.png; wanted a name that ends with '.jpg'"),
         ("a/face.jpg", "none/face.jpg", "there is no folder for {}/none/face.jpg"),
         ("none.jpg", "face.jpg", "there is no {}/none.jpg"),
     ],
@@ -160,3 +162,67 @@ def test_pictures_are_not_replaced(folder: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.count("face.jpg is among the files that are read; wanted another --output") == 2
     assert (folder / "a" / "face.jpg").read_bytes() == before
     assert (folder / "out" / "b" / "face.jpg").exists()
+
+
+def test_a_video(folder: Path, face_in_a_film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "hidden.mp4"
+    assert command(face_in_a_film, "--output", out, "--how", "solid", "--every", 4) == 0
+    lines, errors = capsys.readouterr()
+    assert lines == f"{face_in_a_film}: faces of 14 frames hidden in {out}\n"
+    assert re.fullmatch(r"14 frames, [\d.]+ s, [\d.]+ frames per second\n", errors)
+    detector = MTCNN(device="cpu", min_face_size=40)
+    with mtcnn_fast.frames(face_in_a_film) as before, mtcnn_fast.frames(out) as after:
+        for was, frame in zip(before, after, strict=True):
+            assert frame.timestamp == was.timestamp
+            assert len(detector.detect(was.image)) == (was.index > 5)
+            assert not len(detector.detect(frame.image))
+            assert (frame.image.max(2) < 8).mean() > 0.05 or was.index < 6
+    assert audio_of(out) == audio_of(face_in_a_film)
+
+
+@pytest.fixture
+def face_in_a_film(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
+    """A film in whose frame 6 a face comes in, between two searches. It has audio."""
+    face = np.ascontiguousarray(astronaut[20:212, 130:322])
+    return make(tmp_path / "film.mkv", [face if i > 5 else np.full_like(face, 128) for i in range(14)])
+
+
+def test_a_video_that_breaks(face_in_a_film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken, out = cut(face_in_a_film, 0.9), face_in_a_film.with_name("hidden.mp4")
+    assert command(broken, "--output", out) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert re.match(rf"{broken}: broken after frame \d+: it is cut off", errors[0])
+    count = int(re.fullmatch(rf"the (\d+) frames until then are in {out}", errors[1])[1])  # type: ignore[index]
+    with mtcnn_fast.frames(out) as frames:
+        assert len(list(frames)) == count > 5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"no film", "film.mkv: it cannot be opened as a video"), (b"", "film.mkv: ")],
+)
+def test_no_video(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str) -> None:
+    pytest.importorskip("av")
+    (tmp_path / "film.mkv").write_bytes(content)
+    with pytest.raises(SystemExit) as ended:
+        command(tmp_path / "film.mkv", "--output", tmp_path / "out.mp4")
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_frames_come_before_the_failure(astronaut: NDArray[np.uint8], small: MTCNN) -> None:
+    def frames() -> Iterator[Frame]:
+        for index in range(3):
+            yield Frame(index, index / 25, astronaut)
+        raise OSError("broken")
+
+    hidden = blur_frames(frames(), small, "solid")
+    for index in range(3):
+        frame = next(hidden)
+        assert (frame.index, frame.timestamp) == (index, index / 25)
+        assert not len(small.detect(frame.image))
+    with pytest.raises(OSError, match="broken"):
+        next(hidden)
+    with pytest.raises(ValueError, match="every is 0; wanted at least 1"):
+        blur_frames([], small, every=0)

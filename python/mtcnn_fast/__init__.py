@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mtcnn_fast import _core, ops
 from mtcnn_fast._core import __version__, available_devices, available_isas
+from mtcnn_fast.blurred_videos import blur_frames
 from mtcnn_fast.blurring import blur
 from mtcnn_fast.detections import Detections, Face
 from mtcnn_fast.detector import MTCNN
@@ -38,6 +39,7 @@ __all__ = [
     "available_devices",
     "available_isas",
     "blur",
+    "blur_frames",
     "draw",
     "frames",
     "get_cmake_dir",

@@ -78,18 +78,25 @@ def hide(
     black: ArrayLike,
 ) -> None:
     """Hides boxes in an array (H, W) or (H, W, channels) of numbers, in place. black: the pixel of "solid"."""
-    height, width = canvas.shape[:2]
-    for x1, y1, x2, y2 in regions(boxes, widen):
-        left, top = max(0, int(np.floor(x1))), max(0, int(np.floor(y1)))
-        right, bottom = min(width, int(np.ceil(x2))), min(height, int(np.ceil(y2)))
-        if left >= right or top >= bottom:
+    for region in regions(boxes, widen):
+        rows, columns, inside = ellipse(region, canvas.shape)
+        if not inside.size:
             continue
-        # At the centres of the pixels.
+        part = canvas[rows, columns]
+        side = max(region[2] - region[0], region[3] - region[1])
+        part[inside] = black if how == SOLID else _coarse(part, side, how)[inside]
+
+
+def ellipse(region: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[slice, slice, NDArray[np.bool_]]:
+    """The rows and columns of an image of a shape that the ellipse in a rectangle reaches, and which pixels there."""
+    x1, y1, x2, y2 = region
+    left, top = max(0, int(np.floor(x1))), max(0, int(np.floor(y1)))
+    right, bottom = max(left, min(shape[1], int(np.ceil(x2)))), max(top, min(shape[0], int(np.ceil(y2))))
+    # At the centres of the pixels. A box without a width has none of them inside.
+    with np.errstate(divide="ignore", invalid="ignore"):
         across = (np.arange(left, right) + 0.5 - (x1 + x2) / 2) / ((x2 - x1) / 2)
         down = (np.arange(top, bottom) + 0.5 - (y1 + y2) / 2) / ((y2 - y1) / 2)
-        inside = across**2 + down[:, np.newaxis] ** 2 <= 1
-        part = canvas[top:bottom, left:right]
-        part[inside] = black if how == SOLID else _coarse(part, max(x2 - x1, y2 - y1), how)[inside]
+        return slice(top, bottom), slice(left, right), across**2 + down[:, np.newaxis] ** 2 <= 1
 
 
 def _coarse(part: NDArray[Any], side: float, how: str) -> NDArray[Any]:

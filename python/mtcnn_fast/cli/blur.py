@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mtcnn_fast import MTCNN, reading
 from mtcnn_fast.blurred_pictures import blurred
+from mtcnn_fast.blurred_videos import blur_frames
 from mtcnn_fast.blurring import GAUSSIAN, WAYS, WIDEN, check_options
-from mtcnn_fast.checks import shown
+from mtcnn_fast.checks import at_least, shown
 from mtcnn_fast.cli import detector_options, interrupts
 from mtcnn_fast.cli.arguments import path
 from mtcnn_fast.console import console
@@ -20,19 +24,20 @@ from mtcnn_fast.detecting import Tally, finder
 from mtcnn_fast.extra import require
 from mtcnn_fast.finding import FoundFile, PassedOver, find
 from mtcnn_fast.streaming import FAILURES, Outcome, detect_each, readers_for
+from mtcnn_fast.video import VideoWriter, frames
 from mtcnn_fast.writing import check_destination, check_folder, is_folder, line_of, make_folder, reason, write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `blur`."""
-    parser.add_argument("source", type=path, metavar="PATH", help="picture, or folder to search to any depth")
+    parser.add_argument("source", type=path, metavar="PATH", help="picture, folder of pictures at any depth, or video")
     parser.add_argument(
         "--output",
         required=True,
         type=path,
         metavar="OUT",
-        help="the copy of a picture, or a folder for it; of a folder, the folder for the copies, which have the same "
-        "paths below it",
+        help="the copy of a picture or a video, or a folder for it; of a folder, the folder for the copies, which have "
+        "the same paths below it",
     )
     parser.add_argument(
         "--how",
@@ -47,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of a box's width and height that is hidden beyond it on each side; 0.2 hides ears and hair line",
     )
+    parser.add_argument(
+        "--every", type=int, default=10, metavar="N", help="frames of a video from one search to the next"
+    )
     detector_options.add_to(parser)
 
 
@@ -55,12 +63,18 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     began = time.monotonic()
     try:
         check_options(arguments.how, arguments.widen)
+        at_least("every", arguments.every, 1)
         for module in ("PIL.Image", "cv2"):
             require(module, "blurring")
         detector = MTCNN(**detector_options.options_of(arguments))
         copies = _Copies(arguments.source, arguments.output)
+        is_video = not (is_folder(Path(arguments.source)) or _is_picture(arguments.source))
+        if not is_video:
+            copies.check_suffix()
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as reason:
         error(shown(line_of(reason)))
+    if is_video:
+        return _blur_video(arguments, detector, copies, error)
     tally, not_copied = Tally(), _NotCopied()
     try:
         _blur_pictures(arguments, detector, copies, tally, not_copied)
@@ -69,6 +83,16 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
         if str(not_copied):
             console.complain(str(not_copied))
     return int(not tally.all_well or tally.damaged > 0 or (not tally.pictures and bool(str(not_copied))))
+
+
+def _is_picture(source: str) -> bool:
+    if os.path.splitext(source)[1].lower() in reading.suffixes():  # noqa: PTH122 # as in `finding`
+        return True
+    try:
+        reading.size(source)
+    except OSError:
+        return False
+    return True
 
 
 class _Copies:
@@ -85,9 +109,13 @@ class _Copies:
             check_folder(output)
             return
         check_destination(output, inputs=[source])
-        if self._output.suffix.lower() != Path(source).suffix.lower():
+
+    def check_suffix(self) -> None:
+        """Raises ValueError for the name of a picture's copy that does not suit its format."""
+        if not self._into_folder and self._output.suffix.lower() != self._source.suffix.lower():
             raise ValueError(
-                f"--output is {output}; wanted a name with the suffix of {source}, whose format the copy has"
+                f"--output is {self._output}; wanted a name that ends with {self._source.suffix!r}, because the copy "
+                "has the format of the picture"
             )
 
     def path(self, below: str) -> Path:
@@ -159,3 +187,56 @@ def _blur_picture(file: FoundFile, outcome: Outcome[Any], copies: _Copies, argum
     count = len(outcome.faces)
     console.say(f"{shown(file.path)}: {count} {'face' if count == 1 else 'faces'} hidden in {shown(place)}")
     return count
+
+
+def _blur_video(
+    arguments: argparse.Namespace, detector: MTCNN, copies: _Copies, error: Callable[[str], NoReturn]
+) -> int:
+    """Writes the copy of a video. Returns the exit status."""
+    began, count = time.monotonic(), 0
+    source = arguments.source
+    with ExitStack() as stack:
+        stack.enter_context(_warnings_as_lines())
+        try:
+            place = copies.path(os.path.basename(source))  # noqa: PTH119 # as in `finding`
+            film = stack.enter_context(frames(source))
+            out = stack.enter_context(VideoWriter(place, film))
+        except (ImportError, OSError, ValueError) as reason:
+            error(shown(line_of(reason)))
+        bar = _bar(film.frame_count, stack)
+        broken: Exception | None = None
+        hidden = blur_frames(film, detector, arguments.how, arguments.widen, every=arguments.every)
+        try:
+            for frame in hidden:
+                interrupts.check()
+                out.write(frame.image, frame.timestamp)
+                count += 1
+                if bar is not None:
+                    bar.update(1)
+            out.close()
+        except FAILURES as reason:
+            broken = reason
+            kept = out.close(whole=False)
+    if broken is not None:
+        console.complain(shown(line_of(broken)))
+        console.complain(f"the {count} frames until then are in {shown(kept)}" if kept else "no video is written")
+        return 1
+    seconds = time.monotonic() - began
+    console.say(f"{shown(source)}: faces of {count:,} frames hidden in {shown(place)}")
+    console.complain(f"{count:,} frames, {seconds:.1f} s, {count / seconds:.1f} frames per second")
+    return 0
+
+
+def _bar(total: int | None, stack: ExitStack) -> Any:
+    if sys.stderr is None or not sys.stderr.isatty():
+        return None
+    return stack.enter_context(require("tqdm", "a progress bar").tqdm(total=total, unit="frame"))
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Prints warnings about a video, such as that audio is lost, as lines for users."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: console.complain(shown(message))
+        yield

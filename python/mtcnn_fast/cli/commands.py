@@ -112,10 +112,12 @@ _COMMANDS = (
     Command(
         "blur",
         blur,
-        "hide the faces of pictures",
-        "Writes copies of pictures in which the faces are hidden. A copy has the format, mode and metadata of its "
-        "picture, without the previews. Pictures that cannot be kept so are named, and not copied.",
-        "Exit status: 0; 1 if a picture failed or is damaged; 2 for wrong arguments; 130 after Ctrl-C.",
+        "hide the faces of pictures and of a video",
+        "Writes copies of pictures, or of a video, in which the faces are hidden. The copy of a picture has its "
+        "format, mode and metadata, without the previews. Pictures that cannot be kept so are named, and not copied. "
+        "The copy of a video has its audio.",
+        "Exit status: 0; 1 if a picture failed or is damaged, or if a video breaks; 2 for wrong arguments; 130 after "
+        "Ctrl-C.",
     ),
     Command(
         "train",
