@@ -168,8 +168,8 @@ def test_a_video(folder: Path, face_in_a_film: Path, capsys: pytest.CaptureFixtu
     out = folder / "hidden.mp4"
     assert command(face_in_a_film, "--output", out, "--how", "solid", "--every", 4) == 0
     lines, errors = capsys.readouterr()
-    assert lines == f"{face_in_a_film}: faces of 14 frames hidden in {out}\n"
-    assert re.fullmatch(r"14 frames, [\d.]+ s, [\d.]+ frames per second\n", errors)
+    assert lines == f"{face_in_a_film}: the faces are hidden in {out}\n"
+    assert re.fullmatch(r"14 frames, [\d.]+ s \([\d.]+ frames per second\)\n", errors)
     detector = MTCNN(device="cpu", min_face_size=40)
     with mtcnn_fast.frames(face_in_a_film) as before, mtcnn_fast.frames(out) as after:
         for was, frame in zip(before, after, strict=True):
@@ -178,6 +178,25 @@ def test_a_video(folder: Path, face_in_a_film: Path, capsys: pytest.CaptureFixtu
             assert not len(detector.detect(frame.image))
             assert (frame.image.max(2) < 8).mean() > 0.05 or was.index < 6
     assert audio_of(out) == audio_of(face_in_a_film)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--output", "out.avi"], "out.avi has the suffix '.avi'; wanted one of .mp4, .m4v, .mov, .mkv"),
+        (["--output", "out.mp4", "--every", "0"], "every is 0; wanted at least 1"),
+        (["--output", "out.mp4", "--widen", "3"], "widen is 3.0; wanted a share from 0 to 2"),
+    ],
+)
+def test_options_of_a_video(
+    face_in_a_film: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str],
+    message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(face_in_a_film.parent)
+    with pytest.raises(SystemExit) as ended:
+        command(face_in_a_film, *options)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -192,7 +211,7 @@ def test_a_video_that_breaks(face_in_a_film: Path, capsys: pytest.CaptureFixture
     assert command(broken, "--output", out) == 1
     errors = capsys.readouterr().err.splitlines()
     assert re.match(rf"{broken}: broken after frame \d+: it is cut off", errors[0])
-    count = int(re.fullmatch(rf"the (\d+) frames until then are in {out}", errors[1])[1])  # type: ignore[index]
+    count = int(re.fullmatch(rf"(\d+) frames until then are in {out}", errors[1])[1])  # type: ignore[index]
     with mtcnn_fast.frames(out) as frames:
         assert len(list(frames)) == count > 5
 
@@ -204,9 +223,7 @@ def test_a_video_that_breaks(face_in_a_film: Path, capsys: pytest.CaptureFixture
 def test_no_video(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str) -> None:
     pytest.importorskip("av")
     (tmp_path / "film.mkv").write_bytes(content)
-    with pytest.raises(SystemExit) as ended:
-        command(tmp_path / "film.mkv", "--output", tmp_path / "out.mp4")
-    assert ended.value.code == 2
+    assert command(tmp_path / "film.mkv", "--output", tmp_path / "out.mp4") == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.mp4").exists()
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,10 +15,11 @@ from mtcnn_fast.blurred_pictures import blurred
 from mtcnn_fast.blurred_videos import blur_frames
 from mtcnn_fast.blurring import GAUSSIAN, WAYS, WIDEN, check_options
 from mtcnn_fast.checks import at_least, shown
-from mtcnn_fast.cli import detector_options, interrupts
+from mtcnn_fast.cli import detector_options, interrupts, remarks
 from mtcnn_fast.cli.arguments import path
+from mtcnn_fast.cli.frames_bar import frames_bar
 from mtcnn_fast.console import console
-from mtcnn_fast.detecting import Tally, finder
+from mtcnn_fast.detecting import Tally, finder, plural
 from mtcnn_fast.extra import require
 from mtcnn_fast.finding import FoundFile, PassedOver, find
 from mtcnn_fast.streaming import FAILURES, Outcome, detect_each, readers_for
@@ -184,59 +183,50 @@ def _blur_picture(file: FoundFile, outcome: Outcome[Any], copies: _Copies, argum
     content = blurred(Path(file.path).read_bytes(), outcome.faces, arguments.how, arguments.widen)
     make_folder(place.parent)
     write_whole(place, content)
-    count = len(outcome.faces)
-    console.say(f"{shown(file.path)}: {count} {'face' if count == 1 else 'faces'} hidden in {shown(place)}")
-    return count
+    console.say(f"{shown(file.path)}: {plural(len(outcome.faces), 'face')} hidden in {shown(place)}")
+    return len(outcome.faces)
 
 
 def _blur_video(
     arguments: argparse.Namespace, detector: MTCNN, copies: _Copies, error: Callable[[str], NoReturn]
 ) -> int:
     """Writes the copy of a video. Returns the exit status."""
-    began, count = time.monotonic(), 0
-    source = arguments.source
+    began, source = time.monotonic(), arguments.source
+    ended: BaseException | None = None
+    kept: Path | None = None
     with ExitStack() as stack:
-        stack.enter_context(_warnings_as_lines())
+        stack.enter_context(remarks.reported(console.complain))
         try:
             place = copies.path(os.path.basename(source))  # noqa: PTH119 # as in `finding`
             film = stack.enter_context(frames(source))
-            out = stack.enter_context(VideoWriter(place, film))
+        except OSError as reason:
+            console.complain(shown(line_of(reason)))
+            return 1
+        try:
+            out = VideoWriter(place, film)
+            bar = frames_bar(film, stack)
         except (ImportError, OSError, ValueError) as reason:
             error(shown(line_of(reason)))
-        bar = _bar(film.frame_count, stack)
-        broken: Exception | None = None
-        hidden = blur_frames(film, detector, arguments.how, arguments.widen, every=arguments.every)
         try:
-            for frame in hidden:
+            for frame in blur_frames(film, detector, arguments.how, arguments.widen, every=arguments.every):
                 interrupts.check()
                 out.write(frame.image, frame.timestamp)
-                count += 1
                 if bar is not None:
-                    bar.update(1)
-            out.close()
-        except FAILURES as reason:
-            broken = reason
-            kept = out.close(whole=False)
-    if broken is not None:
-        console.complain(shown(line_of(broken)))
-        console.complain(f"the {count} frames until then are in {shown(kept)}" if kept else "no video is written")
-        return 1
-    seconds = time.monotonic() - began
-    console.say(f"{shown(source)}: faces of {count:,} frames hidden in {shown(place)}")
-    console.complain(f"{count:,} frames, {seconds:.1f} s, {count / seconds:.1f} frames per second")
-    return 0
-
-
-def _bar(total: int | None, stack: ExitStack) -> Any:
-    if sys.stderr is None or not sys.stderr.isatty():
-        return None
-    return stack.enter_context(require("tqdm", "a progress bar").tqdm(total=total, unit="frame"))
-
-
-@contextmanager
-def _warnings_as_lines() -> Iterator[None]:
-    """Prints warnings about a video, such as that audio is lost, as lines for users."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: console.complain(shown(message))
-        yield
+                    bar.update()
+        except (KeyboardInterrupt, *FAILURES) as reason:
+            ended = reason
+        try:
+            kept = out.close(ended is None)
+        except (KeyboardInterrupt, OSError) as reason:
+            ended = ended or reason
+    if ended is not None and not isinstance(ended, KeyboardInterrupt):
+        console.complain(shown(line_of(ended)))
+    count, seconds = out.frame_count, time.monotonic() - began
+    if ended is None:
+        console.say(f"{shown(source)}: the faces are hidden in {shown(kept)}")
+    elif kept is not None:
+        console.complain(f"{plural(count, 'frame')} until then are in {shown(kept)}")
+    console.complain(f"{plural(count, 'frame')}, {seconds:.1f} s ({count / seconds:.1f} frames per second)")
+    if isinstance(ended, KeyboardInterrupt):
+        raise ended
+    return int(ended is not None)

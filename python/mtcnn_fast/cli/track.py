@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from mtcnn_fast import MTCNN, Frames, Tracker, VideoWriter, draw, frames
 from mtcnn_fast.checks import shown
 from mtcnn_fast.cli import detector_options, interrupts, remarks
 from mtcnn_fast.cli.arguments import path
+from mtcnn_fast.cli.frames_bar import frames_bar
 from mtcnn_fast.cli.line_file import STANDARD_OUTPUT, LineFile, json_lines
 from mtcnn_fast.console import console
 from mtcnn_fast.detecting import plural
@@ -89,12 +89,7 @@ class _Work:
 
     def begin(self, stack: ExitStack) -> None:
         """Shows the progress bar, if stderr is a terminal."""
-        if sys.stderr is None or not sys.stderr.isatty():
-            return
-        source, total = self._source, self._source.frame_count
-        if total is None and source.duration and source.fps:
-            total = round(source.duration * source.fps)
-        self._bar = stack.enter_context(require("tqdm", "a progress bar").tqdm(total=total, unit="frame"))
+        self._bar = frames_bar(self._source, stack)
 
     def add(self, frame: Any) -> None:
         """Finds the faces of the next frame, and writes them."""
