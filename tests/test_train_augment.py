@@ -9,12 +9,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mtcnn_fast.train.augment import Augmentation, augment, change_colours, mirror, smooth  # noqa: E402
+from mtcnn_fast.train.augment import augment, change_colours, mirror  # noqa: E402
+from mtcnn_fast.train.augmentation import Augmentation  # noqa: E402
+from mtcnn_fast.train.degrade import smooth  # noqa: E402
 
 NONE = Augmentation(flip=0, brightness=0, contrast=0, saturation=0, grey=0, blur=0)
 
 
-def only(**changes: float) -> Augmentation:
+def only(**changes: Any) -> Augmentation:
     values = {field: getattr(NONE, field) for field in ("flip", "brightness", "contrast", "saturation", "grey", "blur")}
     return Augmentation(**(values | changes))
 
@@ -238,6 +240,12 @@ def test_small_batches(n: int) -> None:
         ({"contrast": float("nan")}, ValueError, "contrast"),
         ({"blur": True}, TypeError, "blur"),
         ({"grey": "0.1"}, TypeError, "grey"),
+        ({"jpeg": 2}, ValueError, "jpeg is 2.0; wanted 0 to 1"),
+        ({"jpeg_range": 20}, TypeError, "jpeg_range is 20 .*; wanted 2 numbers"),
+        ({"jpeg_range": (20, 101)}, ValueError, r"jpeg_range\[1\] is 101.0; wanted 1 to 100"),
+        ({"gamma_range": (0, 2)}, ValueError, r"gamma_range\[0\] is 0.0; wanted 0.1 to 10"),
+        ({"shrink_range": (1, 0.3)}, ValueError, r"shrink_range is \(1, 0.3\); wanted the least value first"),
+        ({"border_range": (0.1, 0.2, 0.3)}, ValueError, "border_range has 3 numbers; wanted 2"),
     ],
 )
 def test_bad_augmentations(change: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -261,3 +269,77 @@ def test_bad_batches(changed: str, value: Any, error: type[Exception]) -> None:
     batch[changed] = value(batch[changed])
     with pytest.raises(error, match=changed):
         augment(**batch, augmentation=Augmentation(), generator=seeded())
+
+
+ADDED = ("mask", "patch", "gamma", "motion", "shrink", "noise", "jpeg", "border")
+
+
+@pytest.mark.parametrize("size", [12, 24, 48])
+@pytest.mark.parametrize("option", ADDED)
+def test_each_change(option: str, size: int) -> None:
+    """It changes a share of the samples, the same ones for the same generator, and leaves targets alone."""
+    images, boxes, landmarks = samples(200, size)
+    before = [tensor.clone() for tensor in (images, boxes, landmarks)]
+    pixels, same_boxes, same_landmarks = augment(images, boxes, landmarks, only(**{option: 0.5}), seeded())
+    assert (pixels.shape, pixels.dtype) == ((200, 3, size, size), torch.float32)
+    assert pixels.isfinite().all()
+    assert pixels.min() >= 0
+    assert pixels.max() <= 255
+    changed = (pixels - images).abs().amax((1, 2, 3)) > 0.5
+    assert 60 < changed.sum() < 140
+    assert torch.allclose(pixels[~changed], images[~changed].float(), atol=0.5)
+    for tensor, original in zip(
+        (same_boxes, same_landmarks, images, boxes, landmarks), before[1:] + before, strict=True
+    ):
+        assert torch.equal(tensor.nan_to_num(9), original.nan_to_num(9))
+    again = augment(images, boxes, landmarks, only(**{option: 0.5}), seeded())[0]
+    assert torch.equal(again, pixels)
+
+
+def test_targets_follow_mirroring_alone() -> None:
+    images, boxes, landmarks = samples(50, 24)
+    everything = Augmentation(flip=1, **dict.fromkeys(ADDED, 1.0))
+    _, found_boxes, found_landmarks = augment(images, boxes, landmarks, everything, seeded())
+    _, wanted_boxes, wanted_landmarks = mirror(images, boxes, landmarks, torch.ones(50, dtype=torch.bool))
+    assert equal(found_boxes, wanted_boxes)
+    assert equal(found_landmarks, wanted_landmarks)
+
+
+def test_what_is_off_draws_no_numbers() -> None:
+    """The samples of a run without these changes are those of a program without them."""
+    generator = seeded()
+    augment(*samples(), Augmentation(), generator)
+    other = seeded()
+    torch.rand((7, 64), generator=other)
+    assert torch.equal(generator.get_state(), other.get_state())
+
+
+@pytest.mark.parametrize(
+    ("option", "ends", "measure"),
+    [
+        ("gamma", (0.5, 0.5), lambda out: (out - 255 * (40 / 255) ** 0.5).abs().max() < 1e-2),
+        ("noise", (9.0, 9.0), lambda out: abs(out[:, :, 4:].std() - 9) < 0.5),
+        ("border", (0.25, 0.25), lambda out: ((out == 0).float().mean((1, 2, 3)) == 0.25).all()),
+        ("shrink", (1, 1), lambda out: (out - 40).abs().max() < 1e-2),
+        ("motion", (0, 0.5), lambda out: (out - 40).abs().max() < 1e-2),
+        ("jpeg", (100, 100), lambda out: (out - 40).abs().max() < 2),
+    ],
+)
+def test_ranges(option: str, ends: tuple[float, float], measure: Any) -> None:
+    """Measured on even crops."""
+    images = torch.full((100, 3, 24, 24), 40, dtype=torch.uint8)
+    changed = only(**{option: 1, f"{option}_range": ends})
+    out, _, _ = augment(images, torch.zeros(100, 4), torch.zeros(100, 5, 2), changed, seeded())
+    assert measure(out)
+
+
+def test_patches_show_other_samples() -> None:
+    images = torch.arange(60, dtype=torch.uint8)[:, None, None, None].expand(60, 3, 48, 48)
+    patched = only(patch=1, patch_range=(0.25, 0.5))
+    out, _, _ = augment(images, torch.zeros(60, 4), torch.zeros(60, 5, 2), patched, seeded())
+    strange = (out != images)[:, 0]
+    for i in range(60):
+        seen = out[i, 0][strange[i]].unique()
+        assert len(seen) <= 1
+        assert strange[i].float().mean() <= 0.25 + 0.02
+    assert strange.flatten(1).any(1).sum() > 50

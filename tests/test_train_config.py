@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("pydantic")
 
-from mtcnn_fast.train.augment import Augmentation
+from mtcnn_fast.train.augmentation import Augmentation
 from mtcnn_fast.train.config import Config, Mining, read_config
 from mtcnn_fast.train.losses import TASK_WEIGHTS
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits
@@ -62,9 +62,13 @@ def test_sources_have_shares_and_teachers(tmp_path: Path) -> None:
 
 
 def test_what_is_given_keeps_the_other_defaults(tmp_path: Path) -> None:
-    text = LEAST + "[pnet]\nepochs = 3\nwindows = { near = 2 }\n[onet]\nmining = { limits = { negative = 9 } }\n"
+    text = (
+        LEAST + "[pnet]\nepochs = 3\nwindows = { near = 2 }\naugmentation = { jpeg = 0.3, jpeg_range = [30, 90] }\n"
+        "[onet]\nmining = { limits = { negative = 9 } }\n"
+    )
     config = read(tmp_path, text)
     assert (config.pnet.epochs, config.pnet.windows) == (3, Recipe(near=2))
+    assert config.pnet.augmentation == Augmentation(jpeg=0.3, jpeg_range=(30, 90))
     assert config.onet.mining is not None
     assert (config.onet.mining.limits, config.onet.mining.min_face_size) == (Limits(negative=9), 20)
     assert config.onet.windows == MINING_RECIPE
@@ -123,6 +127,10 @@ def test_what_is_given_keeps_the_other_defaults(tmp_path: Path) -> None:
         ),
         (LEAST + "[onet]\nwindows = { near = -1 }\n", "onet.windows.*near is -1; wanted at least 0"),
         (LEAST + "[pnet]\naugmentation = { flip = 2 }\n", "pnet.augmentation.*flip is 2.*; wanted 0 to 1"),
+        (
+            LEAST + "[onet]\naugmentation = { jpeg_range = [20, 200] }\n",
+            r"onet.augmentation: jpeg_range\[1\] is 200.0; wanted 1 to 100",
+        ),
         (LEAST + "[pnet]\nmining = { min_face_size = 20 }\n", "P-Net is the first network"),
         (LEAST + "[pnett]\nepochs = 3\n", r"there is no setting pnett; did you mean pnet\?"),
         (LEAST + "[pnet]\nepoch = 3\n", r"pnet: there is no setting epoch; did you mean epochs\?"),

@@ -20,7 +20,7 @@ pytest.importorskip("pydantic")
 import torch
 
 from mtcnn_fast.train import loop, networks
-from mtcnn_fast.train.augment import Augmentation
+from mtcnn_fast.train.augmentation import Augmentation
 from mtcnn_fast.train.config import Training
 from mtcnn_fast.train.losses import TaskWeights
 from mtcnn_fast.train.record import Checkpoint, Epoch, best_epoch, has_stopped

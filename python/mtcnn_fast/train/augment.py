@@ -1,16 +1,22 @@
-"""Random changes to batches of training samples, with their targets: mirroring, colour, blur.
+"""Random changes to batches of training samples, with their targets.
 
-Every sample draws changes of its own. Colours change as pixel values, before normalisation.
+Every sample draws changes of its own, in the order in which a picture comes about: mirroring, colours, things in front
+of the face, light, motion and blur, low resolution with noise and JPEG, and last a black border. Pixels change before
+normalisation. Shifted, scaled and rotated windows are not made here but with the samples (`jitter`): only there are the
+pixels and the faces around a window known.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from mtcnn_fast.checks import number
+from mtcnn_fast.train import degrade, occlude
+from mtcnn_fast.train.augmentation import Augmentation
+from mtcnn_fast.train.degrade import per_sample
 
 # Positions in LANDMARKS: in a mirrored picture the left eye and mouth corner are the right ones.
 _MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
@@ -18,31 +24,6 @@ _MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 _LUMA = (0.299, 0.587, 0.114)
 # With this weight of each neighbour, three taps are the binomial filter 1 2 1, of variance 1/2 pixel^2.
 _BINOMIAL = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """How much samples are changed. By default the ranges of colour are those of SSD (Liu et al. 2016)."""
-
-    flip: float = 0.5
-    """Probability of mirroring left and right."""
-    brightness: float = 32
-    """The most that is added to all pixel values, or subtracted."""
-    contrast: float = 0.5
-    """The distance from the mean grey of the crop is multiplied by a number from 1 - this to 1 + this."""
-    saturation: float = 0.5
-    """The distance of a pixel from its grey is multiplied by a number from 1 - this to 1 + this."""
-    grey: float = 0.05
-    """Probability that a crop loses its colour."""
-    blur: float = 0.1
-    """Probability of smoothing by three taps along rows and columns: at most the binomial filter 1 2 1."""
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = number(field.name, getattr(self, field.name))
-            greatest = 255 if field.name == "brightness" else 1
-            if not 0 <= value <= greatest:
-                raise ValueError(f"{field.name} is {value}; wanted 0 to {greatest}")
 
 
 def augment(
@@ -55,8 +36,8 @@ def augment(
     same numbers for all devices. Raises ValueError for other shapes, TypeError for other types.
     """
     _check(images, boxes, landmarks)
-    draws = torch.rand((7, len(images)), generator=generator, device=generator.device).to(images.device)
-    flipped, brightness, contrast, saturation, grey, blurred, strength = draws
+    draw = _Draw(generator, images)
+    flipped, brightness, contrast, saturation, grey, blurred, strength = draw.shares(7)
     images, boxes, landmarks = mirror(images, boxes, landmarks, flipped < augmentation.flip)
     pixels = change_colours(
         images,
@@ -64,9 +45,26 @@ def augment(
         contrast=1 + _spread(contrast, augmentation.contrast),
         saturation=(1 + _spread(saturation, augmentation.saturation)).masked_fill(grey < augmentation.grey, 0),
     )
+    # What is off draws no numbers.
+    if augmentation.mask:
+        _wear_masks(pixels, boxes, landmarks, augmentation, draw)
+    if augmentation.patch:
+        _cover(pixels, augmentation, draw)
+    if augmentation.gamma:
+        lit, powers = draw.chosen(augmentation.gamma), draw.between(*map(math.log, augmentation.gamma_range)).exp()
+        _change(pixels, lit, lambda crops: degrade.apply_gamma(crops, powers[lit]))
+    if augmentation.motion:
+        moved, (turns,) = draw.chosen(augmentation.motion), draw.shares(1)
+        lengths = draw.between(*augmentation.motion_range) * pixels.shape[-1]
+        _change(pixels, moved, lambda crops: degrade.move(crops, lengths[moved], math.pi * turns[moved]))
     if augmentation.blur:
-        chosen = torch.nonzero(blurred < augmentation.blur)[:, 0]
-        pixels.index_copy_(0, chosen, smooth(pixels.index_select(0, chosen), _BINOMIAL * strength[chosen]))
+        soft = _indices(blurred < augmentation.blur)
+        _change(pixels, soft, lambda crops: degrade.smooth(crops, _BINOMIAL * strength[soft]))
+    _record(pixels, augmentation, draw)
+    if augmentation.border:
+        bordered, (sides,) = draw.chosen(augmentation.border), draw.shares(1)
+        black = occlude.borders(draw.between(*augmentation.border_range), _integers(sides, 4), pixels.shape[-1])
+        _change(pixels, bordered, lambda crops: crops.masked_fill(black[bordered], 0))
     return pixels, boxes, landmarks
 
 
@@ -94,28 +92,91 @@ def change_colours(images: Tensor, *, brightness: Tensor, contrast: Tensor, satu
     red, green, blue = pixels.unbind(1)
     luma = (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
     shift = brightness + (1 - contrast) * luma.mean((1, 2))
-    luma.mul_(_per_sample(contrast * (1 - saturation), 3)).add_(_per_sample(shift, 3))
-    return pixels.mul_(_per_sample(contrast * saturation, 4)).add_(luma[:, None]).clamp_(0, 255)
+    luma.mul_(per_sample(contrast * (1 - saturation), 3)).add_(per_sample(shift, 3))
+    return pixels.mul_(per_sample(contrast * saturation, 4)).add_(luma[:, None]).clamp_(0, 255)
 
 
-def smooth(images: Tensor, weights: Tensor) -> Tensor:
-    """Float images (n, c, h, w), smoothed by taps w, 1 - 2w, w on rows and columns. weights (n,): w. Edges repeat."""
-    for axis in (2, 3):
-        side = images.shape[axis]
-        before = torch.cat([images.narrow(axis, 0, 1), images.narrow(axis, 0, side - 1)], axis)
-        after = torch.cat([images.narrow(axis, 1, side - 1), images.narrow(axis, side - 1, 1)], axis)
-        images = images.lerp(before.add_(after).mul_(0.5), _per_sample(2 * weights, 4))
-    return images
+class _Draw:
+    """Random numbers for the samples of a batch, on its device."""
+
+    def __init__(self, generator: torch.Generator, images: Tensor) -> None:
+        self._generator, self._count, self._device = generator, len(images), images.device
+
+    def shares(self, rows: int) -> Tensor:
+        """(rows, n): numbers from 0 to 1."""
+        return self._from(torch.rand, (rows, self._count))
+
+    def between(self, least: float, greatest: float) -> Tensor:
+        """(n,): numbers between two."""
+        return least + (greatest - least) * self.shares(1)[0]
+
+    def chosen(self, probability: float) -> Tensor:
+        """The indices of the samples that are changed."""
+        return _indices(self.shares(1)[0] < probability)
+
+    def normal(self, shape: torch.Size) -> Tensor:
+        """Normally distributed numbers, of variance 1."""
+        return self._from(torch.randn, shape)
+
+    def _from(self, distribution: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        return distribution(shape, generator=self._generator, device=self._generator.device).to(self._device)
+
+
+def _change(pixels: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> None:
+    """Changes the samples at the indices `chosen`, in place."""
+    if len(chosen):
+        pixels.index_copy_(0, chosen, change(pixels.index_select(0, chosen)))
+
+
+def _wear_masks(pixels: Tensor, boxes: Tensor, landmarks: Tensor, augmentation: Augmentation, draw: _Draw) -> None:
+    chosen, (other,) = draw.chosen(augmentation.mask), draw.shares(1)
+    shapes, cloths = draw.shares(occlude.SHAPE_DRAWS)[:, chosen], draw.shares(occlude.CLOTH_DRAWS)[:, chosen]
+    outlines = occlude.masks(boxes[chosen], landmarks[chosen], shapes)
+    cloth = occlude.cloth(pixels[_integers(other, len(pixels))[chosen]], cloths)
+    _change(pixels, chosen, lambda crops: crops.lerp(cloth, occlude.inside(outlines, crops.shape[-1])))
+
+
+def _cover(pixels: Tensor, augmentation: Augmentation, draw: _Draw) -> None:
+    chosen, (other, x, y) = draw.chosen(augmentation.patch), draw.shares(3)
+    width, height = (draw.between(*augmentation.patch_range) for _ in range(2))
+    within = occlude.rectangles(torch.stack([x, y, width, height], 1)[chosen], pixels.shape[-1])
+    shown = pixels[_integers(other, len(pixels))[chosen]]
+    _change(pixels, chosen, lambda crops: torch.where(within, shown, crops))
+
+
+def _record(pixels: Tensor, augmentation: Augmentation, draw: _Draw) -> None:
+    """Takes samples as a picture of few pixels has them: scaled down, with noise, compressed; and scales them up."""
+    shrunk = None
+    if augmentation.shrink:
+        shrunk, (kinds,) = draw.chosen(augmentation.shrink), draw.shares(1)
+        filters = _integers(kinds, len(degrade.FILTERS))[shrunk]
+        sizes = (draw.between(*augmentation.shrink_range)[shrunk] * pixels.shape[-1]).round().clamp(min=1).long()
+        _change(pixels, shrunk, lambda crops: degrade.scale_down(crops, sizes, filters))
+    if augmentation.noise:
+        noisy, deviations = draw.chosen(augmentation.noise), draw.between(*augmentation.noise_range)
+        strengths = per_sample(deviations[noisy], 4)
+        _change(pixels, noisy, lambda crops: (crops + strengths * draw.normal(crops.shape)).clamp_(0, 255))
+    if augmentation.jpeg:
+        packed, qualities = draw.chosen(augmentation.jpeg), draw.between(*augmentation.jpeg_range)
+        _change(pixels, packed, lambda crops: degrade.compress(crops, qualities[packed]))
+    if shrunk is not None:
+        # The cubic filter overshoots.
+        _change(pixels, shrunk, lambda crops: degrade.scale_up(crops, sizes, filters).clamp_(0, 255))
+
+
+def _indices(chosen: Tensor) -> Tensor:
+    return torch.nonzero(chosen)[:, 0]
+
+
+def _integers(shares: Tensor, count: int) -> Tensor:
+    """Shares, from 0 to less than 1, as integers from 0 to count - 1."""
+    # In float32, the product of a share below 1 may round to the count.
+    return (shares * count).long().clamp_(max=count - 1)
 
 
 def _spread(draws: Tensor, most: float) -> Tensor:
     """Draws from 0 to 1, spread over -most to most."""
     return (2 * draws - 1) * most
-
-
-def _per_sample(values: Tensor, axes: int) -> Tensor:
-    """Values (n,) as (n, 1, ...), which broadcast over tensors of that many axes."""
-    return values.view(-1, *[1] * (axes - 1))
 
 
 def _check(images: Tensor, boxes: Tensor, landmarks: Tensor) -> None:

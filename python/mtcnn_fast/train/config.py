@@ -22,7 +22,7 @@ from mtcnn_fast import toml_files
 from mtcnn_fast.checks import each, number
 from mtcnn_fast.datasets import FORMATS
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
-from mtcnn_fast.train.augment import Augmentation
+from mtcnn_fast.train.augmentation import Augmentation
 from mtcnn_fast.train.complaints import complaints, unknown_setting
 from mtcnn_fast.train.losses import TASK_WEIGHTS, TaskWeights
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits
