@@ -324,6 +324,21 @@ def test_weights_of_a_file(
     assert pickle.loads(pickle.dumps(changed)).detect(face) == changed.detect(face)
 
 
+def test_weights_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face: NDArray[np.uint8], tensors: dict[str, NDArray[np.float32]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tensors = {**tensors, "onet.box.bias": tensors["onet.box.bias"] + np.float32(0.1)}
+    save_file(tensors, "2016")
+    named, by_default = (MTCNN(device="cpu", weights=weights) for weights in ("2016", None))
+    assert named.options == by_default.options
+    assert named.detect(face) == by_default.detect(face)
+    for path in ("./2016", Path("2016")):
+        assert MTCNN(device="cpu", weights=path).detect(face) != by_default.detect(face)
+    with pytest.raises(FileNotFoundError, match="no such set of networks; this package has '2016': '2026'"):
+        MTCNN(device="cpu", weights="2026")
+
+
 def test_weights_do_not_follow_the_arrays_given(backend: str, tensors: dict[str, NDArray[np.float32]]) -> None:
     weights = {name: tensor.copy() for name, tensor in tensors.items()}
     detector = MTCNN(device=backend, weights=weights)

@@ -64,7 +64,8 @@ class MTCNN:
     * landmarks: "direct", from O-Net's answer that made the face, or "mirrored", the mean of O-Net's answers for the
       square about the final box and for the square's mirror image: nearer, for two more crops through O-Net per face
       that is returned. Boxes and scores are the same.
-    * weights: None for the embedded networks, the path of a safetensors file, or a mapping of names to float32 arrays.
+    * weights: None or "2016" for the embedded networks, the path of a safetensors file (also "./2016"), or a mapping of
+      names to float32 arrays.
     * num_threads: CPU threads; None: MTCNN_FAST_NUM_THREADS, else the processors that this process may use
       (affinity mask and control group's quota).
 

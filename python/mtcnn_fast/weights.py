@@ -1,7 +1,10 @@
-"""Weight files: safetensors with the networks' float32 tensors by name. The C++ core checks names and shapes."""
+"""Sets of networks by their names, and weight files: safetensors with the networks' float32 tensors by name. The C++
+core checks names and shapes.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Mapping
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
 # The networks take 2 million bytes, and a file may hold other tensors too. A device may give bytes without end.
 _MAX_BYTES = 2**28
 
+SETS = ("2016",)
+"""The names of the sets of networks in this package: that of the embedded networks, which are the default."""
+_SETS = " and ".join(map(repr, SETS))
+
 Weights = dict[str, "NDArray[np.float32]"]
 
 
@@ -29,18 +36,29 @@ def embedded_weights() -> Weights:
 
 
 def load_weights(source: object) -> Weights | None:
-    """The tensors of a weight file or of a mapping from names to float32 arrays; None for None.
+    """The tensors of a weight file or of a mapping from names to float32 arrays; None for None and for "2016".
 
+    A text that is exactly a name of SETS is that set. Any other text, and every `os.PathLike`, is the path of a file.
     Raises TypeError for any other source, OSError for a file that cannot be opened, ValueError for a file that is not a
     whole safetensors file of float32 tensors, or has more than 2^28 bytes.
     """
-    if source is None:
+    if source is None or (isinstance(source, str) and source in SETS):
         return None
     if isinstance(source, Mapping):
         return {_name(name): _tensor(f"weights[{name!r}]", array) for name, array in source.items()}
     if not isinstance(source, str | os.PathLike):
-        raise TypeError(f"weights is {described(source)}; wanted None, a path or a mapping from names to arrays")
-    return _read(Path(os.fsdecode(source)))
+        raise TypeError(
+            f"weights is {described(source)}; wanted None, {_SETS}, a path or a mapping from names to arrays"
+        )
+    path = Path(os.fsdecode(source))
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        if path.name != source:
+            raise
+        # A name without a folder may be meant as that of a set.
+        message = f"there is no such file, and no such set of networks; this package has {_SETS}"
+        raise FileNotFoundError(errno.ENOENT, message, source) from None
 
 
 def weights_digest(weights: Mapping[str, NDArray[np.float32]] | None) -> str:

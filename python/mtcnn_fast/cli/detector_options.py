@@ -51,7 +51,10 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
             "O-Net per face",
         },
     ),
-    ("weights", {"type": path, "metavar": "FILE", "help": "safetensors file (default: the embedded networks)"}),
+    (
+        "weights",
+        {"type": path, "metavar": "FILE", "help": "safetensors file, or 2016 (default: 2016, the embedded networks)"},
+    ),
     (
         "num_threads",
         {

@@ -22,6 +22,7 @@ from mtcnn_fast.evaluate.recall import recall_intervals
 from mtcnn_fast.evaluate.sets import MeasuredSet, parse_set, read_sets
 from mtcnn_fast.evaluate.table import Row, evaluate
 from mtcnn_fast.extra import require
+from mtcnn_fast.weights import SETS
 from mtcnn_fast.writing import line_of
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _sets(arguments: argparse.Namespace) -> list[MeasuredSet]:
 def _detectors(names: Sequence[str], options: Mapping[str, Any], max_faces: int | None) -> dict[str, Find]:
     files: dict[str, str] = {}
     for name in names:
-        file = name if name in (EMBEDDED, FACENET_PYTORCH) else os.path.realpath(name)
+        file = name if name in (EMBEDDED, FACENET_PYTORCH, *SETS) else os.path.realpath(name)
         if file in files:
             raise ValueError(f"the detector {name} is given twice")
         files[file] = name

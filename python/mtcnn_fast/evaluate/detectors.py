@@ -25,7 +25,7 @@ SHARED_OPTIONS = ("min_face_size", "scale_factor", "thresholds")
 
 
 def make_detector(name: str, options: Mapping[str, Any], max_faces: int | None = None) -> Find:
-    """A detector with MTCNN's `options`. name: EMBEDDED, FACENET_PYTORCH, or the path of a weight file."""
+    """A detector with MTCNN's `options`. name: EMBEDDED, FACENET_PYTORCH, or what `weights` takes."""
     if name == FACENET_PYTORCH:
         return facenet_pytorch(options, max_faces)
     detector = MTCNN(channel_order="rgb", **{**options, "weights": None if name == EMBEDDED else name})

@@ -16,7 +16,7 @@ from safetensors.numpy import save as serialised
 from torch import Tensor, nn
 
 from mtcnn_fast.checks import described, integer, text
-from mtcnn_fast.weights import Weights, load_weights
+from mtcnn_fast.weights import Weights, embedded_weights, load_weights
 from mtcnn_fast.writing import write_whole
 
 if TYPE_CHECKING:
@@ -154,13 +154,16 @@ def normalise(pixels: Tensor) -> Tensor:
 
 
 def load(network: Network, weights: str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]) -> None:
-    """Sets a network's weights from a weight file or a mapping of its names, which may hold other networks too.
+    """Sets a network's weights from a weight file or a mapping of its names, which may hold other networks too, or from
+    the embedded networks: "2016".
 
     A landmark head that the file lacks stays as it is: files for the detector have none for P-Net and R-Net. Raises
     ValueError, and changes nothing, for a tensor that is missing, unknown, of another shape or not finite.
     """
     prefix = f"{network.name}."
-    arrays = {name: array for name, array in (load_weights(weights) or {}).items() if name.startswith(prefix)}
+    tensors = load_weights(weights)
+    tensors = embedded_weights() if tensors is None else tensors
+    arrays = {name: array for name, array in tensors.items() if name.startswith(prefix)}
     own = _tensors(network)
     head = {name for name in own if name.startswith(f"{prefix}landmarks.")}
     wanted = own.keys() if head & arrays.keys() else own.keys() - head
