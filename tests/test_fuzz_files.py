@@ -226,6 +226,22 @@ def test_matlab_files(cases: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             check_annotation(annotation, case)
 
 
+def test_ignored_boxes(cases: int, tmp_path: Path) -> None:
+    labels, path = tmp_path / "list.txt", tmp_path / "ignored.json"
+    labels.write_text("a.jpg\n1\n10 20 30 40\nb.jpg\n0\n")
+    content = json.dumps({"a.jpg": [[1, 2, 30, 40.5], [5, 6, 7, 8]], "s/b.jpg": []})
+    for case in range(cases):
+        random = np.random.default_rng([case, 7])
+        path.write_bytes(mutated(random, content.encode("utf-16" if case % 7 == 0 else "utf-8")))
+        problems = Problems()
+        found = attempt(
+            lambda problems=problems: list(read(labels, "wider", ignored=path, problems=problems)), path, case
+        )
+        one_line_each(problems, case)
+        for annotation in found or ():
+            check_annotation(annotation, case)
+
+
 PICTURE = "a.jpg\n2\n449 330 122 149 0.999\n10 20 30 40 .5\n"
 ENTRY = {
     "path": "s/a.jpg",

@@ -6,8 +6,8 @@
 
 The embedded networks are the first row. Each other network has a second row: its differences from the embedded ones.
 Faces count from a shorter side of 20 pixels on. Detections of faces that the labels lack (`ignored/`), and beside
-labelled faces, count neither way. In brackets are 95 % intervals over pictures.
-Choose networks and settings by --validation; the test lists only say what was reached.
+labelled faces, count neither way. In brackets are 95 % intervals over pictures. Choose networks and settings by
+--validation; the test lists only say what was reached.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mtcnn_fast.datasets import Problems
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.evaluate import PrecisionRecall, Rule, resampled_recalls
 from mtcnn_fast.evaluate.detectors import EMBEDDED, make_detector
+from mtcnn_fast.evaluate.recall import RESAMPLES
 from mtcnn_fast.evaluate.sets import MeasuredSet
 from mtcnn_fast.evaluate.table import Row, evaluate
 from mtcnn_fast.writing import check_destination, write_whole
@@ -50,8 +51,6 @@ AT = {"facemask": (10, 143), "wider_val_416": (5, 50)}
 
 # At this recall on facemask, detections in object photographs are counted.
 OBJECTS_AT = 0.8
-
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,9 +132,9 @@ def measure(weights: str, measured: dict[str, MeasuredSet]) -> dict[str, Figure 
         "NME": mean(default["net_7876"].landmarks.errors),
         f"objects at facemask {OBJECTS_AT:g}": objects(curve["facemask"].faces, curve["negatives"].faces),
         "default: facemask, recall": recall(default["facemask"].faces),
-        "false": false_positives(default["facemask"].faces),
+        "default: facemask, false": false_positives(default["facemask"].faces),
         "default: wider, recall": recall(default["wider_val_416"].faces),
-        "false ": false_positives(default["wider_val_416"].faces),
+        "default: wider, false": false_positives(default["wider_val_416"].faces),
         "default: objects": false_positives(default["negatives"].faces),
     }
 

@@ -32,10 +32,11 @@ class SizeClass:
     """The recall of faces of similar sizes."""
 
     least: float
-    """Their shorter sides, in pixels, are at least this long,"""
+    """The shortest that the shorter side of a face may be, in pixels."""
     below: float
-    """and shorter than this."""
+    """The length, in pixels, that the shorter side does not reach; infinity: any."""
     faces: int
+    """The number of faces."""
     recalls: tuple[float, ...]
     """The share found at each number of false positives."""
 
@@ -54,7 +55,9 @@ def recall_by_size(
     ends = [_end(judged, result.scores_within(count)) for count in false_positives]
     found = [np.histogram(judged.found_sizes[:end], bounds)[0] for end in ends]
     return [
-        SizeClass(bounds[i], bounds[i + 1], int(total[i]), tuple(float(one[i] / total[i]) for one in found))
+        SizeClass(
+            float(bounds[i]), float(bounds[i + 1]), int(total[i]), tuple(float(one[i] / total[i]) for one in found)
+        )
         for i in np.flatnonzero(total)
     ]
 
@@ -93,23 +96,29 @@ def resampled_recalls(
     judged = result.judged
     rng = np.random.default_rng(seed)
     faces = np.bincount(judged.face_pictures, minlength=judged.pictures)
+    found = np.bincount(judged.detection_pictures[~np.isnan(judged.found_sizes)], minlength=judged.pictures)
+    limits = np.array(false_positives, np.float64)
+    finite = np.isfinite(limits)
     recalls = np.full((resamples, len(false_positives)), np.nan)
     for row in recalls:
         times = np.bincount(rng.integers(judged.pictures, size=judged.pictures), minlength=judged.pictures)
         drawn = int(times @ faces)
-        if drawn:  # else no face was drawn
-            row[:] = _found(judged, times, false_positives) / drawn
+        if drawn:
+            row[~finite] = times @ found / drawn
+            row[finite] = _found(judged, times, limits[finite]) / drawn
     return recalls
 
 
-def _found(judged: JudgedDetections, times: NDArray[np.int64], false_positives: Sequence[float]) -> NDArray[np.int64]:
+def _found(
+    judged: JudgedDetections, times: NDArray[np.int64], false_positives: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """The faces found at each number of false positives if each picture comes so many times."""
     length = _FIRST
     while True:
         ends = judged.last_of_score[: np.searchsorted(judged.last_of_score, length)]
         weights = times[judged.detection_pictures[:length]]
         false = np.cumsum(weights * np.isnan(judged.found_sizes[:length]))
-        if length >= len(judged.found_sizes) or (len(ends) and false[ends[-1]] > max(false_positives)):
+        if length >= len(judged.found_sizes) or (len(ends) and false[ends[-1]] > false_positives.max(initial=0)):
             break
         length *= 4
     found = np.append(0, (np.cumsum(weights) - false)[ends])
