@@ -124,12 +124,14 @@ def measure(weights: str, measured: dict[str, MeasuredSet]) -> dict[str, Figure 
 
     curve = rows(("facemask", "wider_val_416", "negatives"), thresholds=CURVE)
     default = rows(tuple(measured), thresholds=DEFAULT)
+    mirrored = rows(("net_7876",), thresholds=DEFAULT, landmarks="mirrored")
     at = {name: max(1, round(curve[name].pictures * count / pictures)) for name, (count, pictures) in AT.items()}
     return {
         f"facemask, recall at {at['facemask']}": recall(curve["facemask"].faces, at["facemask"]),
         f"wider, recall at {at['wider_val_416']}": recall(curve["wider_val_416"].faces, at["wider_val_416"]),
         "net_7876, recall": recall(default["net_7876"].faces),
         "NME": mean(default["net_7876"].landmarks.errors),
+        "NME, mirrored": mean(mirrored["net_7876"].landmarks.errors),
         f"objects at facemask {OBJECTS_AT:g}": objects(curve["facemask"].faces, curve["negatives"].faces),
         "default: facemask, recall": recall(default["facemask"].faces),
         "default: facemask, false": false_positives(default["facemask"].faces),
