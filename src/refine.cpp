@@ -60,30 +60,30 @@ std::vector<float> ask(const Backend& backend, std::span<const ImageView> images
   return heads;
 }
 
-// What a window sees of its image: that part as an image of its own, and the window in it. So the rest of the image is
-// neither copied to a GPU once more nor turned round.
-struct Part {
+// What a window sees of its image, as an image of its own, and the window in it. So the rest of the image is neither
+// copied to a GPU once more nor turned round.
+struct Cutout {
   ImageView image;
   BoxD window;
 };
 
-Part part_of(const ImageView& image, const BoxD& window) {
+Cutout cutout_of(const ImageView& image, const BoxD& window) {
   const int left = static_cast<int>(std::max(window.x1, 1.0)) - 1, top = static_cast<int>(std::max(window.y1, 1.0)) - 1;
-  Part part{image, {window.x1 - left, window.y1 - top, window.x2 - left, window.y2 - top}};
-  part.image.pixel_stride = image.pixel_stride ? image.pixel_stride : channels(image.format);
-  part.image.stride = image.stride ? image.stride : part.image.pixel_stride * image.width;
-  part.image.data += top * part.image.stride + left * part.image.pixel_stride;
-  part.image.width = static_cast<int>(std::min<double>(window.x2, image.width)) - left;
-  part.image.height = static_cast<int>(std::min<double>(window.y2, image.height)) - top;
-  return part;
+  Cutout cutout{image, {window.x1 - left, window.y1 - top, window.x2 - left, window.y2 - top}};
+  cutout.image.pixel_stride = image.pixel_stride ? image.pixel_stride : channels(image.format);
+  cutout.image.stride = image.stride ? image.stride : cutout.image.pixel_stride * image.width;
+  cutout.image.data += top * cutout.image.stride + left * cutout.image.pixel_stride;
+  cutout.image.width = static_cast<int>(std::min<double>(window.x2, image.width)) - left;
+  cutout.image.height = static_cast<int>(std::min<double>(window.y2, image.height)) - top;
+  return cutout;
 }
 
-Part mirrored(const Part& part) {
-  Part mirror = part;
-  mirror.image.data += (part.image.width - 1) * part.image.pixel_stride;
-  mirror.image.pixel_stride = -part.image.pixel_stride;
-  mirror.window.x1 = part.image.width + 1 - part.window.x2;
-  mirror.window.x2 = part.image.width + 1 - part.window.x1;
+Cutout mirrored(const Cutout& cutout) {
+  Cutout mirror = cutout;
+  mirror.image.data += (cutout.image.width - 1) * cutout.image.pixel_stride;
+  mirror.image.pixel_stride = -cutout.image.pixel_stride;
+  mirror.window.x1 = cutout.image.width + 1 - cutout.window.x2;
+  mirror.window.x2 = cutout.image.width + 1 - cutout.window.x1;
   return mirror;
 }
 
@@ -148,12 +148,12 @@ std::vector<std::vector<Detection>> refine(const Backend& backend, std::span<con
 
 std::int64_t mirror_landmarks(const Backend& backend, std::span<const ImageView> images, std::span<const FaceOf> faces,
                               void* stream) {
-  // Of the parts that are looked at together: what is copied takes no more than 12 MB, unless one part has more.
+  // Of the cutouts that are looked at together: what is copied takes no more than 12 MB, unless one cutout has more.
   constexpr std::int64_t kPixelsTogether = 1 << 22;
   const Geometry geometry(backend.conventions);
   std::int64_t crops = 0;
   for (std::size_t next = 0; next < faces.size();) {
-    std::vector<ImageView> parts;
+    std::vector<ImageView> cutouts;
     std::vector<Backend::Place> places;
     std::vector<Look> looks;
     std::int64_t pixels = 0;
@@ -162,15 +162,15 @@ std::int64_t mirror_landmarks(const Backend& backend, std::span<const ImageView>
       const BoxD window = window_about(faces[next].face->box, geometry, backend.conventions);
       if (!can_look_at(window, image, geometry)) continue;
       looks.push_back({{faces[next].image, window}, faces[next].face});
-      const Part part = part_of(image, geometry.crop_window(window, image.height, image.width));
-      for (const Part& side : {part, mirrored(part)}) {
-        places.push_back({static_cast<int>(parts.size()), side.window});
-        parts.push_back(side.image);
+      const Cutout cutout = cutout_of(image, geometry.crop_window(window, image.height, image.width));
+      for (const Cutout& side : {cutout, mirrored(cutout)}) {
+        places.push_back({static_cast<int>(cutouts.size()), side.window});
+        cutouts.push_back(side.image);
         pixels += std::int64_t{side.image.width} * side.image.height;
       }
     }
     std::vector<float> heads(places.size() * kHeadOutputs);
-    if (!places.empty()) backend.look(parts, places, Stage::onet, heads.data(), stream);
+    if (!places.empty()) backend.look(cutouts, places, Stage::onet, heads.data(), stream);
     for (std::size_t k = 0; k < looks.size(); ++k) {
       const float *head = &heads[2 * k * kHeadOutputs], *mirrored_head = head + kHeadOutputs;
       if (std::isnan(head[0]) || std::isnan(mirrored_head[0])) continue;
