@@ -188,12 +188,14 @@ struct Confirm {
   }
 };
 
-// The only cell that passed in a level takes the offsets of the cell that mirrors it in its row.
+// The only cell that passed in a level takes the offsets of the cell that mirrors it in its row. In a piece of a level
+// nothing says that it is the only one.
 struct Mirror {
   static __device__ int count(const Work& work) { return work.job->levels; }
   static __device__ PlacedCell place(const Work& work, int index) {
     const Level& level = work.levels[index];
-    if (work.level_counts[index].found != 1 || level.capacity < 1) return {-1, 0, 0};
+    const bool whole = level.height == level.whole_height;
+    if (!whole || work.level_counts[index].found != 1 || level.capacity < 1) return {-1, 0, 0};
     const Cell& lone = work.found[level.found];
     return {index, lone.row, level.columns - 1 - lone.column};
   }

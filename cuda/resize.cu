@@ -267,16 +267,18 @@ struct Task {
   }
 };
 
-// One strip of an image resized to height x width: of [height][pitch][3], to which value_of(pixel value) is written.
+// One strip of the rows from `first_row` on, `height` of them, of an image resized to whole_height x width: of
+// [height][pitch][3], to which value_of(pixel value) is written.
 template <bool kRounds, class Shared, class Element, class ValueOf>
-__device__ void make_strip(const Image& image, const Conventions& conventions, int height, int width, int lanes,
-                           int strip, Shared& task, Element* out, int pitch, const ValueOf& value_of) {
+__device__ void make_strip(const Image& image, const Conventions& conventions, int whole_height, int width,
+                           int first_row, int height, int lanes, int strip, Shared& task, Element* out, int pitch,
+                           const ValueOf& value_of) {
   const Strip size = resize_strip(lanes);
   const int across = (width + size.width - 1) / size.width;
   const int top = strip / across * size.height, left = strip % across * size.width;
   const int rows = min(size.height, height - top), columns = min(size.width, width - left);
-  task.make_windows(resize_filter(conventions.resampling, image.height, image.width, height, width),
-                    {image.height, height, top, rows, 0, image.height},
+  task.make_windows(resize_filter(conventions.resampling, image.height, image.width, whole_height, width),
+                    {image.height, whole_height, first_row + top, rows, 0, image.height},
                     {image.width, width, left, columns, 0, image.width});
   __syncthreads();
   Element* const first = out + (std::int64_t{top} * pitch + left) * 3;
@@ -284,7 +286,7 @@ __device__ void make_strip(const Image& image, const Conventions& conventions, i
     store(first + (row * pitch + column) * 3 + c, value_of(value));
   };
   if constexpr (kRounds) {
-    const Rounding rounding = pixel_rounding(conventions, image.height, image.width, height, width);
+    const Rounding rounding = pixel_rounding(conventions, image.height, image.width, whole_height, width);
     make_outputs(lanes, AsOpenCv{image, task.windows, rounding}, task.windows + rows, rows, columns, put);
     __syncthreads();
   } else {
@@ -315,9 +317,9 @@ __global__ void __launch_bounds__(kThreads, 3) pyramid_kernel(Work work) {
   // The last first: the strips of coarse levels, of which each output takes longest.
   for (int strip = job.strips - 1 - static_cast<int>(blockIdx.x); strip >= 0; strip -= static_cast<int>(gridDim.x)) {
     const Level& level = work.levels[level_of<&Level::first_strip>(work, strip, 0)];
-    make_strip<kRounds>(work.images[level.image], work.settings.conventions, level.height, level.width, level.lanes,
-                        strip - level.first_strip, task, static_cast<Element*>(work.pyramid) + level.first_pixel * 3,
-                        level.pitch, normalised);
+    make_strip<kRounds>(work.images[level.image], work.settings.conventions, level.whole_height, level.width,
+                        2 * level.first_row, level.height, level.lanes, strip - level.first_strip, task,
+                        static_cast<Element*>(work.pyramid) + level.first_pixel * 3, level.pitch, normalised);
   }
 }
 
@@ -357,7 +359,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   __shared__ StripTask<kRounds> task;
   wait_for_earlier_kernels();
   for (int strip = static_cast<int>(blockIdx.x); strip < strips; strip += static_cast<int>(gridDim.x))
-    make_strip<kRounds>(image, conventions, height, width, lanes, strip, task, out, width,
+    make_strip<kRounds>(image, conventions, height, width, 0, height, lanes, strip, task, out, width,
                         [](float value) { return value; });
 }
 

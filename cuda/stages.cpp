@@ -47,7 +47,8 @@ void Workspace::resize(const PlannedImage& planned, cudaStream_t before, int hei
 }
 
 void Workspace::pnet(const float* pixels, int height, int width, float* logits, float* offsets) {
-  const PlannedLevel plan = {.scale = 1, .height = height, .width = width, .reach = 0};
+  const PlannedLevel plan = {
+      .scale = 1, .height = height, .width = width, .first_row = 0, .end_row = pnet_cells(height), .reach = 0};
   PlannedImage planned = {};
   planned.height = height, planned.width = width, planned.on_device = true;
   planned.levels = &plan, planned.level_count = 1;

@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(kThreads, 1) suppress_levels_kernel(Work work)
     const int n = min(work.level_counts[l].found, level.capacity);
     for (int i = level.found + thread; i < level.found + n; i += kThreads) {
       Cell& cell = work.found[i];
-      work.found_boxes[i] = geometry.cell(cell.row, cell.column, level.scale);
+      work.found_boxes[i] = geometry.cell(level.first_row + cell.row, cell.column, level.scale);
       cell.logit = geometry.rank(cell.logit);
     }
     __syncthreads();

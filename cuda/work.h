@@ -40,10 +40,12 @@ struct Image {
 struct Level {
   double scale;
   int image;
-  int height, width;         // pixels
+  int height, width;         // pixels that are there, of those of the whole level
+  int whole_height;          // pixels
+  int first_row;             // of the cells that are there; pixels begin at twice that
   int pitch;                 // pixels from one row to the next, even
   std::int64_t first_pixel;  // in Work::pyramid
-  int rows, columns;         // cells of P-Net's map
+  int rows, columns;         // cells of P-Net's map that are there; what counts rows counts from the first of them
   std::int64_t first_cell;   // in Work::cell_map
   int lanes, first_strip;    // of the pyramid's tasks, see resize_strip(); they go row by row
   int first_tile;            // of P-Net's tiles, which go row by row

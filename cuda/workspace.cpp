@@ -17,8 +17,15 @@ constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n 
 // In the description, behind the job.
 constexpr std::size_t kImagesAt = round_up(sizeof(Job), kAlignment);
 
+// Rows of pixels that the cells of a level see. Cells are two pixels apart and see twelve; at the bottom of a level of
+// odd height the last one sees eleven.
+int pixel_rows(const PlannedLevel& level) {
+  if (level.first_row >= level.end_row) return 0;
+  return std::min(level.height, 2 * level.end_row + 10) - 2 * level.first_row;
+}
+
 std::int64_t level_pixels(const PlannedLevel& level) {
-  return static_cast<std::int64_t>(level.height) * round_up(level.width, 2);
+  return static_cast<std::int64_t>(pixel_rows(level)) * round_up(level.width, 2);
 }
 
 std::int64_t all_cells(const Level& level) { return static_cast<std::int64_t>(level.rows) * level.columns; }
@@ -194,17 +201,19 @@ void Workspace::describe(std::span<const PlannedImage> planned, Arithmetic pnet)
       Level& level = levels_.emplace_back();
       level.scale = plan.scale;
       level.image = i;
-      level.height = plan.height, level.width = plan.width;
+      level.height = pixel_rows(plan), level.width = plan.width;
+      level.whole_height = plan.height;
+      level.first_row = plan.first_row;
       level.pitch = static_cast<int>(round_up(plan.width, 2));
       level.first_pixel = wanted.pixels;
-      level.rows = pnet_cells(plan.height), level.columns = pnet_cells(plan.width);
+      level.rows = plan.end_row - plan.first_row, level.columns = pnet_cells(plan.width);
       level.first_cell = wanted.cells;
       level.lanes = resize_lanes(image.height, image.width, plan.height, plan.width);
       const Strip strip = resize_strip(level.lanes);
       level.first_strip = job_.strips;
       level.first_tile = job_.tiles;
       level.reach = plan.reach;
-      job_.strips += ceil_div(plan.height, strip.height) * ceil_div(plan.width, strip.width);
+      job_.strips += ceil_div(level.height, strip.height) * ceil_div(plan.width, strip.width);
       job_.tiles += ceil_div(level.rows, tile.height) * ceil_div(level.columns, tile.width);
       wanted.pixels += level_pixels(plan);
       wanted.cells += all_cells(level);

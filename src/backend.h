@@ -32,10 +32,12 @@ class Backend : public std::enable_shared_from_this<Backend> {
   virtual void check_image(const ImageView& image) const = 0;
 
   // Fills one vector of faces per image, highest score first: all faces, not clipped. The images have passed
-  // check_image(). `inspections` is empty or has one entry per image, which is filled in; its times are those of all
-  // images that were worked on together. `stream` as in Selection.
-  virtual void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
-                      std::span<Inspection> inspections, void* stream) const = 0;
+  // check_image(). `parts` is empty, for whole searches, or has one entry per image. `inspections` is empty or has one
+  // entry per image, which is filled in; its times are those of all images that were worked on together. `stream` as in
+  // Selection.
+  virtual void detect(std::span<const ImageView> images, std::span<const Part> parts,
+                      std::span<std::vector<Detection>> faces, std::span<Inspection> inspections,
+                      void* stream) const = 0;
 
   // A window that a network would look at, and the probability that the network before it gave.
   struct Window {

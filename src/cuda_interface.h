@@ -14,7 +14,7 @@
 
 namespace mtcnn_fast::cuda {
 
-constexpr int kInterfaceVersion = 3;
+constexpr int kInterfaceVersion = 4;
 constexpr const char* kInterfaceSymbol = "mtcnn_fast_cuda_interface";
 
 enum class Status {
@@ -56,6 +56,7 @@ struct EngineOptions {
 struct PlannedLevel {
   double scale;
   int height, width;
+  int first_row, end_row;  // of P-Net's cells, those to look at
   // Cells that are further apart than that, in rows or columns, overlap by no more than nms[0].
   int reach;
 };

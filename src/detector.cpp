@@ -97,6 +97,11 @@ int resolve_threads(const Options& options) {
   return static_cast<int>(value);
 }
 
+void check_part(const Part& part) {
+  if (part.index < 0 || part.index >= part.count)
+    refuse("part is (", part.index, ", ", part.count, "), wanted (k, n) with 0 <= k < n");
+}
+
 void check_image(const ImageView& image, const Backend& backend) {
   if (!image.data || image.width < 1 || image.height < 1)
     refuse("the image is ", image.width, "x", image.height, image.data ? "" : " without data",
@@ -132,6 +137,7 @@ Detector::Detector(const Options& options) {
 }
 
 std::vector<Detection> Detector::detect(const ImageView& image, const Selection& selection) const {
+  check_part(selection.part);
   check_image(image, *backend_);
   std::vector<Detection> faces;
   detect_into(std::span(&image, 1), std::span(&faces, 1), selection);
@@ -140,6 +146,7 @@ std::vector<Detection> Detector::detect(const ImageView& image, const Selection&
 
 std::vector<std::vector<Detection>> Detector::detect(std::span<const ImageView> images,
                                                      const Selection& selection) const {
+  check_part(selection.part);
   check(images);
   std::vector<std::vector<Detection>> faces(images.size());
   detect_into(images, faces, selection);
@@ -175,7 +182,9 @@ void Detector::check(std::span<const ImageView> images) const {
 void Detector::detect_into(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
                            const Selection& selection) const {
   if (selection.max_faces < 0) refuse("max_faces is ", selection.max_faces, ", wanted at least 0");
-  backend_->detect(images, faces, {}, selection.stream);
+  const bool whole = selection.part.count == 1;
+  const std::vector<Part> parts(whole ? 0 : images.size(), selection.part);
+  backend_->detect(images, parts, faces, {}, selection.stream);
   for (std::vector<Detection>& found : faces)
     if (found.size() > static_cast<std::size_t>(selection.max_faces)) found.resize(selection.max_faces);
   mirror_if_asked(*backend_, images, faces, selection.stream);
@@ -187,7 +196,7 @@ Inspection Detector::inspect(const ImageView& image) const {
   check_image(image, *backend_);
   std::vector<Detection> faces;
   Inspection inspection;
-  backend_->detect(std::span(&image, 1), std::span(&faces, 1), std::span(&inspection, 1), nullptr);
+  backend_->detect(std::span(&image, 1), {}, std::span(&faces, 1), std::span(&inspection, 1), nullptr);
   const auto start = std::chrono::steady_clock::now();
   const std::int64_t crops = mirror_if_asked(*backend_, std::span(&image, 1), std::span(&faces, 1), nullptr);
   if (crops == 0) return inspection;

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "boxes.h"
+
 namespace mtcnn_fast {
 namespace {
 
@@ -46,7 +48,25 @@ void for_each_scale(int height, int width, const Options& options, const F& f) {
   }
 }
 
+// The row of a level's map with which part `index` of `count` begins.
+int first_row(const PyramidLevel& level, int index, int count) {
+  // At a cut some three rows are computed twice: fewer are not cut off.
+  constexpr int kLeastRows = 4;
+  const int rows = pnet_cells(level.height);
+  if (index == 0) return 0;
+  if (index == count) return rows;
+  const double share = (static_cast<double>(index) / count - level.begin) / (level.end - level.begin);
+  // At even rows, because parts that begin there share no row of Winograd tiles.
+  const int row = 2 * static_cast<int>(std::clamp(share, 0.0, 1.0) * rows / 2 + 0.5);
+  if (2 * row < rows) return row < kLeastRows ? 0 : row;
+  return row > rows - kLeastRows ? rows : row;
+}
+
 }  // namespace
+
+CellRows rows_of(const PyramidLevel& level, const Part& part) {
+  return {first_row(level, part.index, part.count), first_row(level, part.index + 1, part.count)};
+}
 
 void check_pyramid(int height, int width, const Options& options) {
   for_each_scale(height, width, options, [](double) {});
@@ -68,6 +88,13 @@ std::vector<PyramidLevel> pyramid_levels(int height, int width, const Options& o
     levels.push_back({scale, std::max(12, level_side(height, scale, conventions.level_size)),
                       std::max(12, level_side(width, scale, conventions.level_size))});
   });
+  double total = 0, before = 0;
+  for (const PyramidLevel& level : levels) total += level_work(level, height, width);
+  for (PyramidLevel& level : levels) {
+    level.begin = before / total;
+    before += level_work(level, height, width);
+    level.end = before / total;
+  }
   return levels;
 }
 

@@ -275,7 +275,9 @@ def calls(random: Random) -> None:
     """Arguments of methods: of the right types and ranges or refused."""
     image, model = picture(random, 30), some_detector(random)
     value = any_of(random, [*NUMBERS, *TEXTS, np.bool_(True)])
-    name = str(random.choice(["max_faces", "clip", "stream", "output", "image", "images", "network", "progress"]))
+    name = str(
+        random.choice(["max_faces", "clip", "stream", "part", "output", "image", "images", "network", "progress"])
+    )
     if name == "image":
         found = attempt(model.detect, value)
     elif name == "images":
@@ -293,6 +295,26 @@ def calls(random: Random) -> None:
         "stream": value is None,
     }
     assert isinstance(found, Exception) != fine.get(name, False), f"{name}={value!r} gives {found!r}"
+
+
+def parts(random: Random) -> None:
+    """Parts of a search: together they have P-Net's candidates, each once and to the bit."""
+    image = picture(random, 48)
+    # The third profile moves a candidate that is alone in its level.
+    profile, precision = str(random.choice(PROFILES[:2])), str(random.choice(["fp32", "fast"]))
+    model = MTCNN(
+        device="cpu",
+        profile=profile,
+        precision=precision,
+        min_face_size=float(random.uniform(12, 24)),
+        thresholds=(0.8, 0, 0),
+        nms_thresholds=(1, 1, 1, 1),
+        num_threads=int(random.integers(1, 3)),
+    )
+    n = int(random.integers(1, 12))
+    found = [attempt(model.detect, image, part=(k, n)) for k in range(n)]
+    rows = sorted(row for faces in found for row in faces.to_rows().tolist())
+    assert rows == sorted(attempt(model.detect, image).to_rows().tolist())
 
 
 def floats(random: Random, shape: tuple[int, ...], wild: float) -> NDArray[np.float32]:
@@ -574,7 +596,7 @@ def interfaces(random: Random) -> None:
 KINDS: dict[str, Callable[[Random], None]] = {
     kind.__name__: kind
     for kind in (
-        views, options, calls, networks, resizing, suppression, cuts, weights, weight_files, dlpack, interfaces
+        views, options, calls, parts, networks, resizing, suppression, cuts, weights, weight_files, dlpack, interfaces
     )
 }  # fmt: skip
 

@@ -199,7 +199,7 @@ def test_options_of_a_call_go_by_keyword(detector: MTCNN, face: NDArray[np.uint8
         with pytest.raises(TypeError, match="positional"):
             call(image, 1)
         names = list(inspect.signature(call).parameters)
-        assert set(names) - {"progress"} == {names[0], "max_faces", "clip", "stream", "output"}
+        assert set(names) - {"progress"} == {names[0], "max_faces", "clip", "stream", "part", "output"}
 
 
 def test_call(detector: MTCNN, face: NDArray[np.uint8]) -> None:
@@ -232,6 +232,16 @@ def test_call(detector: MTCNN, face: NDArray[np.uint8]) -> None:
         ({"max_faces": "1"}, TypeError),
         ({"clip": 1}, TypeError),
         ({"clip": None}, TypeError),
+        ({"part": None}, TypeError),
+        ({"part": 1}, TypeError),
+        ({"part": "01"}, TypeError),
+        ({"part": (0, 1.0)}, TypeError),
+        ({"part": (False, 2)}, TypeError),
+        ({"part": (0, 1, 2)}, ValueError),
+        ({"part": (0, 0)}, ValueError),
+        ({"part": (-1, 2)}, ValueError),
+        ({"part": (2, 2)}, ValueError),
+        ({"part": (0, 2**40)}, ValueError),
     ],
 )
 def test_bad_selections(

@@ -32,6 +32,12 @@ struct Options {
   std::optional<int> num_threads{};
 };
 
+// Part `index`, from 0 on, of the `count` parts of a search. Each of P-Net's windows belongs to one part, and the parts
+// take about equal time. Which windows a part has follows from the image's size and the detector's options alone.
+struct Part {
+  int index = 0, count = 1;
+};
+
 struct Selection {
   int max_faces = std::numeric_limits<int>::max();  // keep those with the highest scores
   bool clip = false;                                // cut boxes to the image
@@ -39,6 +45,9 @@ struct Selection {
   // is queued on it later need not wait: when a call returns, it has read its images. One that is being captured into a
   // CUDA graph is refused.
   void* stream = nullptr;
+  // Searches this part alone: what it does not have of the pyramid is not resized either. Suppression, R-Net and O-Net
+  // see what P-Net finds in the part.
+  Part part{};
 };
 
 // Which networks refine() asks.
@@ -59,7 +68,8 @@ class Detector {
   explicit Detector(const Options& options = {});
 
   // Faces by score, highest first. An image too small for any pyramid level has none. Throws std::invalid_argument
-  // for a view without pixels or in memory that the detector cannot read, and for a pyramid of more than 2^31 pixels.
+  // for a view without pixels or in memory that the detector cannot read, for a pyramid of more than 2^31 pixels, and
+  // for a part that is none.
   std::vector<Detection> detect(const ImageView& image, const Selection& selection = {}) const;
 
   // The same for each of several images, which may differ in size and format. An error that is one image's names it:

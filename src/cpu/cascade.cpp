@@ -11,11 +11,9 @@
 namespace mtcnn_fast {
 namespace {
 
-// Work is counted in multiply-adds, about 80 of which an AVX-512 core does in a nanosecond: of P-Net a pixel of a
-// level, of R-Net and O-Net a crop. What else takes time is counted as so many: reading a pixel of the image for a
-// level, copying one, suppressing a candidate.
-constexpr double kPnetWork = 1800, kRnetWork = 1.531e6, kOnetWork = 12.910e6;
-constexpr double kReadingWork = 30, kCopyingWork = 80, kSuppressionWork = 10e3;
+// Work in multiply-adds, as in level_work(): of R-Net and O-Net a crop, copying a pixel of the image, suppressing a
+// candidate.
+constexpr double kRnetWork = 1.531e6, kOnetWork = 12.910e6, kCopyingWork = 80, kSuppressionWork = 10e3;
 // A thread is woken for no less than about 0.1 ms of work. Measured: waking costs the caller a microsecond, and the
 // woken thread needs some tens to come; with half as much, an image of 64x64 is slower on two threads than on one.
 constexpr double kLeastWork = 8e6;
@@ -47,7 +45,7 @@ std::size_t refine_scratch(const Model& model) {
   return std::max(kernels.refine_scratch(), kernels.refine_bf16_scratch ? kernels.refine_bf16_scratch() : 0);
 }
 
-std::size_t images_together(const Model& model, std::span<const ImageView> images) {
+std::size_t images_together(const Model& model, std::span<const ImageView> images, std::span<const Part> parts) {
   constexpr std::size_t kMost = 64;
   constexpr double kEnough = 256e6;  // a thread: beside 3 ms the steps' ends do not count
   // At a scale factor of 0.709 the levels together are twice the first, and about ten.
@@ -56,14 +54,15 @@ std::size_t images_together(const Model& model, std::span<const ImageView> image
   double work = 0;
   std::size_t count = 0;
   while (count < std::min(images.size(), kMost) && (count < threads || work < kEnough * model.threads)) {
-    work += per_pixel * images[count].height * images[count].width;
+    work += per_pixel * images[count].height * images[count].width / (parts.empty() ? 1 : parts[count].count);
     ++count;
   }
   return count;
 }
 
-Cascade::Cascade(const Model& model, Workspace& workspace, std::span<const ImageView> images)
-    : model_(model), work_(workspace), views_(images) {}
+Cascade::Cascade(const Model& model, Workspace& workspace, std::span<const ImageView> images,
+                 std::span<const Part> parts)
+    : model_(model), work_(workspace), views_(images), parts_(parts) {}
 
 void Cascade::run(std::span<std::vector<Detection>> faces, std::span<Inspection> inspections) {
   seen_ = inspections;
@@ -151,9 +150,10 @@ void Cascade::begin() {
   parallel_for(static_cast<int>(views_.size()), threads_for(kCopyingWork * pixels), [&](int i) {
     ImageWork& image = work_.images[i];
     image.height = views_[i].height, image.width = views_[i].width;
-    image.plan.make(image.height, image.width, model_.options, model_.conventions);
-    // An image without a level is not looked at, and not copied: a few bytes can stand for one of any size.
-    if (image.plan.levels.size() == 0) return;
+    image.plan.make(image.height, image.width, parts_.empty() ? Part{} : parts_[i], model_.options, model_.conventions);
+    // An image of which no row is looked at is not copied: a few bytes can stand for one of any size.
+    const auto& levels = image.plan.levels;
+    if (std::all_of(levels.begin(), levels.end(), [](const auto& level) { return level.rows.empty(); })) return;
     image.source.read(views_[i]);
     image.plan.read_from(image.source.source);
   });
@@ -164,7 +164,8 @@ void Cascade::begin() {
 void Cascade::split() {
   constexpr int kBandsPerThread = 4, kLeastRows = 16;
   const auto work_of = [](const ImageWork& image, const PyramidPlan::Level& level) {
-    return kPnetWork * level.size.height * level.size.width + kReadingWork * image.height * image.width;
+    return level_work(level.size, image.height, image.width) * (level.rows.end - level.rows.first) /
+           pnet_cells(level.size.height);
   };
   double total = 0;
   for (const ImageWork& image : work_.images)
@@ -175,7 +176,9 @@ void Cascade::split() {
   for (int i = 0; i < static_cast<int>(work_.images.size()); ++i) {
     const auto& levels = work_.images[i].plan.levels;
     for (int k = 0; k < static_cast<int>(levels.size()); ++k) {
-      const int rows = pnet_cells(levels[k].size.height);
+      const CellRows part = levels[k].rows;
+      if (part.empty()) continue;
+      const int rows = part.end - part.first;
       const double work = work_of(work_.images[i], levels[k]);
       const int wanted = threads > 1 ? static_cast<int>(std::ceil(work / total * kBandsPerThread * threads)) : 1;
       const int count = std::clamp(rows / kLeastRows, 1, wanted), first = static_cast<int>(work_.bands.size());
@@ -184,7 +187,7 @@ void Cascade::split() {
         band.image = i, band.level = k;
         // Bands that begin at even rows share no row of Winograd tiles.
         const auto edge = [&](int n) {
-          return n == count ? rows : static_cast<int>(std::int64_t{rows} * n / count) & ~1;
+          return n == count ? part.end : part.first + (static_cast<int>(std::int64_t{rows} * n / count) & ~1);
         };
         band.first_row = edge(b);
         band.end_row = edge(b + 1);
@@ -300,14 +303,12 @@ void Cascade::collect(const LevelBands& bands, ThreadWork& work) {
       std::copy(cell.offsets, cell.offsets + 4, level.candidates.back().offsets);
     }
   const auto found = static_cast<std::int64_t>(level.candidates.size());
-  if (model_.conventions.mirrors_lone_cell && found == 1) mirror_lone_cell(bands, work);
+  const bool whole = level.rows.end - level.rows.first == pnet_cells(level.size.height);
+  if (model_.conventions.mirrors_lone_cell && whole && found == 1) mirror_lone_cell(bands, work);
   suppress(model_.geometry, level.candidates, model_.options.nms_thresholds[0], Stage::pnet, work.suppression);
-  level.seen = {level.size.scale,
-                level.size.height,
-                level.size.width,
-                static_cast<std::int64_t>(pnet_cells(level.size.height)) * pnet_cells(level.size.width),
-                found,
-                static_cast<std::int64_t>(level.candidates.size())};
+  level.seen.windows = std::int64_t{level.rows.end - level.rows.first} * pnet_cells(level.size.width);
+  level.seen.candidates = found;
+  level.seen.after_nms = std::ssize(level.candidates);
 }
 
 // Gives the only candidate of a level the offsets of the cell that mirrors it.

@@ -36,13 +36,15 @@ std::size_t refine_scratch(const Model& model);
 
 // How many of the images, from the first on, one Cascade should take: enough to give all threads work at every step,
 // few enough to stay in the caches.
-std::size_t images_together(const Model& model, std::span<const ImageView> images);
+std::size_t images_together(const Model& model, std::span<const ImageView> images, std::span<const Part> parts);
 
 // Takes some images through the cascade together. Each step is one loop over the tasks of all of them, largest first,
 // so that one image is spread over the threads as well as many, of equal or unequal size.
 class Cascade {
  public:
-  Cascade(const Model& model, Workspace& workspace, std::span<const ImageView> images);
+  // `parts` as in Backend::detect.
+  Cascade(const Model& model, Workspace& workspace, std::span<const ImageView> images,
+          std::span<const Part> parts = {});
 
   void run(std::span<std::vector<Detection>> faces, std::span<Inspection> inspections);
   // As Backend::windows, of the first image.
@@ -82,7 +84,8 @@ class Cascade {
   const Model& model_;
   Workspace& work_;
   std::span<const ImageView> views_;
-  std::span<Inspection> seen_;  // empty where nobody watches
+  std::span<const Part> parts_;  // empty: whole searches
+  std::span<Inspection> seen_;   // empty where nobody watches
 };
 
 }  // namespace mtcnn_fast

@@ -43,13 +43,14 @@ class CpuBackend final : public Backend {
     check_pyramid(image.height, image.width, model_.options);
   }
 
-  void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
+  void detect(std::span<const ImageView> images, std::span<const Part> parts, std::span<std::vector<Detection>> faces,
               std::span<Inspection> inspections, void*) const override {
     const auto workspace = workspaces_.borrow();
+    const auto subspan = [](auto list, auto... range) { return list.empty() ? list : list.subspan(range...); };
     for (std::size_t first = 0, count; first < images.size(); first += count) {
-      count = images_together(model_, images.subspan(first));
-      Cascade(model_, *workspace, images.subspan(first, count))
-          .run(faces.subspan(first, count), inspections.empty() ? inspections : inspections.subspan(first, count));
+      count = images_together(model_, images.subspan(first), subspan(parts, first));
+      Cascade(model_, *workspace, images.subspan(first, count), subspan(parts, first, count))
+          .run(faces.subspan(first, count), subspan(inspections, first, count));
     }
   }
 

@@ -18,7 +18,8 @@ Resample Resize::whole(const Source& source, int height, int width, int target_h
           .bias = bias};
 }
 
-void PyramidPlan::make(int height, int width, const Options& options, const Conventions& conventions) {
+void PyramidPlan::make(int height, int width, const Part& part, const Options& options,
+                       const Conventions& conventions) {
   if (height != height_ || width != width_) {
     height_ = width_ = 0;  // no plan, should one of these throw
     levels.clear();
@@ -29,7 +30,11 @@ void PyramidPlan::make(int height, int width, const Options& options, const Conv
     }
     height_ = height, width_ = width;
   }
-  for (Level& level : levels) level.candidates.clear();
+  for (Level& level : levels) {
+    level.rows = rows_of(level.size, part);
+    level.candidates.clear();
+    level.seen = {level.size.scale, level.size.height, level.size.width, 0, 0, 0};
+  }
 }
 
 void PyramidPlan::read_from(const Source& source) {

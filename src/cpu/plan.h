@@ -26,12 +26,14 @@ class PyramidPlan {
     PyramidLevel size;
     Resize resize;
     Resample resample;
+    CellRows rows;  // that P-Net looks at
     std::vector<Candidate> candidates;
     Inspection::Level seen;
   };
 
-  // Levels for images of that size, without candidates. Throws as pyramid_levels() does.
-  void make(int height, int width, const Options& options, const Conventions& conventions);
+  // Levels for images of that size, without candidates, and the rows that a part has of them. Throws as
+  // pyramid_levels() does.
+  void make(int height, int width, const Part& part, const Options& options, const Conventions& conventions);
   // The image that they are resized from.
   void read_from(const Source& source);
 

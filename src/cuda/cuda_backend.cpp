@@ -77,12 +77,14 @@ class CudaBackend final : public Backend {
     check_pyramid(image.height, image.width, options_);
   }
 
-  void detect(std::span<const ImageView> images, std::span<std::vector<Detection>> faces,
+  void detect(std::span<const ImageView> images, std::span<const Part> parts, std::span<std::vector<Detection>> faces,
               std::span<Inspection> inspections, void* stream) const override {
     std::vector<std::shared_ptr<const CudaPlan>> plans;
     std::vector<cuda::PlannedImage> planned;
-    for (const ImageView& image : images) {
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const ImageView& image = images[i];
       plans.push_back(plans_.get(image.height, image.width));
+      if (!parts.empty()) plans.back() = std::make_shared<const CudaPlan>(*plans.back(), parts[i]);
       planned.push_back(describe(image, *plans.back()));
       // An image without a level is not looked at: one pixel stands for it, and no more is copied.
       if (plans.back()->levels.empty()) planned.back().height = planned.back().width = 1;
@@ -190,7 +192,7 @@ class CudaBackend final : public Backend {
     Inspection seen;
     for (std::size_t k = 0; k < plan.levels.size(); ++k) {
       const cuda::PlannedLevel& level = plan.levels[k];
-      const std::int64_t cells = static_cast<std::int64_t>(pnet_cells(level.height)) * pnet_cells(level.width);
+      const std::int64_t cells = std::int64_t{level.end_row - level.first_row} * pnet_cells(level.width);
       seen.levels.push_back(
           {level.scale, level.height, level.width, cells, report.levels[k].found, report.levels[k].kept});
       seen.candidates += report.levels[k].found;

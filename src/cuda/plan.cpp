@@ -4,7 +4,6 @@
 
 #include "backend.h"
 #include "geometry.h"
-#include "pyramid.h"
 
 namespace mtcnn_fast {
 namespace {
@@ -59,16 +58,17 @@ Sides extremes(const std::vector<Interval>& sides, double extra) {
 
 }  // namespace
 
-CudaPlan::CudaPlan(int height, int width, const Options& options, const Conventions& conventions) {
+CudaPlan::CudaPlan(int height, int width, const Options& options, const Conventions& conventions)
+    : pyramid(pyramid_levels(height, width, options, conventions)) {
   const Geometry geometry(conventions);
   const double within = options.nms_thresholds[0], across_levels = options.nms_thresholds[1];
   const double extra = geometry.overlap_extra(Stage::pnet);
   double greatest = 0;        // IoU of boxes of two levels
   double largest_so_far = 0;  // area of the largest box of the levels before, whose boxes are the smaller ones
-  for (const PyramidLevel& size : pyramid_levels(height, width, options, conventions)) {
+  for (const PyramidLevel& size : pyramid) {
     const std::vector<Interval> columns = intervals(size.width, size.scale, geometry);
     const std::vector<Interval> rows = intervals(size.height, size.scale, geometry);
-    levels.push_back({size.scale, size.height, size.width,
+    levels.push_back({size.scale, size.height, size.width, 0, pnet_cells(size.height),
                       std::max(farthest_overlap(columns, within, extra), farthest_overlap(rows, within, extra))});
     const Sides w = extremes(columns, extra), h = extremes(rows, extra);
     // An IoU is at most the quotient of the areas, the lesser over the greater.
@@ -76,6 +76,13 @@ CudaPlan::CudaPlan(int height, int width, const Options& options, const Conventi
     largest_so_far = std::max(largest_so_far, w.most * h.most);
   }
   across = within > across_levels || greatest > across_levels;
+}
+
+CudaPlan::CudaPlan(const CudaPlan& whole, const Part& part) : CudaPlan(whole) {
+  for (std::size_t k = 0; k < levels.size(); ++k) {
+    const CellRows rows = rows_of(pyramid[k], part);
+    levels[k].first_row = rows.first, levels[k].end_row = rows.end;
+  }
 }
 
 std::shared_ptr<const CudaPlan> CudaPlans::get(int height, int width) {

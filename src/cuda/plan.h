@@ -9,11 +9,13 @@
 #include <mtcnn_fast/detector.h>
 #include "conventions.h"
 #include "cuda_interface.h"
+#include "pyramid.h"
 
 namespace mtcnn_fast {
 
 struct CudaPlan {
-  std::vector<cuda::PlannedLevel> levels;
+  std::vector<PyramidLevel> pyramid;
+  std::vector<cuda::PlannedLevel> levels;  // of the pyramid
   // Whether suppression across levels can drop a box that suppression within them left.
   bool across = false;
 
@@ -21,6 +23,8 @@ struct CudaPlan {
 
   // Throws as pyramid_levels() does.
   CudaPlan(int height, int width, const Options& options, const Conventions& conventions);
+  // Of a part of that search.
+  CudaPlan(const CudaPlan& whole, const Part& part);
 };
 
 // The plans of the sizes met last. Safe to use from many threads at once.

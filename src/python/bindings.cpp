@@ -165,8 +165,11 @@ std::unique_ptr<Detector> make_detector(double min_face_size, std::optional<doub
 }
 
 std::vector<std::vector<Detection>> find(const Detector& detector, const std::vector<Image>& images, int max_faces,
-                                         bool clip, std::uintptr_t stream) {
-  const Selection selection{.max_faces = max_faces, .clip = clip, .stream = reinterpret_cast<void*>(stream)};
+                                         bool clip, std::uintptr_t stream, std::pair<int, int> part) {
+  const Selection selection{.max_faces = max_faces,
+                            .clip = clip,
+                            .stream = reinterpret_cast<void*>(stream),
+                            .part = {part.first, part.second}};
   if (images.size() == 1) {  // of which an error need not give the number
     const ImageView view = to_view(images[0]);
     py::gil_scoped_release release;
@@ -180,9 +183,9 @@ std::vector<std::vector<Detection>> find(const Detector& detector, const std::ve
 void check(const Detector& detector, const std::vector<Image>& images) { detector.check(to_views(images)); }
 
 py::list detect(const Detector& detector, const std::vector<Image>& images, int max_faces, bool clip,
-                std::uintptr_t stream) {
+                std::uintptr_t stream, std::pair<int, int> part) {
   py::list results;
-  for (const auto& faces : find(detector, images, max_faces, clip, stream)) results.append(to_arrays(faces));
+  for (const auto& faces : find(detector, images, max_faces, clip, stream, part)) results.append(to_arrays(faces));
   return results;
 }
 
@@ -190,10 +193,10 @@ int device_index(const Detector& detector) { return std::stoi(detector.device().
 
 // One piece of device memory holds the results of all images of the call.
 py::list detect_on_device(const Detector& detector, const std::vector<Image>& images, int max_faces, bool clip,
-                          std::uintptr_t stream) {
+                          std::uintptr_t stream, std::pair<int, int> part) {
   constexpr std::size_t kAlignment = 64;  // in floats: DLPack asks for 256 bytes
   const auto padded = [](std::size_t count) { return (count + kAlignment - 1) / kAlignment * kAlignment; };
-  const auto found = find(detector, images, max_faces, clip, stream);
+  const auto found = find(detector, images, max_faces, clip, stream, part);
   std::vector<float> values;
   for (const auto& faces : found) {
     const std::size_t boxes = values.size(), scores = boxes + padded(4 * faces.size());
@@ -490,9 +493,10 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def_property_readonly("precision", &Detector::precision)
       .def_property_readonly("num_threads", &Detector::num_threads)
       .def("check", &check, py::arg("images").noconvert())
-      .def("detect", &detect, py::arg("images").noconvert(), py::arg("max_faces"), py::arg("clip"), py::arg("stream"))
+      .def("detect", &detect, py::arg("images").noconvert(), py::arg("max_faces"), py::arg("clip"), py::arg("stream"),
+           py::arg("part") = std::pair(0, 1))
       .def("detect_on_device", &detect_on_device, py::arg("images").noconvert(), py::arg("max_faces"), py::arg("clip"),
-           py::arg("stream"))
+           py::arg("stream"), py::arg("part") = std::pair(0, 1))
       .def("upload", &upload, py::arg("values").noconvert())
       .def("order_streams", &order_streams, py::arg("first"), py::arg("stream"))
       .def("inspect", &inspect, py::arg("image").noconvert())

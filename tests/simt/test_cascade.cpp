@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "../native/common.h"
+#include "../native/part_checks.h"
 #include "../native/refine_checks.h"
 #include "backend.h"
 #include "bare_engine.h"
@@ -58,6 +59,27 @@ TEST(cascade, refine) {
   const Detector cuda(on("cuda"));
   refine_checks::check_faces_are_answers(cuda, Detector(on("cpu")), pictures[0], "reference");
   for_each_schedule([&] { refine_checks::check_order(cuda, pictures, Networks::both); });
+}
+
+TEST(cascade, parts) {
+  const Picture picture(52, 45, 3);
+  for (const Conventions& conventions : kProfiles) {
+    check::context = conventions.name;
+    Options options = lenient();
+    options.thresholds[0] = 0.3;
+    options.profile = conventions.name;
+    const Detector gpu(on("cuda", options)), cpu(on("cpu", options));
+    for (int index = 0; index < 3; ++index) {
+      const Selection part{.part = {index, 3}};
+      check_agree(gpu.detect(picture.view(), part), cpu.detect(picture.view(), part));
+    }
+    if (conventions.mirrors_lone_cell) continue;
+    for (const char* precision : {"fp32", "fast"}) {
+      options.precision = precision;
+      part_checks::check_union(Detector(on("cuda", part_checks::all_candidates(options))), picture, 4);
+    }
+  }
+  part_checks::check_together(Detector(on("cuda")), {Picture(30, 38, 3), Picture(5, 5, 4), Picture(44, 35, 5)});
 }
 
 TEST(cascade, mirrored_landmarks) {

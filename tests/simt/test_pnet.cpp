@@ -66,7 +66,7 @@ class Pyramid {
       cuda::Level level = {};
       level.scale = 1;
       level.image = static_cast<int>(levels.size()) % 2;
-      level.height = map.height, level.width = map.width;
+      level.height = level.whole_height = map.height, level.width = map.width;
       level.pitch = (map.width + 1) / 2 * 2 + kPadding;
       level.first_pixel = pixels;
       level.rows = pnet_cells(map.height), level.columns = pnet_cells(map.width);

@@ -141,7 +141,7 @@ struct Pyramid {
       for (const Size& size : sizes[i]) {
         cuda::Level level = {};
         level.image = static_cast<int>(i);
-        level.height = size.height, level.width = size.width;
+        level.height = level.whole_height = size.height, level.width = size.width;
         level.pitch = (size.width + 1) / 2 * 2 + kPadding;
         level.first_pixel = first;
         level.lanes = lanes ? lanes : cuda::resize_lanes(images[i].height, images[i].width, size.height, size.width);
