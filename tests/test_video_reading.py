@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import http.server
+import itertools
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -336,3 +338,26 @@ print(next(frames).index, next(frames).index >= 1)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 True\n", "")
+
+
+def test_damaged_files(film: Path, tmp_path: Path) -> None:
+    """Every one gives frames, or an error of one line that names it."""
+    matroska = make(tmp_path / "film.mkv", [quarters(i) for i in range(10)])
+    broadcast = make(tmp_path / "film.ts", [quarters(i) for i in range(10)])
+    draw = random.Random(1)
+    errors = []
+    for case in range(90):
+        content = bytearray(draw.choice([film, matroska, broadcast]).read_bytes())
+        for _ in range(draw.choice([1, 5, 50])):
+            content[draw.randrange(len(content) if case % 2 else min(2000, len(content)))] = draw.randrange(256)
+        path = tmp_path / f"{case}"
+        path.write_bytes(content[: draw.randrange(len(content))] if case % 3 == 0 else content)
+        try:
+            with mtcnn_fast.frames(path) as frames:
+                for frame in itertools.islice(frames, 100):
+                    assert frame.timestamp is not None
+                    assert np.isfinite(frame.timestamp)
+        except OSError as error:
+            errors.append((f"{path}: ", str(error)))
+    assert 10 < len(errors) < 80
+    assert not [said for name, said in errors if not said.startswith(name) or "\n" in said]

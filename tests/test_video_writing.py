@@ -226,6 +226,8 @@ def test_images_that_are_none(tmp_path: Path, image: Any, error: type[Exception]
     video = VideoWriter(tmp_path / "film.mp4")
     with pytest.raises(error, match=f"^{said}"):
         video.write(image)
+    with pytest.raises(ValueError, match=r"^timestamp is nan; wanted seconds"):
+        video.write(quarters(0), float("nan"))
     assert video.close() is None
     assert not list(tmp_path.iterdir())
 

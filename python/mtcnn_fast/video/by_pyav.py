@@ -23,14 +23,20 @@ if TYPE_CHECKING:
 # A decoder with T threads holds T frames. Four decode 1080p at more frames per second than a detector takes.
 _DECODER_THREADS = 4
 
+# Metadata may be in any encoding.
+_OPENING = {"metadata_errors": "replace"}
+
 # A demuxer that draws text files as a terminal would.
 _TEXT = "tty"
 
 # Finer time bases, such as the nanoseconds of some recorders, do not fit an MP4's clock of 32 bits.
 _FINEST = 1_000_000
 _USUAL = Fraction(1, 90_000)
+# Seconds per frame.
+_SLOWEST = 10_000
 
-# At 18, x264's losses are not seen; `veryfast` takes a third of the time of its default `medium`.
+# FFmpeg's guide to H.264 calls 18 visually lossless, or nearly so. On noisy frames of 1080p, `veryfast` takes 52 ms of
+# one core of an AMD EPYC, and x264's default, `medium`, 149.
 _ENCODER = "libx264"
 _ENCODING = {"crf": "18", "preset": "veryfast"}
 # FFmpeg's numbers for what swscale makes of RGB: the matrix of BT.601, values from 16 to 235.
@@ -44,13 +50,16 @@ class PyavSource(Source):
 
     def __init__(self, place: str, is_file: bool) -> None:
         self._av = require("av", "reading videos", "video")
-        self.file = os.path.abspath(place) if is_file else None  # noqa: PTH100 # a Path would make `//` one slash
+        # A path such as `rtsp:x` is no URL.
+        target = os.path.abspath(place) if is_file else place  # noqa: PTH100
+        # A pipe is read as a stream is: once.
+        self.file = target if is_file and os.path.isfile(target) else None  # noqa: PTH113
         # TCP, because over UDP lost packets break pictures.
         options = {"rtsp_transport": "tcp"} if place.startswith("rtsp") else {}
         timeout = None if is_file else (SECONDS_TO_WAIT, SECONDS_TO_WAIT)
         self._asked = time.monotonic()
         try:
-            self._container = self._av.open(self.file or place, options=options, timeout=timeout)
+            self._container = self._av.open(target, options=options, timeout=timeout, **_OPENING)
         except self._av.error.FFmpegError as error:
             raise OSError(self._cut_off() or f"it cannot be opened as a video: {self._said(error)}") from error
         try:
@@ -68,7 +77,7 @@ class PyavSource(Source):
         self.time_base = stream.time_base
         self.pixel_aspect = stream.sample_aspect_ratio or None
         self.has_audio = bool(self._container.streams.audio)
-        if is_file:
+        if self.file is not None:
             self.start = max(0, self._container.start_time or 0) / 1e6
         self._last: float | None = None
         self._frames = self._decoded()
@@ -84,8 +93,10 @@ class PyavSource(Source):
             if damage is not None:
                 raise OSError(damage)
             return None
-        timestamp = frame.time
-        if timestamp is None:
+        # Frames that come after an error have no time base of their own.
+        if frame.pts is not None and self.time_base is not None:
+            timestamp = float(frame.pts * self.time_base)
+        else:
             timestamp = 0.0 if self._last is None else self._last + 1 / (self.fps or 25)
         matrix = _matrix(frame)
         if self._last is None:
@@ -113,18 +124,22 @@ class PyavSource(Source):
 
     def _decoded(self) -> Generator[Any, None, None]:
         given = False
-        for packet in self._container.demux(self._stream):
-            try:
-                frames = packet.decode()
-            except self._av.error.FFmpegError:
-                # What comes in front of the first key frame cannot be decoded, and a live stream goes on after a loss.
-                if self.file is None or not given:
+        try:
+            for packet in _packets(self._container, [self._stream]):
+                try:
+                    frames = packet.decode()
+                except self._av.error.FFmpegError:
+                    # What comes before the first key frame cannot be decoded, and a stream goes on after a loss.
+                    if self.file is not None and given:
+                        raise
                     continue
-                with suppress(self._av.error.FFmpegError):
-                    yield from self._stream.decode(None)
-                raise
-            given = given or bool(frames)
-            yield from frames
+                given = given or bool(frames)
+                yield from frames
+        except self._av.error.FFmpegError:
+            # The decoder's threads hold frames that came before.
+            with suppress(self._av.error.FFmpegError):
+                yield from self._stream.decode(None)
+            raise
 
     def _cut_off(self) -> str | None:
         return None if self.file is None else cut_off(self.file)
@@ -134,6 +149,17 @@ class PyavSource(Source):
         if self.file is None and time.monotonic() - self._asked >= SECONDS_TO_WAIT:
             return f"no answer within {SECONDS_TO_WAIT} s"
         return reason(error)
+
+
+def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
+    """The packets of some streams."""
+    while True:
+        try:
+            yield from container.demux(streams)
+            return
+        except IndexError:
+            # PyAV (18.1) raises this at a packet of a stream that begins within the file, and can go on behind it.
+            continue
 
 
 def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
@@ -170,7 +196,7 @@ class PyavSink:
         self._last: int | None = None
         with _as_oserror(self._av):
             self._container = self._av.open(os.fspath(path), "w")
-            rate = Fraction(fps).limit_denominator(1001)
+            rate = max(Fraction(fps).limit_denominator(_SLOWEST), Fraction(1, _SLOWEST))
             self._video = self._container.add_stream(_ENCODER, rate=rate, options=_ENCODING)
             self._video.width, self._video.height = size
             self._video.pix_fmt = "yuv420p"
@@ -227,7 +253,7 @@ class _Audio:
     """Packets of a file's audio streams, copied into an output as they are. start: the second that becomes 0."""
 
     def __init__(self, av: Any, file: str, start: float, output: Any, path: Path) -> None:
-        self._input = av.open(file)
+        self._input = av.open(file, **_OPENING)
         self._start = Fraction(start)
         self._output = output
         losses: list[str] = []
@@ -236,10 +262,10 @@ class _Audio:
             if _takes(av, output.format.name, stream):
                 self._streams[stream.index] = output.add_stream_from_template(stream)
             else:
-                codec = stream.codec_context.name
+                codec = getattr(stream.codec_context, "name", "a format that is not known")
                 losses.append(f"its audio in {codec} is left out; {path.suffix} cannot hold it")
         self.losses = tuple(losses)
-        self._packets = self._input.demux([self._input.streams[index] for index in self._streams])
+        self._packets = _packets(self._input, [self._input.streams[index] for index in self._streams])
         self._next = self._following()
 
     def copy(self, until: Fraction | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -97,6 +98,8 @@ class VideoWriter:
             raise TypeError(f"image is {described(image)}; wanted a uint8 NumPy array (height, width, 3)")
         if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"image has shape {image.shape}; wanted (height, width, 3)")
+        if timestamp is not None and not math.isfinite(number("timestamp", timestamp)):
+            raise ValueError(f"timestamp is {timestamp}; wanted seconds")
         if self._closed:
             raise ValueError(f"{self._path} is closed; wanted the image before")
         height, width = image.shape[:2]
