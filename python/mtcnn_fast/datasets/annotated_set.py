@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 
-from mtcnn_fast.checks import each, flag, number
+from mtcnn_fast.checks import described, each, flag, number
 from mtcnn_fast.datasets import Annotation, Problems, read
 from mtcnn_fast.finding import PassedOver
 
@@ -17,7 +17,7 @@ class AnnotatedSet:
     """A named set of annotated pictures.
 
     Raises TypeError for a flag that is not True or False, TypeError or ValueError for an `expand` that is not 4 finite
-    numbers. `read` checks the rest.
+    numbers, and for scales out of their range. `read` checks the rest.
     """
 
     annotations: str | os.PathLike[str] | Iterable[Annotation]
@@ -46,6 +46,8 @@ class AnnotatedSet:
     it."""
     teacher_score: float = 0.2
     """The least score of a teacher's detection that is no background, though no face is labelled there."""
+    scales: tuple[float, ...] = (1.0,)
+    """Training takes samples of each picture at each of these scales, from more than 0 to 1."""
 
     def __post_init__(self) -> None:
         flag("outside", self.outside)
@@ -54,6 +56,11 @@ class AnnotatedSet:
             raise ValueError(f"expand is {self.expand}; wanted 4 finite numbers")
         if not 0 <= number("teacher_score", self.teacher_score) <= 1:
             raise ValueError(f"teacher_score is {self.teacher_score}; wanted 0 to 1")
+        if not isinstance(self.scales, Sequence) or isinstance(self.scales, str):
+            raise TypeError(f"scales is {described(self.scales)}; wanted a sequence of numbers")
+        scales = each("scales", self.scales, len(self.scales), number)
+        if not scales or not all(0 < scale <= 1 for scale in scales):
+            raise ValueError(f"scales is {self.scales}; wanted one number or more, above 0 and at most 1")
 
     def read(self, problems: Problems, notes: Problems | None = None) -> Iterable[Annotation]:
         """The annotations as the set has them: `expand` and `complete` are not applied.

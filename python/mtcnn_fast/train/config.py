@@ -123,6 +123,8 @@ class SourceTable(SetTable):
     """Detections by other detectors."""
     teacher_score: _Probability = 0.2
     """The least score of such a detection that is no background."""
+    scales: Annotated[tuple[_Share, ...], Field(min_length=1)] = (1,)
+    """Scales, at most 1, at which samples of each picture are taken."""
     share: _NotNegative | None = None
     """The source's share of the samples of each kind in a batch, relative to the other sources. Not set: samples of all
     sources come equally often."""

@@ -18,6 +18,7 @@ images = "WIDER_train/images"
 # only = "train.txt"      # a list of the pictures to take
 # complete = true         # every face is labelled
 # expand = [0, 0, 0, 0]   # shares of a box by which its left, top, right and bottom side move outward
+# scales = [1]            # [1, 0.7, 0.5, 0.35] also learns from shrunken copies of the pictures
 
 [[sources]]
 annotations = "celeba"    # a folder with list_bbox_celeba.txt and list_landmarks_celeba.txt

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtcnn_fast import MTCNN
+from mtcnn_fast import MTCNN, ops
 from mtcnn_fast.checks import at_least
 from mtcnn_fast.datasets import Annotation, Problems
 from mtcnn_fast.datasets.annotated_set import AnnotatedSet
 from mtcnn_fast.extra import require
 from mtcnn_fast.read_ahead import read_ahead
+from mtcnn_fast.train.jitter import jittered, rotated_boxes
 from mtcnn_fast.train.photographs import FAILURES, name_bytes, pixels_to_learn
 from mtcnn_fast.train.rotate import rotated_crop, rotation
 from mtcnn_fast.train.run_options import RunOptions
 from mtcnn_fast.train.samples import LABELS, LANDMARK, PART, POSITIVE, OtherSamplesError, SampleStore, SampleWriter
 from mtcnn_fast.train.teachers import TeacherDetections, Teachers
-from mtcnn_fast.train.windows import LabelledFaces, Recipe, Windows, box_targets, centres, draw, landmark_targets
+from mtcnn_fast.train.windows import LabelledFaces, Recipe, Windows, box_targets, draw, landmark_targets
 from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
@@ -87,13 +88,24 @@ def make_samples(
     workers = engine.num_threads if options.workers is None else options.workers
     pictures = [source.read(problems, problems) for source in sources]
 
+    def samples_of(
+        entry: _Entry, copy: int, image: NDArray[np.uint8], faces: LabelledFaces
+    ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        # Every copy of a picture has random numbers of its own, whichever thread works on it and when.
+        rng = np.random.default_rng([seed, entry.index, copy])
+        windows = choose(image, faces, rng)
+        if any(recipe.jittered):
+            height, width = image.shape[:2]
+            windows = Windows.joined([windows, jittered(windows, faces, height, width, recipe, rng)])
+        return _cut(engine.crop, image, windows, faces, size, entry)
+
     def work(entry: _Entry) -> Result:
         try:
             image, note = pixels_to_learn(entry.annotation.path)
             faces = entry.faces(recipe)
-            # Every picture has random numbers of its own, whichever thread works on it and when.
-            windows = choose(image, faces, np.random.default_rng([seed, entry.index]))
-            return _cut(engine.crop, image, windows, faces, size, entry), note
+            copies = (_scaled(image, faces, scale, recipe) for scale in entry.source.scales)
+            images, labels = zip(*(samples_of(entry, i, *copy) for i, copy in enumerate(copies)), strict=True)
+            return (np.concatenate(images), np.concatenate(labels)), note
         # A picture beyond the limits of the engine, and a box without area, are ValueErrors.
         except FAILURES as error:
             return None, reason(error)
@@ -173,7 +185,23 @@ def _entries(
 def _labelling(source: AnnotatedSet) -> dict[str, Any]:
     """How a set's labels are taken, in JSON's types."""
     taken: dict[str, Any] = {"complete": bool(source.complete), "expand": list(map(float, source.expand))}
-    return taken if source.teachers is None else {**taken, "teacher_score": float(source.teacher_score)}
+    if source.teachers is not None:
+        taken["teacher_score"] = float(source.teacher_score)
+    if tuple(source.scales) != (1,):
+        taken["scales"] = list(map(float, source.scales))
+    return taken
+
+
+def _scaled(
+    image: NDArray[np.uint8], faces: LabelledFaces, scale: float, recipe: Recipe
+) -> tuple[NDArray[np.uint8], LabelledFaces]:
+    """A picture at a scale, with its faces. Its pixels become means over areas, as in the levels of the pyramid."""
+    if scale == 1:
+        return image, faces
+    height, width = image.shape[:2]
+    rows, columns = (max(2, round(side * scale)) for side in (height, width))
+    pixels = ops.resize(image, (rows, columns)).round().astype(np.uint8)
+    return pixels, faces.scaled((columns / width, rows / height), recipe)
 
 
 def _blocks(entries: Iterator[_Entry], length: int) -> Iterator[list[_Entry]]:
@@ -213,15 +241,19 @@ def _cut(
     labels["kind"], labels["source"], labels["set"] = windows.kinds, entry.index, entry.source_number
     labels["box"], labels["landmarks"], labels["verdict"] = np.nan, np.nan, np.nan
     with_box = np.isin(windows.kinds, (POSITIVE, PART))
-    labels["box"][with_box] = box_targets(windows.boxes[with_box], faces.boxes[windows.faces[with_box]])
+    rotated = windows.angles != 0
+    boxes = faces.boxes[windows.faces[with_box]]
+    turned = rotated_boxes(boxes, windows.pivots[with_box], windows.angles[with_box])
+    boxes = np.where(rotated[with_box, None], turned, boxes)
+    labels["box"][with_box] = box_targets(windows.boxes[with_box], boxes)
     labels["verdict"][with_box] = faces.verdicts[windows.faces[with_box]]
-    for i in np.flatnonzero(windows.kinds == LANDMARK):
-        points, window = faces.landmarks[windows.faces[i]], windows.boxes[i]
-        if windows.angles[i] != 0:
-            matrix = rotation(centres(faces.boxes)[windows.faces[i]], windows.angles[i])
-            images[i] = rotated_crop(crop, image, window, matrix, size)
-            points = points @ matrix[:, :2].T + matrix[:, 2]
-        labels["landmarks"][i] = landmark_targets(window[None], points[None])[0]
+    for i in np.flatnonzero((windows.kinds == LANDMARK) | rotated):
+        matrix = rotation(windows.pivots[i], windows.angles[i])
+        if rotated[i]:
+            images[i] = rotated_crop(crop, image, windows.boxes[i], matrix, size)
+        if windows.kinds[i] == LANDMARK:
+            points = faces.landmarks[windows.faces[i]] @ matrix[:, :2].T + matrix[:, 2]
+            labels["landmarks"][i] = landmark_targets(windows.boxes[i, None], points[None])[0]
     return images, labels
 
 

@@ -89,9 +89,10 @@ def _read(
         complete = sum(picture.complete for picture in pictures)
         missing = [picture.annotation.path for picture in pictures if not is_there(picture)]
         lacking = f"; not there: {len(missing)}, such as {missing[0]}" if missing else ""
+        scaled = f"; at scales {', '.join(map(str, source.scales))}" if tuple(source.scales) != (1,) else ""
         say(
             f"{kind} {source.name}: pictures: {len(pictures)}, with all faces labelled: {complete}; "
-            f"faces: {faces}, with landmarks: {with_landmarks}, ignored: {ignored}{lacking}"
+            f"faces: {faces}, with landmarks: {with_landmarks}, ignored: {ignored}{scaled}{lacking}"
         )
     return every
 

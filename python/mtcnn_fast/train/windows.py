@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mtcnn_fast.boxes import areas, blocks, expanded, intersections, overlaps
-from mtcnn_fast.checks import at_least, flag, number
+from mtcnn_fast.checks import at_least, each, flag, number
 from mtcnn_fast.train.samples import LANDMARK, NEGATIVE, PART, POSITIVE
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class Recipe:
       0.2 of its width and height. Each gives a positive, a part face or nothing, by its overlap.
     * landmarks: such windows per face with five known landmarks. Those that would be positives give landmark samples.
     * rotated: the same, with the picture rotated about the face by up to `max_angle` degrees.
+    * jittered: copies of each window that became a negative, a positive or a part face, drawn and mined ones: moved by
+      up to `max_shift` of its side along both axes, and its side multiplied by a number from 1 / `max_zoom` to
+      `max_zoom`, in the picture rotated about the window by up to `max_angle` degrees. Its overlap then decides anew
+      what it is.
     * min_face: longer side, in pixels, of the smallest face that gives samples. The default is the window of P-Net, 12:
       a detector whose min_face_size is 12 or more never enlarges smaller faces. They are no background either.
     * narrow_faces: the treatment of faces that no square window overlaps by more than 0.65, so that no window would be
@@ -65,6 +69,9 @@ class Recipe:
     landmarks: int = 10
     rotated: int = 5
     max_angle: float = 5.0
+    jittered: tuple[int, int, int] = (0, 0, 0)
+    max_shift: float = 0.15
+    max_zoom: float = 1.25
     min_face: float = 12.0
     narrow_faces: str = "square"
     outside: bool = False
@@ -74,6 +81,12 @@ class Recipe:
             at_least(name, getattr(self, name), 0)
         if not 0 <= number("max_angle", self.max_angle) <= 45:
             raise ValueError(f"max_angle is {self.max_angle}; wanted 0 to 45 degrees")
+        # TOML gives lists, which equal no tuple.
+        object.__setattr__(self, "jittered", each("jittered", self.jittered, 3, _count))
+        if not 0 <= number("max_shift", self.max_shift) <= 1:
+            raise ValueError(f"max_shift is {self.max_shift}; wanted 0 to 1")
+        if not 1 <= number("max_zoom", self.max_zoom) <= 4:
+            raise ValueError(f"max_zoom is {self.max_zoom}; wanted 1 to 4")
         if not 1 <= number("min_face", self.min_face) < math.inf:
             raise ValueError(f"min_face is {self.min_face}; wanted at least 1 pixel")
         flag("outside", self.outside)
@@ -128,6 +141,13 @@ class LabelledFaces:
         verdicts = np.full(len(moved), np.nan)
         return cls(moved, compared, landmarks.astype(np.float64), usable, complete, verdicts)
 
+    def scaled(self, factors: tuple[float, float], recipe: Recipe) -> LabelledFaces:
+        """The faces of the picture, shrunk by factors of its width and height. Those below `min_face` are unusable."""
+        boxes, compared = self.boxes * (factors * 2), self.compared * (factors * 2)
+        large = (boxes[:, 2:] - boxes[:, :2]).max(1) >= recipe.min_face
+        landmarks = self.landmarks * factors
+        return replace(self, boxes=boxes, compared=compared, landmarks=landmarks, usable=self.usable & large)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
@@ -140,7 +160,9 @@ class Windows:
     faces: NDArray[np.int64]
     """(N,): the index of the face that labels a window; without meaning for negatives."""
     angles: Floats
-    """(N,): degrees by which `rotate.rotation` first turns the picture about the centre of the face."""
+    """(N,): degrees by which `rotate.rotation` first turns the picture about the pivot."""
+    pivots: Floats
+    """(N, 2): without meaning at an angle of 0."""
 
     @classmethod
     def joined(cls, parts: list[Windows]) -> Windows:
@@ -148,7 +170,11 @@ class Windows:
 
     @classmethod
     def upright(cls, boxes: Floats, kinds: NDArray[np.int8], faces: NDArray[np.int64]) -> Windows:
-        return cls(boxes, kinds, faces, np.zeros(len(boxes)))
+        return cls(boxes, kinds, faces, np.zeros(len(boxes)), np.zeros((len(boxes), 2)))
+
+
+def _count(name: str, value: object) -> int:
+    return at_least(name, value, 0)
 
 
 def centres(boxes: Floats) -> Floats:
@@ -215,12 +241,17 @@ def landmark_targets(windows: Floats, landmarks: Floats) -> Floats:
     return (landmarks - windows[:, None, :2]) / (windows[:, 2:] - windows[:, :2])[:, None]
 
 
+def allowed(boxes: Floats, height: int, width: int, recipe: Recipe) -> NDArray[np.bool_]:
+    """(N,): whether boxes lie in a picture, or may lie outside."""
+    inside = (boxes >= 0) & (boxes <= (width, height, width, height))
+    return np.asarray(inside.all(1) | recipe.outside)
+
+
 def draw(faces: LabelledFaces, height: int, width: int, recipe: Recipe, rng: np.random.Generator) -> Windows:
     """The windows that a recipe gives in a picture of a height and a width."""
 
     def whole(boxes: Floats) -> NDArray[np.bool_]:
-        inside = (boxes >= 0) & (boxes <= (width, height, width, height))
-        return np.asarray(inside.all(1) | recipe.outside)
+        return allowed(boxes, height, width, recipe)
 
     def negatives(wanted: int, candidates: Callable[[], Floats]) -> Windows:
         found: list[Floats] = [np.empty((0, 4))]
@@ -263,7 +294,8 @@ def draw(faces: LabelledFaces, height: int, width: int, recipe: Recipe, rng: np.
     parts.append(Windows.upright(boxes, np.full(len(boxes), LANDMARK, np.int8), own))
     boxes, own = positives(recipe.rotated, known)
     angles = rng.uniform(-recipe.max_angle, recipe.max_angle, len(boxes))
-    parts.append(Windows(boxes, np.full(len(boxes), LANDMARK, np.int8), own, angles))
+    pivots = centres(faces.boxes[own])
+    parts.append(Windows(boxes, np.full(len(boxes), LANDMARK, np.int8), own, angles, pivots))
     return Windows.joined(parts)
 
 
@@ -271,20 +303,21 @@ def _about(boxes: Floats, count: int, rng: np.random.Generator) -> Floats:
     boxes = np.repeat(boxes, count, 0)
     sides = boxes[:, 2:] - boxes[:, :2]
     side = rng.uniform(0.8 * sides.min(1), 1.25 * sides.max(1))
-    return _squares(centres(boxes) + rng.uniform(-0.2, 0.2, sides.shape) * sides - side[:, None] / 2, side)
+    return whole_squares(centres(boxes) + rng.uniform(-0.2, 0.2, sides.shape) * sides - side[:, None] / 2, side)
 
 
 def _anywhere(count: int, height: int, width: int, shortest: float, longest: float, rng: np.random.Generator) -> Floats:
     side = np.floor(np.exp(rng.uniform(math.log(shortest), math.log(longest), count)))
-    return _squares(rng.uniform(0, np.stack([width - side, height - side], 1)), side)
+    return whole_squares(rng.uniform(0, np.stack([width - side, height - side], 1)), side)
 
 
 def _touching(boxes: Floats, count: int, shortest: float, longest: float, rng: np.random.Generator) -> Floats:
     boxes = np.repeat(boxes, count, 0)
     side = rng.uniform(shortest, longest, len(boxes))
-    return _squares(rng.uniform(boxes[:, :2] - side[:, None], boxes[:, 2:]), side)
+    return whole_squares(rng.uniform(boxes[:, :2] - side[:, None], boxes[:, 2:]), side)
 
 
-def _squares(corners: Floats, side: Floats) -> Floats:
+def whole_squares(corners: Floats, side: Floats) -> Floats:
+    """Squares (N, 4) of whole pixels, from their upper left corners (N, 2) and sides (N,)."""
     low, side = np.rint(corners), np.maximum(1, np.rint(side))[:, None]
     return np.hstack([low, low + side])
