@@ -134,16 +134,20 @@ def laid_out(random: Random, pixels: Image) -> Iterator[Image]:
 
 
 @functools.cache
-def detector(profile: str = "reference", precision: str = "fp32", threads: int | None = None) -> MTCNN:
+def detector(
+    profile: str = "reference", precision: str = "fp32", threads: int | None = None, landmarks: str = "direct"
+) -> MTCNN:
     """One that finds a lot."""
     return MTCNN(
         device="cpu", min_face_size=14, thresholds=(0.2, 0.05, 0.02), profile=profile, precision=precision,
-        num_threads=threads,
+        num_threads=threads, landmarks=landmarks,
     )  # fmt: skip
 
 
 def some_detector(random: Random) -> MTCNN:
-    return detector(str(random.choice(PROFILES)), str(random.choice(["fp32", "fast"])), int(random.integers(1, 3)))
+    names = (PROFILES, ["fp32", "fast"], ["direct", "mirrored"])
+    profile, precision, landmarks = (str(random.choice(choices)) for choices in names)
+    return detector(profile, precision, int(random.integers(1, 3)), landmarks)
 
 
 def check_faces(faces: Detections, image: Image) -> None:
@@ -440,6 +444,7 @@ def _check_detector(random: Random, weights: Any) -> None:
     made = attempt(
         MTCNN, device="cpu", weights=weights, profile=str(random.choice(PROFILES)), num_threads=1,
         precision=str(random.choice(["fp32", "fast"])), thresholds=(0.3, 0.1, 0.1), min_face_size=16,
+        landmarks=str(random.choice(["direct", "mirrored"])),
     )  # fmt: skip
     if isinstance(made, Exception):
         return
