@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from arguments import path
+from lists import SETS
 from PIL import Image
-from prepare import SETS
 
 from mtcnn_fast.datasets import Problems, read
-from mtcnn_fast.train.config import read_config
+from mtcnn_fast.train.rounds import read_rounds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def sources(place: Path) -> Iterator[tuple[str, list[Path]]]:
     if place.is_dir():
         yield str(place), [annotation.path for annotation in read(place, "backgrounds")]
         return
-    config = read_config(place)
+    config = read_rounds(place)[0].config  # rounds share their pictures
     for kind, tables in (("learned", config.sources), ("validation", config.validation)):
         for table in tables:
             annotated = table.annotated_set()

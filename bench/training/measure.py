@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from arguments import named_path, path
-from prepare import HERE, SETS, chosen_pictures, objects_kept_out
+from lists import HERE, SETS, chosen_pictures, objects_kept_out
 
 from mtcnn_fast import text_files
 from mtcnn_fast.datasets import Problems

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from arguments import named_path, path
-from prepare import SETS
+from lists import SETS
 
 from mtcnn_fast import MTCNN
 from mtcnn_fast.datasets import Problems, read
