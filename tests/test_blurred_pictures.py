@@ -57,6 +57,7 @@ LOSSLESS: list[tuple[str, Callable[[Image.Image], Image.Image], dict[str, Any]]]
     *(("PNG", lambda picture, mode=mode: picture.convert(mode), {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")),
     ("PNG", deep, {}),
     ("PNG", palette, {"transparency": 3}),
+    ("PNG", palette, {"transparency": bytes((0, 100))}),
     ("GIF", palette, {"transparency": 3}),
     ("BMP", lambda picture: picture, {}),
     ("WEBP", lambda picture: picture, {"lossless": True}),
@@ -85,6 +86,7 @@ def test_lossless_pixels_elsewhere_are_kept_to_the_bit(
     assert after.info.get("compression") == before.info.get("compression")
     if before.mode == "P":
         before, after = before.convert("RGBA"), after.convert("RGBA")
+        assert (np.asarray(after)[45, 60, 3] == 255).all()
     changed = np.array(before) != np.array(after)
     changed = changed.any(2) if changed.ndim == 3 else changed
     assert changed[30:60, 50:70].mean() > (0.2 if before.mode == "1" else 0.7)

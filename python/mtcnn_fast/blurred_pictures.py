@@ -116,19 +116,21 @@ def _hidden(opened: Any, faces: Detections, how: str, widen: float, orientation:
     """The picture with the faces hidden, without metadata."""
     image = require("PIL.Image", "reading pictures")
     mode = opened.mode
-    array = np.array(opened.convert("L") if mode == "1" else opened.convert("RGB") if mode == "P" else opened)
-    before = array.copy() if mode == "P" else None
-    hide(_UPRIGHT.get(orientation, np.asarray)(array), faces.boxes, how, widen, _BLACK[mode])
-    if mode == "1":
-        return image.fromarray(array).convert("1", dither=image.Dither.NONE)
-    if before is None:
+    array = np.array(opened.convert("L") if mode == "1" else opened)
+    upright = _UPRIGHT.get(orientation, np.asarray)
+    if mode != "P":
+        hide(upright(array), faces.boxes, how, widen, _BLACK[mode])
+        if mode == "1":
+            return image.fromarray(array).convert("1", dither=image.Dither.NONE)
         return image.frombytes(mode, opened.size, array.tobytes())
+    palette = np.array(opened.getpalette(), np.uint8).reshape(-1, 3)
+    before = np.pad(palette, ((0, 256 - len(palette)), (0, 0)))[array]
+    colors = before.copy()
+    hide(upright(colors), faces.boxes, how, widen, _BLACK[mode])
     # What lies elsewhere keeps its index, because a colour may be in the palette twice.
-    indices = np.array(opened)
-    changed = (array != before).any(2)
-    palette = np.array(opened.getpalette(), np.int32).reshape(-1, 3)
-    indices[changed] = _nearest(array[changed], palette, opened.info.get("transparency"))
-    paletted = image.frombytes("P", opened.size, indices.tobytes())
+    changed = (colors != before).any(2)
+    array[changed] = _nearest(colors[changed], palette.astype(np.int32), opened.info.get("transparency"))
+    paletted = image.frombytes(mode, opened.size, array.tobytes())
     paletted.putpalette(opened.getpalette())
     return paletted
 
@@ -154,7 +156,8 @@ def _check(written: bytes, wanted: Any, lossless: bool) -> None:
         if (opened.mode, opened.size) != (wanted.mode, wanted.size):
             raise OSError(f"its mode {wanted.mode} would become {opened.mode}")
         gotten, expected = (
-            np.asarray(each.convert("RGB") if each.mode == "P" else each, np.float64) for each in (opened, wanted)
+            np.asarray(each.convert("RGBA").convert("RGB") if each.mode == "P" else each, np.float64)
+            for each in (opened, wanted)
         )
         if lossless and not np.array_equal(gotten, expected, equal_nan=True):
             raise OSError("its pixels would change where there is no face")
@@ -282,7 +285,10 @@ def _tiff(opened: Any, picture: Any, content: bytes, metadata: dict[str, Any]) -
 
 
 def _gif(opened: Any, picture: Any, content: bytes, metadata: dict[str, Any]) -> tuple[bool, bytes]:
-    kept = {key: opened.info[key] for key in ("transparency", "comment") if key in opened.info}
+    kept = {"transparency": opened.info["transparency"]} if "transparency" in opened.info else {}
+    comment = opened.info.get("comment", b"")
+    if _shows_nothing(comment):
+        kept["comment"] = comment
     return True, _saved(picture, "GIF", optimize=False, interlace=bool(opened.info.get("interlace")), **kept)
 
 

@@ -90,13 +90,16 @@ class LookBack(Generic[K]):
       like every N-th one.
 
     detector: an `MTCNN`. every, keep, patience: as `Tracker` has them. At most 2 x `every` frames are in memory.
+    Raises ImportError without OpenCV, and errors as `Tracker` does for the options.
     """
 
     def __init__(self, detector: MTCNN, *, every: int = 10, keep: float = 0.6, patience: int = 3) -> None:
+        self._cv2 = require("cv2", "telling cuts")
         self._tracker = Tracker(detector, every=every, keep=keep, patience=patience)
         self._detector, self._every, self._keep, self._patience = detector, every, keep, patience
         self._kept: deque[_Kept[K]] = deque()
         self._frames = 0
+        self._searched = 0  # the frame of the last search
         self._last_seen: dict[int, int] = {}
         self._next_own_id = -1  # the tracker's are not negative
         self._moved = 0.0
@@ -165,9 +168,8 @@ class LookBack(Generic[K]):
 
     def _is_cut(self, number: int) -> bool:
         """Whether the frame differs from the one before as after a cut, and half of the faces or more are lost."""
-        cv2 = require("cv2", "telling cuts")
         image = np.ascontiguousarray(self._at(number).image)
-        small = cv2.resize(image, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+        small = self._cv2.resize(image, _THUMBNAIL, interpolation=self._cv2.INTER_AREA).astype(np.float32)
         before, self._thumbnail = self._thumbnail, small
         if before is None or before.shape != small.shape or np.abs(small - before).mean() < _CUT:
             return False
@@ -187,15 +189,13 @@ class LookBack(Generic[K]):
         """Settles what happened up to the newest frame, which has been searched. new: the faces that it found first."""
         number = self._frames - 1
         for who, seen in list(self._last_seen.items()):
-            if seen == number:
-                continue
+            if self._searched <= seen < number:
+                for lost in range(seen + 1, number):
+                    self._at(lost).boxes[who] = self._at(seen).boxes[who]
             # The id comes back within the tracker's patience, or not at all.
-            if seen < max(self._first, number - self._patience):
+            if seen < number - self._patience:
                 del self._last_seen[who]
-            if seen < self._first:
-                continue
-            for gap in range(seen + 1, number):
-                self._at(gap).boxes.setdefault(who, self._at(seen).boxes[who])
+        self._searched = number
         newest = self._at(number).boxes
         self._follow([_Followed(who, newest[who]) for who in new], range(number, self._first - 1, -1))
         for unsure in self._unsure:
@@ -245,15 +245,14 @@ class LookBack(Generic[K]):
 
     def _look(self, image: Any, expected: Box) -> list[Box | None]:
         """The boxes of faces near where they are expected; None: out of sight."""
-        answers = self._detector.refine(image, expected.astype(np.float32))
-        boxes, scores = answers.boxes.astype(np.float64), answers.scores.astype(np.float64)
+        boxes, scores = self._refined(image, expected)
         sides = _sides(expected)
         moved = np.abs(_centres(boxes) - _centres(expected)).max(1) > _FAR * sides
         unsure = np.flatnonzero((scores > 0.15) & (moved | (scores < _SURE)))
         if len(unsure):
-            again = self._detector.refine(image, boxes[unsure].astype(np.float32))
-            better = again.scores >= 0.9 * scores[unsure]
-            boxes[unsure[better]], scores[unsure[better]] = again.boxes[better], again.scores[better]
+            again, surer = self._refined(image, boxes[unsure])
+            better = surer >= 0.9 * scores[unsure]
+            boxes[unsure[better]], scores[unsure[better]] = again[better], surer[better]
         near = overlaps(boxes, expected).diagonal() > _LEAST_OVERLAP
         found = [box if good else None for box, good in zip(boxes, near & (scores >= self._keep), strict=True)]
         lost = [i for i, box in enumerate(found) if box is None]
@@ -266,16 +265,20 @@ class LookBack(Generic[K]):
         centres = _centres(expected)[:, np.newaxis] + sides[:, np.newaxis, np.newaxis] * _AROUND[np.newaxis, :, :2]
         halves = (sides[:, np.newaxis] * _AROUND[np.newaxis, :, 2] / 2)[..., np.newaxis]
         windows = np.concatenate([centres - halves, centres + halves], 2)
-        answers = self._detector.refine(image, windows.reshape(-1, 4).astype(np.float32), "both")
-        boxes = answers.boxes.astype(np.float64).reshape(windows.shape)
-        scores = answers.scores.reshape(windows.shape[:2])
-        away = np.abs(_centres(boxes.reshape(-1, 4)).reshape(*scores.shape, 2) - _centres(expected)[:, np.newaxis])
-        distances = np.where(scores >= self._keep, away.max(2), np.inf)
-        nearest = distances.argmin(1)
+        boxes, scores = self._refined(image, windows.reshape(-1, 4), "both")
+        away = np.abs(_centres(boxes).reshape(len(expected), -1, 2) - _centres(expected)[:, np.newaxis]).max(2)
+        distances = np.where(scores.reshape(away.shape) >= self._keep, away, np.inf)
         return [
-            box[best] if np.isfinite(distance[best]) else None
-            for box, best, distance in zip(boxes, nearest, distances, strict=True)
+            box[distance.argmin()] if np.isfinite(distance).any() else None
+            for box, distance in zip(boxes.reshape(windows.shape), distances, strict=True)
         ]
+
+    def _refined(self, image: Any, boxes: Box, network: str = "onet") -> tuple[Box, NDArray[np.float64]]:
+        """The boxes and scores that `MTCNN.refine` answers."""
+        answers = self._detector.refine(image, boxes.astype(np.float32), network)
+        corners = answers.boxes.astype(np.float64).reshape(-1, 2, 2)
+        # A network that was never trained may put corners in the wrong order, which `refine` refuses.
+        return np.sort(corners, 1).reshape(-1, 4), answers.scores.astype(np.float64)
 
 
 def _stacked(boxes: dict[int, Box]) -> Box:
