@@ -39,6 +39,9 @@ _SAME_FACE = 0.5
 # frames only, at its border, else is in none of the frames that are searched.
 _MOST_MOVED = 1.0
 
+# The frames that the velocity of a lost face is taken from: boxes tremble.
+_STEPS = 3
+
 # The tracker's measure of a cut: the mean difference, of 255, of small pictures of the frames.
 _CUT = 28
 _THUMBNAIL = (32, 18)
@@ -190,8 +193,7 @@ class LookBack(Generic[K]):
         number = self._frames - 1
         for who, seen in list(self._last_seen.items()):
             if self._searched <= seen < number:
-                for lost in range(seen + 1, number):
-                    self._at(lost).boxes[who] = self._at(seen).boxes[who]
+                self._hold(who, seen, number)
             # The id comes back within the tracker's patience, or not at all.
             if seen < number - self._patience:
                 del self._last_seen[who]
@@ -202,6 +204,18 @@ class LookBack(Generic[K]):
             self._search(unsure)
         self._unsure.clear()
         self._moved = 0
+
+    def _hold(self, who: int, seen: int, until: int) -> None:
+        """Keeps a lost face where it was, and also where it is if it moves on, such as out of the picture."""
+        still = self._at(seen).boxes[who]
+        first = max(seen - _STEPS, self._first)
+        earlier = self._at(first).boxes.get(who)
+        velocity = (_centre(still) - _centre(earlier)) / (seen - first) if earlier is not None and first < seen else 0
+        for number in range(seen + 1, until):
+            boxes = self._at(number).boxes
+            boxes[who] = still
+            boxes[self._next_own_id] = still + np.tile((number - seen) * velocity, 2)
+        self._next_own_id -= 1
 
     def _search(self, number: int) -> None:
         """Searches a frame, and follows the faces that are new there both ways."""
@@ -235,7 +249,7 @@ class LookBack(Generic[K]):
                     face.box = box
                     face.lost += 1
                 else:
-                    moved = (answer[:2] + answer[2:] - face.box[:2] - face.box[2:]) / 2
+                    moved = _centre(answer) - _centre(face.box)
                     face.velocity = moved if face.velocity is None else (face.velocity + moved) / 2
                     face.box, face.lost = answer, 0
                 frame.boxes[face.id] = face.box
@@ -285,6 +299,10 @@ def _stacked(boxes: dict[int, Box]) -> Box:
     return np.array(list(boxes.values())).reshape(-1, 4)
 
 
+def _centre(box: Box) -> NDArray[np.float64]:
+    return (box[:2] + box[2:]) / 2
+
+
 def _centres(boxes: Box) -> NDArray[np.float64]:
     return (boxes[:, :2] + boxes[:, 2:]) / 2
 
@@ -304,5 +322,5 @@ def _sides(boxes: Box) -> NDArray[np.float64]:
 
 def _movement(before: dict[int, Box], after: dict[int, Box]) -> NDArray[np.float64]:
     """How far the centres of the faces that are in both frames moved, in the median: as the camera does."""
-    moved = [(after[who][:2] + after[who][2:] - box[:2] - box[2:]) / 2 for who, box in before.items() if who in after]
+    moved = [_centre(after[who]) - _centre(box) for who, box in before.items() if who in after]
     return np.median(moved, 0) if moved else np.zeros(2)
