@@ -58,6 +58,15 @@ def test_screen_says_that_there_is_none(photographs: list[object]) -> None:
     assert done.stdout.startswith("no screen here: the instruction set is ")
 
 
+def test_parts(photographs: list[object], tmp_path: Path) -> None:
+    figures = tmp_path / "parts.json"
+    done = run("parts.py", *photographs, "--parts", 2, "--runs", 1, "--json", figures)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(figures.read_text())["rows"]
+    assert (row["parts"], row["images"], row["found"]) == (2, 1, 1)
+    assert row["faces"] > 0
+
+
 def test_agreement(photographs: list[object], tmp_path: Path) -> None:
     counts = tmp_path / "counts.json"
     done = run("agreement.py", *photographs, "--min-face-size", 80, "--processes", 1, "--json", counts)
