@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import http.server
 import itertools
 import os
@@ -338,6 +339,18 @@ print(next(frames).index, next(frames).index >= 1)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 True\n", "")
+
+
+def test_decoded_frames_are_not_kept(film: Path) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with mtcnn_fast.frames(film) as frames:
+            for _ in frames:
+                pass
+            assert sum(type(thing).__name__ == "VideoFrame" for thing in gc.get_objects()) < 10
+    finally:
+        gc.enable()
 
 
 def test_damaged_files(film: Path, tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ class _Work:
         self._frames = self._faces = self._ids = 0
         self._next = 0
         self._bar: Any = None
+        self.kept: list[str] = []
+        """What holds the work, after `close`."""
 
     @property
     def nobody_reads(self) -> bool:
@@ -106,27 +108,28 @@ class _Work:
         if self._bar is not None:
             self._bar.update()
 
-    def close(self, whole: bool) -> list[str]:
-        """Ends all outputs and returns what holds the work. Raises what one of them raises, after the others."""
-        kept: list[str] = []
+    def close(self, whole: bool) -> None:
+        """Ends all outputs. Raises what one of them raises, after the others."""
 
         def end_lines() -> None:
             if self._lines is not None:
-                kept.append(self._lines.close(whole))
+                self.kept.append(self._lines.close(whole))
 
         def end_video() -> None:
             video = None if self._video is None else self._video.close(whole)
             if video is not None:
-                kept.append(str(video))
+                self.kept.append(str(video))
 
-        with ExitStack() as stack:
+        def end_crops() -> None:
+            if self._crops is not None:
+                self.kept.append(str(self._crops.folder))
+
+        with ExitStack() as stack:  # the last one first
+            stack.callback(end_crops)
             stack.callback(end_lines)
             stack.callback(end_video)
             for identity in self._identities.close():
                 self._end(identity)
-        if self._crops is not None:
-            kept.append(str(self._crops.folder))
-        return kept
 
     def summary(self, seconds: float) -> str:
         """One line about the run."""
@@ -160,7 +163,6 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
     """Runs `track`. Returns the exit status."""
     began = time.monotonic()
     ended: BaseException | None = None
-    kept: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(remarks.reported(console.complain))
         try:
@@ -186,14 +188,14 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
         except (ImportError, KeyboardInterrupt, MemoryError, OSError, RuntimeError, ValueError) as reason:
             ended = reason
         try:
-            kept = work.close(ended is None)
+            work.close(ended is None)
         except (KeyboardInterrupt, OSError) as reason:
             ended = ended or reason
     if ended is not None and not isinstance(ended, KeyboardInterrupt):
         console.complain(shown(line_of(ended)))
     console.complain(work.summary(time.monotonic() - began))
-    if ended is not None and kept:
-        console.complain(shown(f"what was done is in {', '.join(kept)}"))
+    if ended is not None and work.kept:
+        console.complain(shown(f"what was done is in {', '.join(work.kept)}"))
     if isinstance(ended, KeyboardInterrupt):
         raise ended
     return int(ended is not None)

@@ -80,6 +80,7 @@ class PyavSource(Source):
         if self.file is not None:
             self.start = max(0, self._container.start_time or 0) / 1e6
         self._last: float | None = None
+        self._matrices: dict[int, tuple[int, int, int, int] | None] = {}
         self._frames = self._decoded()
 
     def load(self, item: None) -> Image | None:
@@ -98,7 +99,10 @@ class PyavSource(Source):
             timestamp = float(frame.pts * self.time_base)
         else:
             timestamp = 0.0 if self._last is None else self._last + 1 / (self.fps or 25)
-        matrix = _matrix(frame)
+        # A frame that is asked for its side data stays in memory until the garbage collection (PyAV 18.1).
+        if frame.rotation not in self._matrices:
+            self._matrices[frame.rotation] = _matrix(frame)
+        matrix = self._matrices[frame.rotation]
         if self._last is None:
             # The clock of a stream may have begun days ago.
             self.start = self.start if self.file is not None else max(0, timestamp)
