@@ -159,7 +159,6 @@ def test_sources_that_are_none(film: Path, tmp_path: Path) -> None:
     slow = make(tmp_path / "slow.mp4", [quarters(i) for i in range(10)])
     make_sound(tmp_path / "sound.m4a")
     for source, said in (
-        (tmp_path / "missing.mp4", "No such file"),
         (tmp_path / "empty", "no pictures in the folder"),
         (tmp_path / "notes.txt", "video"),
         (tmp_path / "film.mp4", "it cannot be opened as a video"),
@@ -226,6 +225,17 @@ def test_colours_of_hd(tmp_path: Path) -> None:
         output.mux(video.encode(None))
     (decoded,) = mtcnn_fast.frames(path)
     np.testing.assert_allclose(decoded.image[80, 100], image[80, 100], atol=6)
+
+
+def test_a_file_that_is_missing() -> None:
+    with pytest.raises(FileNotFoundError, match=r"missing\.mp4"):
+        mtcnn_fast.frames("missing.mp4")
+
+
+def test_what_is_appended_is_no_loss(film: Path, tmp_path: Path) -> None:
+    for tail in (b"\0" * 20, b"\xff\xff\xff\xffSEFT and more", b"xy"):
+        (tmp_path / "film.mp4").write_bytes(film.read_bytes() + tail)
+        assert cut_off(os.fspath(tmp_path / "film.mp4")) is None
 
 
 def make_sound(path: Path) -> None:

@@ -10,8 +10,10 @@ from typing import BinaryIO
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
 
-# Of MP4 and QuickTime: the types of a first box. Others may follow in any order.
-_FIRST_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+# The types of the boxes that MP4 and QuickTime files consist of. Any may be the first one of QuickTime.
+_BOXES = frozenset(
+    b"ftyp styp pdin sidx ssix prft emsg moov moof mfra mdat meta udta uuid free skip wide junk pnot PICT".split()
+)
 
 
 def cut_off(path: str) -> str | None:
@@ -26,7 +28,7 @@ def cut_off(path: str) -> str | None:
         file.seek(0)
         start = file.read(12)
         file.seek(0)
-        if start[4:8] in _FIRST_BOXES:
+        if start[4:8] in _BOXES:
             wanted = _end_of_boxes(file, length)
         elif start[:4] == _EBML:
             wanted = _end_of_segment(file)
@@ -48,8 +50,8 @@ def _end_of_boxes(file: BinaryIO, length: int) -> int:
             size = int.from_bytes(header[8:], "big")
         if size == 0:  # to the end of the file
             return length
-        # A box of fewer bytes than a header is no box: what follows the last one is no loss.
-        if size < 8:
+        # What some programs append to a video is no box.
+        if size < 8 or header[4:8] not in _BOXES:
             return place
         place += size
     return place

@@ -9,7 +9,7 @@ import numpy as np
 from mtcnn_fast import reading
 from mtcnn_fast.finding import PassedOver, find
 from mtcnn_fast.video.source import Image, Source
-from mtcnn_fast.writing import line_of
+from mtcnn_fast.writing import line_of, reason
 
 
 class FolderSource(Source):
@@ -33,9 +33,9 @@ class FolderSource(Source):
 
     def load(self, item: str) -> Image:
         try:
-            pixels, damage = reading.first_page(item)
+            picture = next(reading.pages(item, first_only=True))
         except OSError as error:
-            raise OSError(f"{item}: {error}") from error
-        if damage is not None and damage.startswith("damaged"):
-            raise OSError(f"{item}: {damage}")
-        return Image(np.array(pixels), None)
+            raise OSError(f"{item}: {reason(error)}") from error
+        if picture.damage is not None:
+            raise OSError(f"{item}: damaged: {picture.damage}")
+        return Image(np.array(picture.pixels), None)

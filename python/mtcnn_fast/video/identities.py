@@ -31,9 +31,9 @@ class Identity:
     confirmed: bool = False
     """Whether two searches have found it."""
     quality: float = 0
-    """The greatest so far: of a face that is large, sure and within the frame."""
+    """Of the best view so far. A view is good that is large, sure and within the frame."""
     crop: NDArray[np.uint8] | None = None
-    """Of the frame of that quality."""
+    """Of the best view."""
 
     def __str__(self) -> str:
         (first, begin), (last, end) = self.first, self.last
@@ -78,7 +78,10 @@ class Identities:
 
 
 def _qualities(image: NDArray[np.uint8], faces: Detections) -> list[float]:
-    """Side of a box times its share within the frame times its score, squared: boxes of half faces are often larger."""
+    """A box's side, times its share within the frame, times the square of its score.
+
+    A face that the border cuts often has a larger box, of lower score.
+    """
     height, width = image.shape[:2]
     areas = _areas(faces.boxes)
     inside = _areas(np.clip(faces.boxes, 0, [width, height, width, height]))

@@ -24,7 +24,7 @@ class Newest:
         self._thread.start()
 
     def __iter__(self) -> Iterator[tuple[int, Image]]:
-        """The images with their places among all that came, from 0. Raises what `Source.load` raises."""
+        """The images with their places among all of the source, from 1 on. Raises what `Source.load` raises."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._image is not None or self._ended)

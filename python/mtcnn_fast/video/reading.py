@@ -175,6 +175,8 @@ def frames(source: str | os.PathLike[str] | int, *, latest: bool = False) -> Fra
             raise ValueError(f"latest is for cameras and URLs, whose frames do not wait; {place!r} is none")
         if is_folder(Path(place)):
             return Frames(place, lambda: FolderSource(place), False)
+        if is_file:
+            os.stat(place)  # noqa: PTH116 # it raises FileNotFoundError, where decoders say less
         return Frames(place, lambda: _video(place, is_file), newest)
     if not isinstance(source, int) or isinstance(source, bool):
         raise TypeError(f"source is {described(source)}; wanted a path, a URL or the number of a camera")
@@ -188,13 +190,11 @@ def is_url(source: str) -> bool:
 
 
 def _video(place: str, is_file: bool) -> Source:
-    if is_file:
-        os.stat(place)  # noqa: PTH116 # of a missing file, the decoders say less
     if importlib.util.find_spec("av") is not None:
         return PyavSource(place, is_file)
     warnings.warn(
         "videos are read by OpenCV, because PyAV is missing: audio is not copied, and damage goes unnoticed "
         '(pip install "mtcnn_fast[video]")',
-        stacklevel=4,
+        stacklevel=5,
     )
     return OpencvSource(place, is_file)

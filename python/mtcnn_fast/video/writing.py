@@ -108,7 +108,7 @@ class VideoWriter:
                 self._size = width + width % 2, height + height % 2
                 self._sink = self._kind(self._part, self._size, self._fps, self._source)
                 for loss in self._sink.losses:
-                    warnings.warn(f"{self._path}: {loss}", stacklevel=3)
+                    warnings.warn(f"{self._path}: {loss}", stacklevel=2)
             self._sink.write(_fitted(image, *self._size), self._written / self._fps if timestamp is None else timestamp)
         self._written += 1
 
