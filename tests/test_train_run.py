@@ -763,6 +763,9 @@ def test_dry_run(
         f"device: cpu, threads: 1\nstart: scratch, seed 3\nsource {faces}\nvalidation {faces}\npnet: new\n"
     )
     assert "\n  epochs = 3\n  batches = 60\n" in out
+    (tiny / "teachers.jsonl").write_text('{"path": "0.png", "detections": []}\n{"path": "a/1.png", "detections": []}\n')
+    _, told, _ = dry(TINY.replace("[[validation]]", 'teachers = "teachers.jsonl"\n[[validation]]'))
+    assert f"source {faces}; seen by teachers: 1\n" in told
     assert "\n  windows = { background = 80, near = 5," in out
     assert out.endswith(
         f"output: {tmp_path / 'run' / 'mtcnn.safetensors'}, once all three networks are there (a new folder)\n"

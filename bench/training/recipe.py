@@ -46,6 +46,17 @@ SHARES: dict[str, tuple[float, float]] = {
     "negatives": (1, 3),
     "objects": (1, 1),
 }
+# Small faces are learned from shrunken pictures. A face that still has more pixels than a crop, 48 for O-Net, would
+# give the same crops again: scales are smaller where faces are large.
+SCALES: dict[str, tuple[float, ...]] = {
+    "facemask": (1, 0.7, 0.5),
+    "facemask_large": (1, 0.7, 0.5, 0.35),
+    "wider_val_416": (1, 0.7),
+    "net_7876": (1, 0.25),
+    "lfw": (1, 0.35),
+    "negatives": (1, 0.6),
+    "objects": (1, 0.6),
+}
 # Of a head of which a teacher sees anything, it is not known whether it shows its face.
 CROWD_SCORE = 0.1
 
@@ -124,6 +135,7 @@ class Recipe:
     def _source(self, name: str, **keys: Any) -> dict[str, Any]:
         share, negative_share = SHARES[name]
         table = {"teachers": self._detections, **keys, "share": share, "negative_share": negative_share}
+        table["scales"] = SCALES.get(name)
         return {key: value for key, value in table.items() if value is not None}
 
     def _list(self, name: str, pictures: Iterable[str]) -> Path:

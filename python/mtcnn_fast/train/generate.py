@@ -23,7 +23,7 @@ from mtcnn_fast.train.photographs import FAILURES, name_bytes, pixels_to_learn
 from mtcnn_fast.train.rotate import rotated_crop, rotation
 from mtcnn_fast.train.run_options import RunOptions
 from mtcnn_fast.train.samples import LABELS, LANDMARK, PART, POSITIVE, OtherSamplesError, SampleStore, SampleWriter
-from mtcnn_fast.train.teachers import TeacherDetections, Teachers
+from mtcnn_fast.train.teachers import TeacherDetections, Teachers, teachers_of
 from mtcnn_fast.train.windows import LabelledFaces, Recipe, Windows, box_targets, draw, landmark_targets
 from mtcnn_fast.writing import reason
 
@@ -172,8 +172,9 @@ def _entries(
     sources: Sequence[AnnotatedSet], pictures: Sequence[Iterable[Annotation]], problems: Problems
 ) -> Iterator[_Entry]:
     index = count()
-    for number, (source, of_source) in enumerate(zip(sources, pictures, strict=True)):
-        teachers, unseen = None if source.teachers is None else Teachers(source.teachers), 0
+    sets = zip(sources, pictures, teachers_of(sources), strict=True)
+    for number, (source, of_source, teachers) in enumerate(sets):
+        unseen = 0
         for annotation in of_source:
             found = None if teachers is None else teachers.of(annotation.path)
             unseen += teachers is not None and found is None

@@ -24,6 +24,7 @@ from mtcnn_fast.train.pipeline import (
     prepare,
 )
 from mtcnn_fast.train.record import changes, damage, has_stopped, read_checkpoint
+from mtcnn_fast.train.teachers import Teachers, teachers_of
 
 if TYPE_CHECKING:
     from mtcnn_fast.train import config as settings
@@ -79,8 +80,8 @@ def _read(
 ) -> list[validation.ValidationPicture]:
     """The pictures of sets. Says a line about each set."""
     every = []
-    for table in tables:
-        source = table.annotated_set()
+    sources = [table.annotated_set() for table in tables]
+    for source, teachers in zip(sources, teachers_of(sources), strict=True):
         pictures = validation.pictures(source, problems)
         every += pictures
         faces = sum(len(picture.boxes) for picture in pictures)
@@ -90,11 +91,17 @@ def _read(
         missing = [picture.annotation.path for picture in pictures if not is_there(picture)]
         lacking = f"; not there: {len(missing)}, such as {missing[0]}" if missing else ""
         scaled = f"; at scales {', '.join(map(str, source.scales))}" if tuple(source.scales) != (1,) else ""
+        seen = "" if teachers is None else _seen(teachers, pictures)
         say(
             f"{kind} {source.name}: pictures: {len(pictures)}, with all faces labelled: {complete}; "
-            f"faces: {faces}, with landmarks: {with_landmarks}, ignored: {ignored}{scaled}{lacking}"
+            f"faces: {faces}, with landmarks: {with_landmarks}, ignored: {ignored}{scaled}{seen}{lacking}"
         )
     return every
+
+
+def _seen(teachers: Teachers, pictures: Sequence[validation.ValidationPicture]) -> str:
+    count = sum(teachers.of(picture.annotation.path) is not None for picture in pictures)
+    return f"; seen by {' and '.join(teachers.names) or 'teachers'}: {count}"
 
 
 def _state(folder: Path, training: settings.Training, seed: int) -> str:

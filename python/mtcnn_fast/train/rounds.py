@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mtcnn_fast import toml_files
 from mtcnn_fast.checks import described
 from mtcnn_fast.console import console
-from mtcnn_fast.train import NETWORK_NAMES
+from mtcnn_fast.train import NETWORK_NAMES, pipeline
 from mtcnn_fast.train.complaints import unknown_setting
 from mtcnn_fast.train.config import checked_config, with_defaults
-from mtcnn_fast.train.pipeline import WEIGHTS, train
 from mtcnn_fast.train.plan import plan
 from mtcnn_fast.writing import check_destination, check_folder, write_whole
 
@@ -80,21 +79,22 @@ def train_rounds(
     last are also in the folder itself. The networks of a chain are those that its rounds name: `names` must be all.
     """
     if len(rounds) == 1:
-        return train(rounds[0].config, folder, names, device=device, options=options, say=say)
+        return pipeline.train(rounds[0].config, folder, names, device=device, options=options, say=say)
     _check_names(names)
     check_folder(folder)
-    check_destination(folder / WEIGHTS)
+    check_destination(folder / pipeline.WEIGHTS)
     weights: Path | None = None
     for number, one in enumerate(rounds, 1):
         say(_title(number, rounds))
         place = _folder(folder, number)
-        weights = train(_config(one, weights), place, one.networks, device=device, options=options, say=say)
+        config = _config(one, weights)
+        weights = pipeline.train(config, place, one.networks, device=device, options=options, say=say)
         if weights is None:
             lacking = ", ".join(name for name in NETWORK_NAMES if name not in one.networks)
             raise ValueError(f"round {number} leaves out {lacking}, which a start from scratch lacks; wanted all three")
     assert weights is not None
-    write_whole(folder / WEIGHTS, weights.read_bytes())
-    return folder / WEIGHTS
+    write_whole(folder / pipeline.WEIGHTS, weights.read_bytes())
+    return folder / pipeline.WEIGHTS
 
 
 def plan_rounds(
@@ -118,8 +118,8 @@ def plan_rounds(
             say(f"{weights} is not there yet; the embedded networks stand in for it here")
             config = one.config.model_copy(update={"start": "embedded"})
         plan(config, _folder(folder, number), one.networks, device=device, say=say, problems=problems)
-        weights = _folder(folder, number) / WEIGHTS
-    say(f"output: {folder / WEIGHTS}, that of the last round")
+        weights = _folder(folder, number) / pipeline.WEIGHTS
+    say(f"output: {folder / pipeline.WEIGHTS}, that of the last round")
     return None
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from mtcnn_fast.writing import reason
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mtcnn_fast.datasets.annotated_set import AnnotatedSet
     from mtcnn_fast.train.windows import LabelledFaces
 
 _GZIP = b"\x1f\x8b"
@@ -121,3 +123,15 @@ class Teachers:
         return TeacherDetections(
             np.array(boxes, np.float64).reshape(-1, 4), np.array(scores, np.float64), np.array(teachers, np.int64)
         )
+
+
+def teachers_of(sources: Iterable[AnnotatedSet]) -> list[Teachers | None]:
+    """The teachers of each set. Sets that name one file share its detections."""
+    loaded: dict[str, Teachers] = {}
+    found: list[Teachers | None] = []
+    for source in sources:
+        file = None if source.teachers is None else os.fspath(source.teachers)
+        if file is not None and file not in loaded:
+            loaded[file] = Teachers(file)
+        found.append(None if file is None else loaded[file])
+    return found
