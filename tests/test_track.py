@@ -16,7 +16,7 @@ import mtcnn_fast
 from conftest import leave_early
 from mtcnn_fast import MTCNN, Tracker, draw
 from mtcnn_fast.cli import main
-from videos import audio_of, cut, make
+from videos import audio_of, cut, hide_pyav, make
 
 pytest.importorskip("cv2")
 pytest.importorskip("tqdm")
@@ -179,11 +179,7 @@ def test_what_is_wrong_is_told_in_a_line(
 def test_without_pyav(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from importlib.util import find_spec
-
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name, *rest: None if name == "av" else find_spec(name, *rest)
-    )
+    hide_pyav(monkeypatch)
     assert track(film, "--draw", tmp_path / "drawn.mp4") == 0
     reading, writing, summary = capfd.readouterr().err.splitlines()
     assert reading.startswith("videos are read by OpenCV, because PyAV is missing: audio is not copied")

@@ -24,7 +24,7 @@ import mtcnn_fast
 from mtcnn_fast.video import Frames
 from mtcnn_fast.video.cut_off import cut_off
 from mtcnn_fast.video.source import Image, Source
-from videos import CORNERS, TICKS, cut, make, quarters
+from videos import CORNERS, TICKS, cut, hide_pyav, make, quarters
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,13 +34,6 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """30 frames with sound, its index in front."""
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     return make(path, [quarters(i) for i in range(30)], options={"movflags": "faststart"})
-
-
-@pytest.fixture
-def without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("cv2")
-    find = mtcnn_fast.video.reading.importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == "av" else find(name, *rest))
 
 
 def corners(image: Any) -> list[str]:
@@ -135,8 +128,8 @@ def test_a_file_that_is_cut_off(film: Path, tmp_path: Path, suffix: str) -> None
     assert next(frames, None) is None
 
 
-@pytest.mark.usefixtures("without_pyav")
-def test_opencv_in_the_place_of_pyav(film: Path) -> None:
+def test_opencv_in_the_place_of_pyav(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_pyav(monkeypatch)
     with pytest.warns(UserWarning, match="read by OpenCV, because PyAV is missing"):
         opened = mtcnn_fast.frames(film)
     with opened as frames:
@@ -149,6 +142,19 @@ def test_opencv_in_the_place_of_pyav(film: Path) -> None:
         opened = mtcnn_fast.frames(cut(film, 0.6))
     with opened, pytest.raises(OSError, match=r"cut-film\.mp4: broken after frame \d+: it is cut off"):
         list(opened)
+
+
+def test_without_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "film.mp4").touch()
+    for name in ("av", "cv2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for use, wanted in (
+        (lambda: mtcnn_fast.frames(tmp_path / "film.mp4"), r"reading videos needs av .*mtcnn_fast\[video\]"),
+        (lambda: mtcnn_fast.VideoWriter(tmp_path / "copy.mp4"), r"writing videos needs av .*mtcnn_fast\[video\]"),
+        (lambda: mtcnn_fast.frames(0), r"reading a camera needs cv2 .*mtcnn_fast\[cli\]"),
+    ):
+        with pytest.raises(ImportError, match=wanted):
+            use()
 
 
 def test_sources_that_are_none(film: Path, tmp_path: Path) -> None:

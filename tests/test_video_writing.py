@@ -13,7 +13,7 @@ import pytest
 
 import mtcnn_fast
 from mtcnn_fast import VideoWriter
-from videos import TICKS, Image, audio_of, cut, even, make, quarters
+from videos import TICKS, Image, audio_of, cut, even, hide_pyav, make, quarters
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +106,7 @@ def test_phones_films_are_written_upright(tmp_path: Path) -> None:
 
 
 def test_odd_sides_lose_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("av")
     image = quarters(3, 97, 75)
     image[:, 88:] = 255
     with VideoWriter(tmp_path / "film.mp4") as video:
@@ -117,6 +118,7 @@ def test_odd_sides_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_images_of_other_sizes_are_fitted(tmp_path: Path) -> None:
+    pytest.importorskip("av")
     white = np.full((96, 128, 3), 255, np.uint8)
     with VideoWriter(tmp_path / "film.mp4") as video:
         for image in (white, white[:48], white[:, :32], white.repeat(4, 0)):
@@ -173,8 +175,7 @@ def test_audio_that_the_container_cannot_hold_is_said_to_be_left_out(tmp_path: P
 
 
 def test_opencv_in_the_place_of_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("cv2")
-    monkeypatch.setattr("mtcnn_fast.video.writing.importlib.util.find_spec", lambda name: None)
+    hide_pyav(monkeypatch)
     with VideoWriter(tmp_path / "film.mp4", fps=20) as video:
         with pytest.warns(UserWarning, match=r"written by OpenCV in mp4v.* at 20 frames per second .*without audio"):
             video.write(quarters(0, 97, 75))

@@ -90,6 +90,13 @@ def cut(path: Path, share: float) -> Path:
     return copy
 
 
+def hide_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes OpenCV read and write videos."""
+    pytest.importorskip("cv2")
+    for module in ("reading", "writing"):
+        monkeypatch.setattr(f"mtcnn_fast.video.{module}.opencv_must_do", lambda: True)
+
+
 def audio_of(path: Path) -> list[tuple[float, bytes]]:
     """The packets of a file's audio: seconds and content."""
     av = pytest.importorskip("av")

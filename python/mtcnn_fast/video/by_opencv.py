@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from collections.abc import Iterator
@@ -71,6 +72,11 @@ class OpencvSource(Source):
 
     def _cut_off(self) -> str | None:
         return None if self.file is None else cut_off(self.file)
+
+
+def opencv_must_do() -> bool:
+    """Whether PyAV is missing, and OpenCV is there to read and write videos in its place."""
+    return importlib.util.find_spec("av") is None and importlib.util.find_spec("cv2") is not None
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtcnn_fast.checks import at_least, described, flag
 from mtcnn_fast.read_ahead import read_ahead
-from mtcnn_fast.video.by_opencv import OpencvSource
+from mtcnn_fast.video.by_opencv import OpencvSource, opencv_must_do
 from mtcnn_fast.video.by_pyav import PyavSource
 from mtcnn_fast.video.folder import FolderSource
 from mtcnn_fast.video.newest import Newest
@@ -190,7 +189,7 @@ def is_url(source: str) -> bool:
 
 
 def _video(place: str, is_file: bool) -> Source:
-    if importlib.util.find_spec("av") is not None:
+    if not opencv_must_do():
         return PyavSource(place, is_file)
     warnings.warn(
         "videos are read by OpenCV, because PyAV is missing: audio is not copied, and damage goes unnoticed "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import warnings
@@ -15,7 +14,7 @@ import numpy as np
 
 from mtcnn_fast.checks import described, number
 from mtcnn_fast.extra import require
-from mtcnn_fast.video.by_opencv import OpencvSink
+from mtcnn_fast.video.by_opencv import OpencvSink, opencv_must_do
 from mtcnn_fast.video.by_pyav import PyavSink
 from mtcnn_fast.video.reading import Frames
 from mtcnn_fast.writing import check_destination, is_special, keep_permissions, reason, settle
@@ -68,7 +67,7 @@ class VideoWriter:
         self._path = check_destination(path, inputs=[] if file is None else [file])
         if is_special(self._path):
             raise OSError(f"{path} is no file; a video needs one")
-        self._kind = PyavSink if importlib.util.find_spec("av") is not None else OpencvSink
+        self._kind = OpencvSink if opencv_must_do() else PyavSink
         self._kind.check()
         self._sink: PyavSink | OpencvSink | None = None
         self._size = 0, 0
