@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Compare every picture that is learned with the test lists: no photograph may be in both, in whatever size.
+"""Compare every picture that is learned with the test lists and the object photographs that are kept out.
+
+No photograph may be in both, in whatever size:
 
     python bench/training/prepare.py $DATA runs
     python bench/training/compare_pictures.py $DATA runs/scratch.toml $DATA/more_training/lfw
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from arguments import path
-from lists import SETS
+from lists import SETS, objects_kept_out
 from PIL import Image
 
 from mtcnn_fast.datasets import Problems, read
@@ -50,11 +52,13 @@ def hashes(files: Iterable[Path]) -> tuple[list[Path], NDArray[np.float32]]:
 
 
 def test_pictures(data: Path) -> Iterator[Path]:
+    """The pictures of the test lists, and the object photographs that are kept out."""
     for name in TESTED:
         place = data / name / "test.txt"
         annotations = place if name == "net_7876" else data / SETS[name]["annotations"]
         for annotation in read(annotations, only=None if annotations == place else place):
             yield annotation.path
+    yield from (data / "negatives" / name for name in objects_kept_out(data))
 
 
 def sources(place: Path) -> Iterator[tuple[str, list[Path]]]:
