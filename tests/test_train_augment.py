@@ -14,6 +14,7 @@ from mtcnn_fast.train.augmentation import Augmentation  # noqa: E402
 from mtcnn_fast.train.degrade import smooth  # noqa: E402
 
 NONE = Augmentation(flip=0, brightness=0, contrast=0, saturation=0, grey=0, blur=0)
+OFF_BY_DEFAULT = ("mask", "patch", "gamma", "motion", "shrink", "noise", "jpeg", "border")
 
 
 def only(**changes: Any) -> Augmentation:
@@ -227,7 +228,8 @@ def test_the_generator_decides_all() -> None:
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_small_batches(n: int) -> None:
-    images, boxes, landmarks = augment(*samples(n, 24), Augmentation(blur=1), seeded())
+    everything: dict[str, Any] = dict.fromkeys(OFF_BY_DEFAULT, 1)
+    images, boxes, landmarks = augment(*samples(n, 24), Augmentation(blur=1, **everything), seeded())
     assert (images.shape, boxes.shape, landmarks.shape) == ((n, 3, 24, 24), (n, 4), (n, 5, 2))
 
 
@@ -271,11 +273,8 @@ def test_bad_batches(changed: str, value: Any, error: type[Exception]) -> None:
         augment(**batch, augmentation=Augmentation(), generator=seeded())
 
 
-ADDED = ("mask", "patch", "gamma", "motion", "shrink", "noise", "jpeg", "border")
-
-
 @pytest.mark.parametrize("size", [12, 24, 48])
-@pytest.mark.parametrize("option", ADDED)
+@pytest.mark.parametrize("option", OFF_BY_DEFAULT)
 def test_each_change(option: str, size: int) -> None:
     """It changes a share of the samples, the same ones for the same generator, and leaves targets alone."""
     images, boxes, landmarks = samples(200, size)
@@ -298,7 +297,7 @@ def test_each_change(option: str, size: int) -> None:
 
 def test_targets_follow_mirroring_alone() -> None:
     images, boxes, landmarks = samples(50, 24)
-    everything = Augmentation(flip=1, **dict.fromkeys(ADDED, 1.0))
+    everything = Augmentation(flip=1, **dict.fromkeys(OFF_BY_DEFAULT, 1.0))
     _, found_boxes, found_landmarks = augment(images, boxes, landmarks, everything, seeded())
     _, wanted_boxes, wanted_landmarks = mirror(images, boxes, landmarks, torch.ones(50, dtype=torch.bool))
     assert equal(found_boxes, wanted_boxes)

@@ -2,7 +2,7 @@
 
 Every sample draws changes of its own, in the order in which a picture comes about: mirroring, colours, things in front
 of the face, light, motion and blur, low resolution with noise and JPEG, and last a black border. Pixels change before
-normalisation. Shifted, scaled and rotated windows are not made here but with the samples (`jitter`): only there are the
+normalisation. Moved, zoomed and rotated windows are not made here but with the samples (`jitter`): only there are the
 pixels and the faces around a window known.
 """
 
