@@ -22,6 +22,7 @@ import torch
 from mtcnn_fast.train import loop, networks
 from mtcnn_fast.train.augmentation import Augmentation
 from mtcnn_fast.train.config import Training
+from mtcnn_fast.train.distillation import wanted_faces
 from mtcnn_fast.train.losses import TaskWeights
 from mtcnn_fast.train.record import Checkpoint, Epoch, best_epoch, has_stopped
 from mtcnn_fast.train.samples import LABELS, LANDMARK, NEGATIVE, PART, POSITIVE, Samples, SampleStore, SampleWriter
@@ -185,6 +186,26 @@ def test_the_average_of_the_weights_is_the_result(store: SampleStore, tmp_path: 
     for found in (network.state_dict(), measured[-1]):
         for key, value in wanted.items():
             torch.testing.assert_close(found[key], value)
+
+
+def test_wanted_faces_reach_the_loss(store: SampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, made, seen = networks.network("pnet", 9), training(epochs=1, distillation=0.5), []
+    loss, spy = loop.multitask_loss, Spy(store)
+
+    def noting(outputs: Any, targets: Any, *rest: Any) -> Any:
+        seen.append(targets.faces)
+        return loss(outputs, targets, *rest)
+
+    monkeypatch.setattr(loop, "multitask_loss", noting)
+    fit(spy, tmp_path, made, teacher=teacher)
+    wanted = wanted_faces(store, teacher, 0.5, CPU)
+    learned = [batch for batch in spy.batches if len(batch) == made.batch_size]
+    assert len(seen) == len(learned) == made.batches
+    for faces, indices in zip(seen, learned, strict=True):
+        np.testing.assert_array_equal(faces, wanted[indices])
+    # A run that is over asks no teacher.
+    monkeypatch.setattr(loop, "wanted_faces", None)
+    fit(store, tmp_path, made, teacher=teacher)
 
 
 def epochs(*recalls: float) -> list[Epoch]:

@@ -107,26 +107,27 @@ def fit(
     may_come = ~is_held_out if balance is None else ~is_held_out & balance.allows(store.kinds)
     _check_kinds(network, store.kinds[may_come], training.mix, say)
     average = WeightAverage(network, training.average) if training.average else None
+    result = average.network if average else network
+    optimizer = _optimizer(network, training)
+    checkpoint = Checkpoint(folder / "checkpoint.pt", network, optimizer, settings, result)
+    rows, changed = checkpoint.restore(device)
+    over = len(rows) >= training.epochs or has_stopped(rows, training.patience)
+    if rows:
+        changes = ", ".join(changed) + "; the learning rate is that of the new schedule" * (not over)
+        state = "finished" if over else "going on"
+        say(f"{network.name}: {state} after epoch {rows[-1].epoch}{f' ({changes})' if changed else ''}")
     learner = _Learner(
         network=network,
         average=average,
-        optimizer=_optimizer(network, training),
+        optimizer=optimizer,
         store=store,
         mix=Mix(store.kinds, may_come, training.mix, training.batch_size, seed, balance),
-        faces=wanted_faces(store, teacher, training.distillation, device) if teacher else None,
+        faces=wanted_faces(store, teacher, training.distillation, device) if teacher and not over else None,
         held_out=np.flatnonzero(is_held_out),
         training=training,
         seed=seed,
         device=device,
     )
-    result = average.network if average else network
-    checkpoint = Checkpoint(folder / "checkpoint.pt", network, learner.optimizer, settings, result)
-    rows, changed = checkpoint.restore(device)
-    if rows:
-        over = len(rows) >= training.epochs or has_stopped(rows, training.patience)
-        changes = ", ".join(changed) + "; the learning rate is that of the new schedule" * (not over)
-        state = "finished" if over else "going on"
-        say(f"{network.name}: {state} after epoch {rows[-1].epoch}{f' ({changes})' if changed else ''}")
 
     rates = training.learning_rates()
     with Log(folder, rows) as write:
