@@ -26,7 +26,7 @@ def blur_frames(
     gone. 2 x `every` frames are in memory.
 
     frames: as `mtcnn_fast.frames` gives them. detector: one with channel order "rgb". how, widen: as `blur` has them.
-    every: frames from one search to the next. A face that is in the picture for fewer frames may be found by none.
+    every: most frames from one search to the next. A face that is in the picture for fewer frames may be found by none.
 
     Raises ImportError without OpenCV, and errors as `blur` and `Tracker` do for the options. If `frames` raise, the
     frames until there come first.
