@@ -1,4 +1,4 @@
-"""Crops of a picture that is rotated by a few degrees about a face."""
+"""Crops of a picture that is rotated by a few degrees, about a face or about a window."""
 
 from __future__ import annotations
 
