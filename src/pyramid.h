@@ -20,7 +20,7 @@ struct PyramidLevel {
 struct CellRows {
   int first, end;
 
-  bool empty() const { return first >= end; }
+  int count() const { return end - first; }
 };
 
 // The work of resizing an image to a level and of P-Net on it. Work is counted in multiply-adds, about 80 of which an

@@ -153,7 +153,7 @@ void Cascade::begin() {
     image.plan.make(image.height, image.width, parts_.empty() ? Part{} : parts_[i], model_.options, model_.conventions);
     // An image of which no row is looked at is not copied: a few bytes can stand for one of any size.
     const auto& levels = image.plan.levels;
-    if (std::all_of(levels.begin(), levels.end(), [](const auto& level) { return level.rows.empty(); })) return;
+    if (std::all_of(levels.begin(), levels.end(), [](const auto& level) { return level.rows.count() == 0; })) return;
     image.source.read(views_[i]);
     image.plan.read_from(image.source.source);
   });
@@ -164,8 +164,7 @@ void Cascade::begin() {
 void Cascade::split() {
   constexpr int kBandsPerThread = 4, kLeastRows = 16;
   const auto work_of = [](const ImageWork& image, const PyramidPlan::Level& level) {
-    return level_work(level.size, image.height, image.width) * (level.rows.end - level.rows.first) /
-           pnet_cells(level.size.height);
+    return level_work(level.size, image.height, image.width) * level.rows.count() / pnet_cells(level.size.height);
   };
   double total = 0;
   for (const ImageWork& image : work_.images)
@@ -177,8 +176,8 @@ void Cascade::split() {
     const auto& levels = work_.images[i].plan.levels;
     for (int k = 0; k < static_cast<int>(levels.size()); ++k) {
       const CellRows part = levels[k].rows;
-      if (part.empty()) continue;
-      const int rows = part.end - part.first;
+      const int rows = part.count();
+      if (rows == 0) continue;
       const double work = work_of(work_.images[i], levels[k]);
       const int wanted = threads > 1 ? static_cast<int>(std::ceil(work / total * kBandsPerThread * threads)) : 1;
       const int count = std::clamp(rows / kLeastRows, 1, wanted), first = static_cast<int>(work_.bands.size());
@@ -303,10 +302,10 @@ void Cascade::collect(const LevelBands& bands, ThreadWork& work) {
       std::copy(cell.offsets, cell.offsets + 4, level.candidates.back().offsets);
     }
   const auto found = static_cast<std::int64_t>(level.candidates.size());
-  const bool whole = level.rows.end - level.rows.first == pnet_cells(level.size.height);
+  const bool whole = level.rows.count() == pnet_cells(level.size.height);
   if (model_.conventions.mirrors_lone_cell && whole && found == 1) mirror_lone_cell(bands, work);
   suppress(model_.geometry, level.candidates, model_.options.nms_thresholds[0], Stage::pnet, work.suppression);
-  level.seen.windows = std::int64_t{level.rows.end - level.rows.first} * pnet_cells(level.size.width);
+  level.seen.windows = std::int64_t{level.rows.count()} * pnet_cells(level.size.width);
   level.seen.candidates = found;
   level.seen.after_nms = std::ssize(level.candidates);
 }

@@ -29,7 +29,7 @@ TEST(parts, have_every_row_once_and_equal_work) {
             const CellRows part = rows_of(level, {index, count});
             CHECK(part.first == next && part.end >= next);
             next = part.end;
-            work[index] += level_work(level, size.height, size.width) * (part.end - part.first) / rows;
+            work[index] += level_work(level, size.height, size.width) * part.count() / rows;
           }
           CHECK(next == rows);
         }
