@@ -25,9 +25,6 @@ _FACE_FROM = 0.5
 _SAME_FROM = 0.4
 # O-Net's landmarks of what it does not take for a face are of nothing.
 _LEAST_SCORE = 0.7
-# In a mirror image the left eye and mouth corner are the right ones.
-_MIRRORED = [1, 0, 2, 4, 3]
-
 Rows = dict[str, list[dict[str, Any]]]
 """Detections by the paths of pictures, as files of teachers hold them."""
 
@@ -45,16 +42,10 @@ def agreed(found: TeacherDetections) -> NDArray[np.float32]:
     return np.array(pairs, np.float32).reshape(-1, 4)
 
 
-def mirrored_landmarks(net: MTCNN, image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 5, 2): for boxes (N, 4), the mean of O-Net's landmarks of each face and of its mirror image; NaN where O-Net
-    sees no face."""
-    faces, width = net.refine(image, boxes), image.shape[1]
-    turned = faces.boxes[:, [2, 1, 0, 3]]
-    turned[:, ::2] = width - turned[:, ::2]
-    own = net.refine(image, faces.boxes).landmarks
-    other = net.refine(np.ascontiguousarray(image[:, ::-1]), turned).landmarks[:, _MIRRORED]
-    other[..., 0] = width - other[..., 0]
-    return np.where((faces.scores >= _LEAST_SCORE)[:, None, None], (own + other) / 2, np.float32(np.nan))
+def landmarks(net: MTCNN, image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 5, 2): O-Net's landmarks for boxes (N, 4); NaN where it sees no face."""
+    faces = net.refine(image, boxes)
+    return np.where((faces.scores >= _LEAST_SCORE)[:, None, None], faces.landmarks, np.float32(np.nan))
 
 
 def coco(annotations: Iterable[Annotation]) -> dict[str, Any]:

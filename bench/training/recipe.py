@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from derived import Rows, agreed, coco, mirrored_landmarks, unstretched
+from derived import Rows, agreed, coco, landmarks, unstretched
 from lists import SETS, chosen_pictures, divided, ignored_boxes
 
 from mtcnn_fast import MTCNN
@@ -71,7 +71,7 @@ class Recipe:
     def __init__(self, data: Path, folder: Path, teachers: Sequence[Path]) -> None:
         self._data, self._folder = data.resolve(), folder
         self._more = self._data / MORE
-        self._net = MTCNN(device="cpu")
+        self._net = MTCNN(device="cpu", landmarks="mirrored")
         self._pictures = {name: chosen_pictures(self._data, name) for name in SETS}
         self._pictures["objects"] = divided(_names(self._more / "objects"))
         rows = _rows(teachers)
@@ -175,7 +175,7 @@ class Recipe:
         return replace(
             labelled,
             boxes=np.concatenate([labelled.boxes, boxes]),
-            landmarks=np.concatenate([labelled.landmarks, mirrored_landmarks(self._net, image, boxes)]),
+            landmarks=np.concatenate([labelled.landmarks, landmarks(self._net, image, boxes)]),
             ignored=np.concatenate([labelled.ignored, np.zeros(len(boxes), np.bool_)]),
         )
 
