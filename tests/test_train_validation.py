@@ -17,7 +17,7 @@ from PIL import Image
 from conftest import load
 from mtcnn_fast import MTCNN, Detections
 from mtcnn_fast.datasets import Annotation, Problems
-from mtcnn_fast.train.validation import Recall, ValidationPicture, measure_recall, pictures_digest
+from mtcnn_fast.train.validation import Recall, ValidationPicture, judge, measure_recall, pictures_digest
 
 STAGES = ("pnet", "rnet", "onet")
 FOLLOWING = {"pnet": "rnet", "rnet": "onet"}
@@ -123,6 +123,22 @@ def slowly(known: Sequence[ValidationPicture], found: Sequence[Found], false_pos
         result for result in map(at, candidates) if result[2] <= round(false_positives * complete, 6)
     )
     return hit / faces, false / complete
+
+
+def test_a_face_in_a_wrong_place_is_false_and_no_background(picture: MakePicture) -> None:
+    known = [picture((0, 0, 20, 20), ignored=[(60, 0, 80, 20)]), picture((0, 0, 20, 20), complete=False)]
+    found = windows(
+        (0, 0, 20, 20, 0.9),
+        (0, 10, 20, 30, 0.8),  # an IoU of 1/3
+        (0, 15, 20, 35, 0.7),  # 1/7
+        (60, 10, 80, 28, 0.6),  # of an ignored face, 10 / 28
+        (60, 14, 80, 34, 0.5),  # 6 / 34
+        (100, 0, 120, 20, 0.4),
+    )
+    judged = judge(finder(found, found), "pnet", known, Problems())
+    np.testing.assert_array_equal(judged.of_false, np.array([0.8, 0.7, 0.5, 0.4], np.float32))
+    np.testing.assert_array_equal(judged.of_background, np.array([0.7, 0.5, 0.4], np.float32))
+    assert judged.complete == 1
 
 
 @pytest.mark.parametrize("seed", range(8))

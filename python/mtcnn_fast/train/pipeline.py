@@ -323,11 +323,11 @@ def _calibrate(
     place, defaults = NETWORK_NAMES.index(name), MTCNN(device="cpu").options["thresholds"]
     thresholds = (*defaults[:place], *validation.LEAST_SCORES[place:])
 
-    def of_false(weights: Weights) -> NDArray[np.float32]:
+    def of_background(weights: Weights) -> NDArray[np.float32]:
         detector = _cascade(mining, thresholds, weights, options.workers)
-        return validation.judge(detector, name, pictures, options.problems).of_false
+        return validation.judge(detector, name, pictures, options.problems).of_background
 
-    found = calibration(of_false(before | networks.export({name: network})), of_false({}), defaults[place])
+    found = calibration(of_background(before | networks.export({name: network})), of_background({}), defaults[place])
     fold(network, found.scale, found.shift)
     write_whole(record, json.dumps(asdict(found), indent=1).encode() + b"\n")
     say(f"{name}: {found}")

@@ -32,6 +32,8 @@ P-Net would let every place of the picture through; from 0.05 on, it finds more 
 
 _NEXT = {"pnet": "rnet", "rnet": "onet", "onet": None}
 _LEAST_IOU = 0.5
+# A window of a lesser overlap is not a face in a wrong place. Those of `evaluate faces --near-iou`, `--ignored-iou`.
+_NEAR_IOU, _NEAR_IGNORED_IOU = 0.2, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class JudgedScores:
     """(M,): for each face, the best score of a window that finds it; 0 if none does."""
     of_false: NDArray[np.float32]
     """(N,): scores of the windows that find no face, in pictures that have all their faces labelled; highest first."""
+    of_background: NDArray[np.float32]
+    """(K,): those of them that are of no face at all: they overlap none by an IoU of 0.2, and no ignored one by 0.3."""
     complete: int
     """The number of pictures that have all their faces labelled."""
 
@@ -123,12 +127,13 @@ def judge(detector: MTCNN, stage: str, annotated: Iterable[ValidationPicture], p
     """
     if stage not in _NEXT:
         raise ValueError(f"stage is {stage!r}; wanted one of {', '.join(_NEXT)}")
-    of_faces, of_false, complete = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)], 0
+    of_faces, of_false, of_background = ([np.zeros(0, np.float32)] for _ in range(3))
+    complete = 0
     for picture in annotated:
         try:
             pixels, note = pixels_to_learn(picture.annotation.path)
             windows, scores = _windows(detector, stage, pixels)
-            best, wrong = _judge(picture, windows, scores)
+            best, wrong, far = _judge(picture, windows, scores)
         except FAILURES as error:
             problems.add(picture.annotation.path, reason(error))
             continue
@@ -138,7 +143,9 @@ def judge(detector: MTCNN, stage: str, annotated: Iterable[ValidationPicture], p
         if picture.complete:
             complete += 1
             of_false.append(scores[wrong])
-    return JudgedScores(np.concatenate(of_faces), np.sort(np.concatenate(of_false))[::-1], complete)
+            of_background.append(scores[wrong & far])
+    false, background = (np.sort(np.concatenate(found))[::-1] for found in (of_false, of_background))
+    return JudgedScores(np.concatenate(of_faces), false, background, complete)
 
 
 def _windows(detector: MTCNN, stage: str, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -151,15 +158,20 @@ def _windows(detector: MTCNN, stage: str, image: NDArray[np.uint8]) -> tuple[NDA
 
 def _judge(
     picture: ValidationPicture, windows: NDArray[np.float32], scores: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The best score for each face that is not ignored, 0 if no window finds it; and whether each window is false."""
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The best score for each face that is not ignored, 0 if no window finds it; whether each window is false; and
+    whether it is far from every face."""
     ignored = picture.annotation.ignored
     faces, crowds = picture.boxes[~ignored], picture.boxes[ignored]
-    best, wrong = np.zeros(len(faces), np.float32), np.zeros(len(windows), np.bool_)
+    best = np.zeros(len(faces), np.float32)
+    wrong, far = np.zeros(len(windows), np.bool_), np.zeros(len(windows), np.bool_)
     for part in blocks(len(windows), len(ignored)):
-        hits = overlaps(windows[part], faces) >= _LEAST_IOU
+        shared = overlaps(windows[part], faces)
+        hits = shared >= _LEAST_IOU
+        of_ignored = overlaps(windows[part], crowds).max(1, initial=0)
+        far[part] = (shared.max(1, initial=0) < _NEAR_IOU) & (of_ignored < _NEAR_IGNORED_IOU)
         best = np.maximum(best, np.where(hits, scores[part, None], np.float32(0)).max(0))
         # An ignored box may be a crowd. As in COCO's evaluation, the share of the window that it fills counts.
         filled = intersections(windows[part], crowds).max(1, initial=0)
         wrong[part] = ~(hits.any(1) | ((filled > 0) & (filled >= _LEAST_IOU * areas(windows[part]))))
-    return best, wrong
+    return best, wrong, far
