@@ -15,6 +15,7 @@ import numpy as np
 
 from mtcnn_fast.blurring import hide
 from mtcnn_fast.extra import require
+from mtcnn_fast.reading import listening
 from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
@@ -82,6 +83,16 @@ def blurred(content: bytes, faces: Detections, how: str, widen: float) -> bytes:
     Raises OSError for a picture that cannot be kept: several frames, more than 8 bits per channel in colour, a format
     or mode that is not written.
     """
+    try:
+        with listening([]):  # `reading` has told them
+            return _blurred(content, faces, how, widen)
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:  # decoders and encoders raise exceptions of any type
+        raise OSError(f"it cannot be written: {reason(error)}") from error
+
+
+def _blurred(content: bytes, faces: Detections, how: str, widen: float) -> bytes:
     if content.startswith(b"\xff\xd8"):
         content += b"\xff\xd9"  # as `reading` reads it
     image = require("PIL.Image", "reading pictures")
@@ -100,14 +111,12 @@ def blurred(content: bytes, faces: Detections, how: str, widen: float) -> bytes:
             raise OSError(f"its mode is {opened.mode}; wanted one of {', '.join(_BLACK)}")
         try:
             exif = opened.getexif()
-            orientation = exif.get(_ORIENTATION, 1)
-        except Exception:  # damaged EXIF; `reading` takes the picture as upright
-            exif, orientation = image.Exif(), 1
+            orientation, kept = exif.get(_ORIENTATION, 1), _kept_exif(exif)
+        except Exception:  # damaged EXIF, with which `reading` takes the picture as upright
+            orientation, kept = 1, b""
         hidden = _hidden(opened, faces, how, widen, orientation)
-        try:
-            lossless, written = save(opened, hidden, content, _metadata(opened, exif))
-        except Exception as error:  # encoders raise exceptions of any type
-            raise OSError(f"it cannot be written: {reason(error)}") from error
+        metadata = _metadata(opened) | ({"exif": kept} if kept else {})
+        lossless, written = save(opened, hidden, content, metadata)
     _check(written, hidden, lossless)
     return written
 
@@ -178,8 +187,8 @@ def _bits(opened: Any, content: bytes) -> int:
     return int(opened.info.get("bit_depth", 8))
 
 
-def _metadata(opened: Any, exif: Any) -> dict[str, Any]:
-    """The options of Pillow's encoders for the metadata that show no face."""
+def _kept_exif(exif: Any) -> bytes:
+    """The tags of EXIF that show no face; nothing if there are none."""
     kept = require("PIL.Image", "reading pictures").Exif()
     kept.endian = exif.endian
     for tag, value in exif.items():
@@ -189,15 +198,18 @@ def _metadata(opened: Any, exif: Any) -> dict[str, Any]:
         entries = {key: value for key, value in exif.get_ifd(tag).items() if key != _MAKERS_NOTE and _is_short(value)}
         if entries:
             kept[tag] = entries
-    metadata = {"exif": kept.tobytes()} if len(kept) else {}
+    content: bytes = kept.tobytes() if len(kept) else b""
+    return content
+
+
+def _metadata(opened: Any) -> dict[str, Any]:
+    """The options of Pillow's encoders for metadata that show no face, but EXIF."""
+    metadata = {key: opened.info[key] for key in ("icc_profile", "dpi") if opened.info.get(key)}
     xmp = opened.info.get("xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
     if xmp and _shows_nothing(xmp):
         metadata["xmp"] = xmp
-    for key in ("icc_profile", "dpi"):
-        if opened.info.get(key):
-            metadata[key] = opened.info[key]
     return metadata
 
 

@@ -36,9 +36,9 @@ _SURE = 0.9
 _SAME_FACE = 0.5
 _LEAST_PAIRED = 0.3
 
-# How far the camera may move between two searches, in sides of the median face: a face that is in the picture for a few
-# frames only, at its border, else is in none of the frames that are searched.
-_MOST_MOVED = 1.0
+# How far the camera may move between two searches, in sides of the median face. A face that comes in at a corner and
+# leaves again moves by more from where half of it is in the picture to where four fifths are, and back.
+_MOST_MOVED = 0.6
 
 # Searches in a row that may miss a face that O-Net sees and two searches have found.
 _MOST_MISSED = 3

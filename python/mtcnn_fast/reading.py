@@ -154,7 +154,7 @@ def size(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise OSError(PIPE)
     _pillow()
     try:
-        with _opened(path) as file, _listening([]), _identified(file) as opened:
+        with _opened(path) as file, listening([]), _identified(file) as opened:
             if opened.format == "TIFF":
                 opened.seek(_frames(opened)[0])
             width, height = opened.size
@@ -268,12 +268,12 @@ def _decoded(file: BinaryIO, first: int, damage: str | None) -> Iterator[Picture
     remarks = [damage] if damage else []
     most, pixels = max(_MOST_PIXELS_OF_ANY_FILE, _MOST_PIXELS_PER_BYTE * file.seek(0, os.SEEK_END)), 0
     file.seek(0)
-    with _listening(remarks):
+    with listening(remarks):
         opened, frames = _open(file, remarks)
     with opened:
         for number in range(first, len(frames)):
             # It does not span the yield, because another thread may ask for the next page.
-            with _listening(remarks):
+            with listening(remarks):
                 if frames[number]:
                     opened.seek(frames[number])
                 pixels += opened.width * opened.height
@@ -352,7 +352,8 @@ def _is_turned(opened: Any, file: BinaryIO) -> bool:
 
 
 @contextmanager
-def _listening(remarks: list[str]) -> Iterator[None]:
+def listening(remarks: list[str]) -> Iterator[None]:
+    """In its block, Pillow's warnings become remarks, if this is in the block of `as_a_command`."""
     _heard.warnings = remarks
     try:
         yield
