@@ -480,7 +480,7 @@ def test_checkpoints(cases: int, tmp_path: Path) -> None:
     made = network("pnet")
     optimizer = torch.optim.SGD(made.parameters(), lr=0.1)
     path = tmp_path / "checkpoint.pt"
-    Checkpoint(path, made, optimizer, {"a": 1}).save([Epoch(1, *[0.5] * 11)])
+    Checkpoint(path, made, optimizer, {"a": 1}, made).save([Epoch(1, *[0.5] * 11)])
     content = path.read_bytes()
     device = torch.device("cpu")
     with warnings.catch_warnings():
@@ -488,21 +488,34 @@ def test_checkpoints(cases: int, tmp_path: Path) -> None:
         for case in range(cases):
             random = np.random.default_rng([case, 7])
             path.write_bytes(mutated(random, content))
-            attempt(lambda: Checkpoint(path, made, optimizer, {"a": 1}).restore(device), path, case)
+            attempt(lambda: Checkpoint(path, made, optimizer, {"a": 1}, made).restore(device), path, case)
 
 
 def test_configurations(cases: int, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("pydantic")
-    from mtcnn_fast.train.config import read_config
     from mtcnn_fast.train.example import EXAMPLE
+    from mtcnn_fast.train.rounds import read_rounds
 
     path = tmp_path / "run.toml"
+    content = f'{EXAMPLE}[[rounds]]\nnetworks = ["rnet", "onet"]\nonet = {{ epochs = 3 }}\n'.encode()
     for case in range(cases):
         random = np.random.default_rng([case, 8])
-        path.write_bytes(mutated(random, EXAMPLE.encode()))
+        path.write_bytes(mutated(random, content))
         # Each thing that is wrong has a line.
-        attempt(lambda: read_config(path), path, case, lines=100)
+        attempt(lambda: read_rounds(path), path, case, lines=100)
+
+
+def test_detections_of_teachers(cases: int, tmp_path: Path) -> None:
+    from mtcnn_fast.train.teachers import Teachers
+
+    row = {"path": "a/b.jpg", "detections": [{"by": "yunet", "box": [1, 2, 30.5, 40], "score": 0.5}]}
+    content = f"{json.dumps(row)}\n{json.dumps(row | {'path': 'c.jpg', 'detections': []})}\n".encode()
+    path = tmp_path / "teachers.jsonl"
+    for case in range(cases):
+        random = np.random.default_rng([case, 10])
+        path.write_bytes(mutated(random, gzip.compress(content, mtime=0) if case % 2 else content))
+        attempt(lambda: Teachers(path), path, case)
 
 
 # --- Pictures ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +65,7 @@ class Teachers:
         content = place.read_bytes()
         try:
             content = gzip.decompress(content) if content.startswith(_GZIP) else content
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{place} is a damaged gzip file: {reason(error)}") from error
         for line_number, line in enumerate(content.splitlines(), 1):
             if not line.strip():
