@@ -91,8 +91,10 @@ class _Followed:
     """Searches in a row, the last ones, that did not."""
 
     def see(self, number: int, box: Box) -> None:
-        moved = (_centre(box) - _centre(self.seen_box)) / max(1, abs(number - self.seen))
-        self.velocity = moved if self.velocity is None else (self.velocity + moved) / 2
+        # A search corrects the box that O-Net has given in the same frame.
+        if number != self.seen:
+            moved = (_centre(box) - _centre(self.seen_box)) / abs(number - self.seen)
+            self.velocity = moved if self.velocity is None else (self.velocity + moved) / 2
         self.box = self.seen_box = box
         self.seen = number
 
