@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <tuple>
@@ -32,6 +33,12 @@ BoxD about(double x, double y, double width, double height) {
   return {x - width / 2, y - height / 2, x + width / 2, y + height / 2};
 }
 
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + std::ssize(values) / 2;
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 double iou(const BoxD& a, const BoxD& b) { return overlap(a, b, Overlap::iou, 0); }
 
 // A face that is followed. Velocities are per frame.
@@ -41,9 +48,14 @@ struct Followed {
   double vx = 0, vy = 0;  // pixels
   double growth = 0;      // of the logarithm of the side
   int age = 0;
-  int lost = 0;   // frames in a row without it
-  int found = 1;  // detections that found it
-  int since = 0;  // frames since the last of these
+  // What counts searches counts a round of parts as one. Times are those of Faces::searched_.
+  std::int64_t found_at, counted_at;
+  int lost = 0;    // frames in a row without it
+  int found = 1;   // searches that found it
+  int missed = 0;  // searches in a row, the last ones, that did not
+
+  // O-Net alone believes in many an error of a search. Where another search does not confirm it, O-Net has to be sure.
+  bool doubtful() const { return found == 1 || missed > 0; }
 
   BoxD box() const { return corners(face.box); }
 
@@ -117,6 +129,7 @@ class Tracker::Faces {
  public:
   Faces(Detector detector, const TrackerOptions& options) : detector_(std::move(detector)), options_(options) {
     check(options);
+    reset();
   }
   const Detector& detector() const { return detector_; }
 
@@ -124,8 +137,9 @@ class Tracker::Faces {
                                                 void* stream);
   void reset() {
     followed_.clear();
+    camera_x_ = camera_y_ = 0;
     frame_ = 0;
-    has_thumbnail_ = false;
+    has_thumbnail_ = changed_ = false;
   }
 
  private:
@@ -146,20 +160,26 @@ class Tracker::Faces {
     std::vector<std::vector<Box>> boxes;
   };
 
-  bool changed(const ImageView& frame, void* stream);
-  void take(const std::vector<Detection>& found);
+  bool changes(const ImageView& frame, void* stream);
+  std::optional<Part> part_to_search(const ImageView& frame, bool cut) const;
+  double least_score(const Followed& face) const;
+  void take(const std::vector<Detection>& found, const Part& part);
   bool occupied(const BoxD& box, double overlap, const Followed* but = nullptr) const;
   void prune(const ImageView& frame);
+  void follow_camera();
   std::vector<Track> shown() const;
 
   Detector detector_;
   TrackerOptions options_;
   std::vector<Followed> followed_;  // by id
-  std::vector<bool> renewed_;       // those that this frame's detection found
+  std::vector<bool> renewed_;       // those that this frame's search found
   std::int64_t next_id_ = 0;
-  std::int64_t frame_ = 0;
+  std::int64_t searched_ = 0;  // parts of frames, of which a whole frame has `every`
+  std::int64_t frame_;
+  bool changed_;  // whether a frame since the last whole search differed from the one before as after a cut
+  double camera_x_, camera_y_;  // pixels per frame, as the faces move together
   Thumbnail thumbnail_{};
-  bool has_thumbnail_ = false;
+  bool has_thumbnail_;
 };
 
 std::vector<std::vector<Track>> Tracker::Faces::update(std::span<Faces* const> all, std::span<const ImageView> frames,
@@ -169,33 +189,44 @@ std::vector<std::vector<Track>> Tracker::Faces::update(std::span<Faces* const> a
 
   // A cut, or a fast camera? O-Net says: if it sees half of the faces where they should be, they stay.
   Round still_there(streams);
-  std::vector<bool> changed(streams);
+  std::vector<bool> cut(streams);
   for (std::size_t s = 0; s < streams; ++s) {
-    changed[s] = all[s]->changed(frames[s], stream);
-    if (!changed[s]) continue;
+    cut[s] = all[s]->changes(frames[s], stream);
+    if (!cut[s]) continue;
+    all[s]->changed_ = true;
     for (Followed& face : all[s]->followed_) still_there.ask(s, face, face.predicted());
   }
   const auto seen = still_there.answers(detector, frames, Networks::onet, stream);
   for (std::size_t s = 0; s < streams; ++s) {
-    if (!changed[s]) continue;
+    if (!cut[s]) continue;
     const auto kept = std::count_if(seen[s].begin(), seen[s].end(),
                                     [&](const Detection& face) { return face.score >= all[s]->options_.keep; });
     if (2 * kept < std::ssize(seen[s])) all[s]->followed_.clear();
+    cut[s] = all[s]->followed_.empty();
   }
 
-  std::vector<ImageView> searched;
-  std::vector<Faces*> searching;
+  std::vector<std::optional<Part>> parts(streams);
   for (std::size_t s = 0; s < streams; ++s) {
     Faces& faces = *all[s];
     faces.renewed_.assign(faces.followed_.size(), false);
-    if (!changed[s] && faces.frame_ % faces.options_.every != 0) continue;
-    searched.push_back(frames[s]);
-    searching.push_back(&faces);
+    parts[s] = faces.part_to_search(frames[s], cut[s]);
+    ++faces.frame_;
   }
-  Selection selection;
-  selection.stream = stream;
-  const auto found = detector.detect(searched, selection);
-  for (std::size_t i = 0; i < searching.size(); ++i) searching[i]->take(found[i]);
+  // Streams of which the same part is searched share a batch.
+  for (std::size_t first = 0; first < streams; ++first) {
+    if (!parts[first]) continue;
+    const Selection selection{.stream = stream, .part = *parts[first]};
+    std::vector<ImageView> searched;
+    std::vector<Faces*> searching;
+    for (std::size_t s = first; s < streams; ++s)
+      if (parts[s] && parts[s]->index == selection.part.index && parts[s]->count == selection.part.count) {
+        searched.push_back(frames[s]);
+        searching.push_back(all[s]);
+        parts[s].reset();
+      }
+    const auto found = detector.detect(searched, selection);
+    for (std::size_t i = 0; i < searching.size(); ++i) searching[i]->take(found[i], selection.part);
+  }
 
   Round first(streams);
   for (std::size_t s = 0; s < streams; ++s)
@@ -233,9 +264,8 @@ std::vector<std::vector<Track>> Tracker::Faces::update(std::span<Faces* const> a
   for (std::size_t s = 0; s < streams; ++s)
     for (std::size_t i = 0; i < answers[s].size(); ++i) {
       Followed& face = *first.faces[s][i];
-      ++face.since;
       const BoxD expected = face.predicted();
-      if (answers[s][i].score >= all[s]->options_.keep && iou(corners(answers[s][i].box), expected) > 0.2) {
+      if (answers[s][i].score >= all[s]->least_score(face) && iou(corners(answers[s][i].box), expected) > 0.2) {
         see(s, face, answers[s][i]);
         continue;
       }
@@ -254,7 +284,7 @@ std::vector<std::vector<Track>> Tracker::Faces::update(std::span<Faces* const> a
       for (std::size_t k = i; k < i + kAround.size(); ++k) {
         const Detection& candidate = elsewhere[s][k];
         const BoxD box = corners(candidate.box);
-        if (candidate.score < all[s]->options_.keep || all[s]->occupied(box, 0.3, &face)) continue;
+        if (candidate.score < all[s]->least_score(face) || all[s]->occupied(box, 0.3, &face)) continue;
         const double away =
             std::max(std::abs(middle_x(box) - middle_x(expected)), std::abs(middle_y(box) - middle_y(expected)));
         if (away < nearest) nearest = away, best = &candidate;
@@ -267,7 +297,7 @@ std::vector<std::vector<Track>> Tracker::Faces::update(std::span<Faces* const> a
   std::vector<std::vector<Track>> tracks;
   for (std::size_t s = 0; s < streams; ++s) {
     all[s]->prune(frames[s]);
-    ++all[s]->frame_;
+    all[s]->follow_camera();
     tracks.push_back(all[s]->shown());
   }
   return tracks;
@@ -275,7 +305,7 @@ std::vector<std::vector<Track>> Tracker::Faces::update(std::span<Faces* const> a
 
 // Whether the frame differs from the one before as after a cut. The mean difference of thumbnails, of 255, was 46 to 71
 // at cuts, and up to 31 in fast pans.
-bool Tracker::Faces::changed(const ImageView& frame, void* stream) {
+bool Tracker::Faces::changes(const ImageView& frame, void* stream) {
   constexpr double kCut = 28;
   Thumbnail now;
   detector_.backend().resize(frame, kThumbnailHeight, kThumbnailWidth, now.data(), stream);
@@ -285,10 +315,27 @@ bool Tracker::Faces::changed(const ImageView& frame, void* stream) {
   return std::exchange(has_thumbnail_, true) && sum > kCut * static_cast<double>(now.size());
 }
 
-// Gives what a detection found to the faces that are followed, the best pair first, and follows the rest. Pairs that
+// What is searched of the frame. A camera that moves brings new faces in, and so may a picture that changes while O-Net
+// still sees the faces: the frames between two searches are then searched in parts.
+std::optional<Part> Tracker::Faces::part_to_search(const ImageView& frame, bool cut) const {
+  constexpr double kNewPicture = 0.15;  // of the picture, from one search of the whole to the next
+  const int place = static_cast<int>(frame_ % options_.every);
+  if (cut || frame_ == 0 || (place == 0 && !options_.spread)) return Part{};
+  const double moves = std::abs(camera_x_) / frame.width + std::abs(camera_y_) / frame.height;
+  const bool parts = options_.spread || changed_ || moves * options_.every > kNewPicture;
+  return parts ? std::optional(Part{place, options_.every}) : std::nullopt;
+}
+
+double Tracker::Faces::least_score(const Followed& face) const {
+  constexpr double kSure = 0.9;
+  return face.doubtful() ? std::max(kSure, options_.keep) : options_.keep;
+}
+
+// Gives what a search found to the faces that are followed, the best pair first, and follows the rest. Pairs that
 // overlap come before those that are only near, as where a fast camera begins to move.
-void Tracker::Faces::take(const std::vector<Detection>& found) {
+void Tracker::Faces::take(const std::vector<Detection>& found, const Part& part) {
   constexpr double kLeastOverlap = 0.3, kSameFace = 0.5, kFarthest = 1, kMostGrown = 1.4;
+  searched_ += options_.every / part.count;
   struct Pair {
     double gain;
     std::size_t face, detection;
@@ -324,12 +371,25 @@ void Tracker::Faces::take(const std::vector<Detection>& found) {
     renewed_[pair.face] = taken[pair.detection] = true;
     Followed& face = followed_[pair.face];
     face.see(found[pair.detection]);
+    face.found_at = searched_;
+    // Two parts of one round may find the same, a face or an error: the round counts once.
+    if (searched_ - face.counted_at < options_.every) continue;
+    face.counted_at = searched_;
     ++face.found;
-    face.since = 0;
+  }
+  for (Followed& face : followed_) face.missed = static_cast<int>((searched_ - face.found_at) / options_.every);
+  if (part.count == 1) {
+    changed_ = false;
+    if (followed_.empty()) camera_x_ = camera_y_ = 0;
   }
   for (std::size_t j = 0; j < found.size(); ++j) {
     if (taken[j] || occupied(corners(found[j].box), kSameFace)) continue;
-    followed_.push_back({.id = next_id_++, .face = found[j]});
+    followed_.push_back({.id = next_id_++,
+                         .face = found[j],
+                         .vx = camera_x_,
+                         .vy = camera_y_,
+                         .found_at = searched_,
+                         .counted_at = searched_});
     renewed_.push_back(true);
   }
 }
@@ -346,9 +406,9 @@ void Tracker::Faces::prune(const ImageView& frame) {
     const BoxD box = face.box();
     const bool inside =
         middle_x(box) >= 0 && middle_x(box) < frame.width && middle_y(box) >= 0 && middle_y(box) < frame.height;
-    // What one detection found the next must find, else it goes: O-Net alone would believe in its own errors for ever.
-    const int detections = face.found == 1 ? 1 : 3;
-    return !inside || face.lost > options_.patience || face.since >= detections * options_.every;
+    // What one search found the next must find, else it goes: O-Net alone would believe in its own errors for ever.
+    const int searches = face.found == 1 ? 1 : 3, patience = face.found == 1 ? 0 : options_.patience;
+    return !inside || face.lost > patience || face.missed >= searches;
   });
   // Of two that have come upon one face, the one that is in sight stays, or the older one.
   std::vector<Followed> kept = followed_;
@@ -363,6 +423,15 @@ void Tracker::Faces::prune(const ImageView& frame) {
   kept.resize(n);
   std::sort(kept.begin(), kept.end(), [](const Followed& a, const Followed& b) { return a.id < b.id; });
   followed_ = std::move(kept);
+}
+
+void Tracker::Faces::follow_camera() {
+  std::vector<double> vx, vy;
+  for (const Followed& face : followed_)
+    if (face.lost == 0) vx.push_back(face.vx), vy.push_back(face.vy);
+  if (vx.empty()) return;
+  camera_x_ = median(std::move(vx));
+  camera_y_ = median(std::move(vy));
 }
 
 std::vector<Track> Tracker::Faces::shown() const {

@@ -60,17 +60,53 @@ def test_a_camera_that_begins_to_move_fast(astronaut: Image) -> None:
 
 
 def test_a_face_that_goes_is_not_shown(small: MTCNN, pan: list[Image]) -> None:
-    tracker = Tracker(small, every=100, patience=2)
+    tracker = Tracker(small, every=5, patience=2)
     hidden = np.full((240, 300, 3), 130, np.uint8)
     shown = hidden.copy()
     shown[40:200, 90:210] = pan[0]
-    assert len(tracker.update(shown)) == 1
+    for _ in range(6):
+        assert tracker.update(shown).ids.tolist() == [0]
     assert [len(tracker.update(hidden)) for _ in range(2)] == [0, 0]
     assert tracker.update(shown).ids.tolist() == [0]  # within the patience
     assert [len(tracker.update(hidden)) for _ in range(3)] == [0, 0, 0]
     assert len(tracker.update(shown)) == 0  # given up, and no search is due
     tracker.reset()
     assert tracker.update(shown).ids.tolist() == [1]
+    # Only one search has found it, so that there is no patience.
+    assert [len(tracker.update(frame)) for frame in (hidden, shown)] == [0, 0]
+
+
+def test_a_face_that_only_one_search_has_found_needs_a_higher_score(small: MTCNN, pan: list[Image]) -> None:
+    covered = pan[0].copy()
+    covered[:84] = 130  # O-Net's probability is about 0.7
+    for searches, expected in ((1, 0), (2, 1)):
+        tracker = Tracker(small, every=3)
+        for _ in range(3 * searches - 2):
+            assert len(tracker.update(pan[0])) == 1
+        assert len(tracker.update(covered)) == expected
+
+
+def test_a_fast_camera_brings_faces_in(small: MTCNN, pan: list[Image]) -> None:
+    wide = np.full((160, 500, 3), 130, np.uint8)
+    wide[:, 100:220] = wide[:, 260:380] = pan[0]
+    tracker = Tracker(small, every=16)
+    found = [len(tracker.update(wide[:, 20 + 6 * i : 320 + 6 * i])) for i in range(16)]
+    assert (found[0], found[-1]) == (1, 2)  # the next search would be in the frame after these
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_searches_in_parts(spread: bool, small: MTCNN, pan: list[Image]) -> None:
+    tracker = Tracker(small, every=6, spread=spread)
+    without = np.full((160, 240, 3), 130, np.uint8)
+    frame = without.copy()
+    frame[:, 60:180] = pan[0]
+    tracks = [tracker.update(image) for image in [without, *[frame] * 13]]
+    first = next(i for i, each in enumerate(tracks) if len(each))
+    assert 1 <= first < 6 if spread else first == 6
+    assert len({each.ids.tolist()[0] for each in tracks[first:]}) == 1
+    # Parts that find it in one round are one search.
+    confirmed = [i for i in range(first, len(tracks)) if tracks[i].confirmed.all()]
+    assert first + 6 <= confirmed[0] <= first + 7
 
 
 def test_a_cut_is_searched_at_once(small: MTCNN, astronaut: Image, pan: list[Image]) -> None:
@@ -85,18 +121,19 @@ def test_a_cut_is_searched_at_once(small: MTCNN, astronaut: Image, pan: list[Ima
 
 def test_what_one_search_found_the_next_must_find(pan: list[Image]) -> None:
     # The face is 115 pixels high, and 97 in the other frames: O-Net sees it in all of them.
-    tracker = Tracker(MTCNN(device="cpu", min_face_size=112, num_threads=1), every=3)
+    tracker = Tracker(MTCNN(device="cpu", min_face_size=112, num_threads=1), every=2)
     shrunk = np.asarray(PIL.Image.fromarray(pan[0]).resize((102, 136), PIL.Image.Resampling.BILINEAR))
-    frames = [pan[0], *[shrunk] * 3]
-    assert [len(tracker.update(frame)) for frame in frames] == [1, 1, 1, 0]
+    assert [len(tracker.update(frame)) for frame in (pan[0], shrunk, shrunk)] == [1, 1, 0]
 
 
 def test_streams_in_common_batches(detector: MTCNN, pan: list[Image], astronaut: Image) -> None:
     streams = [pan[:6], pan[5::-1], [astronaut[i : i + 40, :50] for i in range(6)]]
-    alone = [
-        [tracker.update(frame) for frame in frames] for frames in streams if (tracker := Tracker(detector, every=4))
-    ]
-    trackers = [Tracker(detector, every=4) for _ in streams]
+    options: list[dict[str, Any]] = [{"every": 4}, {"every": 4, "spread": True}, {"every": 3, "spread": True}]
+    alone = []
+    for frames, chosen in zip(streams, options, strict=True):
+        tracker = Tracker(detector, **chosen)
+        alone.append([tracker.update(frame) for frame in frames])
+    trackers = [Tracker(detector, **chosen) for chosen in options]
     for i in range(6):
         together = Tracker.update_batch(trackers, [frames[i] for frames in streams])
         assert together == [results[i] for results in alone]
@@ -150,6 +187,7 @@ def test_tracks_are_detections(small: MTCNN, pan: list[Image]) -> None:
         ({"keep": 1.5}, ValueError, "keep is 1.5, wanted a number in"),
         ({"keep": float("nan")}, ValueError, "keep is nan, wanted a number in"),
         ({"patience": -1}, ValueError, "patience is -1; wanted at least 0"),
+        ({"spread": 1}, TypeError, "spread is 1"),
     ],
 )
 def test_options(options: dict[str, Any], error: type[Exception], message: str, small: MTCNN) -> None:

@@ -512,11 +512,12 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
            py::arg("mode"));
 
   py::class_<Tracker>(m, "Tracker")
-      .def(py::init([](const Detector& detector, int every, double keep, int patience) {
-             return std::make_unique<Tracker>(detector,
-                                              TrackerOptions{.every = every, .keep = keep, .patience = patience});
+      .def(py::init([](const Detector& detector, int every, double keep, int patience, bool spread) {
+             return std::make_unique<Tracker>(
+                 detector, TrackerOptions{.every = every, .keep = keep, .patience = patience, .spread = spread});
            }),
-           py::arg("detector"), py::kw_only(), py::arg("every"), py::arg("keep"), py::arg("patience"))
+           py::arg("detector"), py::kw_only(), py::arg("every"), py::arg("keep"), py::arg("patience"),
+           py::arg("spread"))
       .def("reset", &Tracker::reset);
   m.def("update_tracks", &update_tracks, py::arg("trackers"), py::arg("frames").noconvert(), py::arg("stream"));
 }
