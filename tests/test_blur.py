@@ -111,6 +111,7 @@ def command(*arguments: object) -> int:
 @pytest.fixture
 def folder(pictures: Path) -> Path:
     (pictures / "notes.txt").write_text("not a picture")
+    (pictures / "film.mp4").touch()
     (pictures / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     return pictures
 
@@ -125,6 +126,7 @@ def test_a_folder_gives_the_same_tree(folder: Path, tmp_path: Path, capsys: pyte
         f"{folder}/c.png: 0 faces hidden in {out}/c.png",
     ]
     assert f"{folder}/notes.txt: not copied: it is no picture" in errors
+    assert f"{folder}/film.mp4: not copied: a video is blurred by a command of its own" in errors
     assert f"{folder}/a/broken.jpg: not a picture that Pillow can decode" in errors
     assert re.search(r"^4 pictures, 2 faces, 1 failed, [\d.]+ s$", errors, re.MULTILINE)
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == ["a/face.jpg", "b/face.jpg", "c.png"]

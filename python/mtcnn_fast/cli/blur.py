@@ -24,6 +24,7 @@ from mtcnn_fast.extra import require
 from mtcnn_fast.finding import FoundFile, PassedOver, find
 from mtcnn_fast.streaming import FAILURES, Outcome, detect_each, readers_for
 from mtcnn_fast.video import VideoWriter, frames
+from mtcnn_fast.video.writing import SUFFIXES
 from mtcnn_fast.writing import check_destination, check_folder, is_folder, line_of, make_folder, reason, write_whole
 
 
@@ -134,7 +135,9 @@ class _NotCopied(PassedOver):
 
     def add_file(self, name: str) -> None:
         super().add_file(name)
-        console.complain(f"{shown(name)}: not copied: it is no picture")
+        is_video = os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 # as in `finding`
+        why = "a video is blurred by a command of its own" if is_video else "it is no picture"
+        console.complain(f"{shown(name)}: not copied: {why}")
 
 
 def _blur_pictures(
