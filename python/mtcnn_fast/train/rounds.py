@@ -76,9 +76,10 @@ def train_rounds(
     """Trains a chain, or goes on with it. Arguments, results and errors are those of `pipeline.train`.
 
     A single round is a run in the folder itself. Several have the folders `round-1`, `round-2`, ...; the weights of the
-    last are also in the folder itself. The networks of a chain are those that its rounds name: `names` must be all.
+    last are also in the folder itself. Rounds name their networks: `names` must be all.
     """
     if len(rounds) == 1:
+        names = _of_one(rounds[0], names)
         return pipeline.train(rounds[0].config, folder, names, device=device, options=options, say=say)
     _check_names(names)
     check_folder(folder)
@@ -108,6 +109,7 @@ def plan_rounds(
 ) -> None:
     """Says what `train_rounds` would do. Arguments and errors are those of `plan.plan`."""
     if len(rounds) == 1:
+        names = _of_one(rounds[0], names)
         return plan(rounds[0].config, folder, names, device=device, say=say, problems=problems)
     _check_names(names)
     weights: Path | None = None
@@ -121,6 +123,14 @@ def plan_rounds(
         weights = _folder(folder, number) / pipeline.WEIGHTS
     say(f"output: {folder / pipeline.WEIGHTS}, that of the last round")
     return None
+
+
+def _of_one(one: Round, names: Sequence[str]) -> Sequence[str]:
+    """The networks of a single round. One that names all may stand for a configuration without rounds."""
+    if one.networks == NETWORK_NAMES:
+        return names
+    _check_names(names)
+    return one.networks
 
 
 def _check_names(names: Sequence[str]) -> None:
