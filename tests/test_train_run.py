@@ -237,6 +237,9 @@ def test_a_finished_run_can_be_calibrated(tiny: Path, tmp_path: Path) -> None:
         if name == "onet.face.bias":
             changed = changed + np.float32([0, record["shift"]])
         np.testing.assert_allclose(calibrated[name], changed, rtol=1e-6)
+    for name, array in tuned().items():
+        np.testing.assert_array_equal(array, plain[name])
+    assert not (tmp_path / "onet" / "calibration.json").exists()
 
 
 def test_shares_and_distillation_reach_the_loop(tiny: Path, tmp_path: Path) -> None:
@@ -305,6 +308,20 @@ def test_rounds_go_on_from_each_other(tiny: Path, capsys: pytest.CaptureFixture[
     assert (output / "mtcnn.safetensors").read_bytes() == before
     assert cli.main(command(path, output, "onet")) == 1
     assert "the configuration has rounds, which name their networks; wanted all, not onet" in capsys.readouterr().err
+
+
+def test_a_single_round_trains_the_networks_that_it_names(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, output = tiny / "one_round.toml", tmp_path / "run"
+    path.write_text(ROUNDS.partition('[[rounds]]\nnetworks = ["onet", "rnet"]')[0])
+    assert cli.main([*command(path, output, "all"), "--dry-run"]) == 0
+    assert "onet: new" in (said := capsys.readouterr().out)
+    assert "pnet: new" not in said
+    assert cli.main(command(path, output, "all")) == 0
+    assert sorted(one.name for one in output.iterdir()) == ["mtcnn.safetensors", "onet", "onet.safetensors"]
+    assert cli.main(command(path, output, "rnet")) == 1
+    assert "wanted all, not rnet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,8 @@ def train(
             say=say,
         )
         network.cpu()
+        # A finished run can be told to leave the scores as they are: no earlier map may seem to be in its weights.
+        (folder / name / CALIBRATION).unlink(missing_ok=True)
         if training.calibrate:
             _calibrate(config, network, before, pictures, options, folder / name / CALIBRATION, say)
         networks.save(_network_file(folder, name), networks.export({name: network}))
