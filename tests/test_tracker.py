@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import resource
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,6 +151,46 @@ def test_frames_of_any_size_and_none_with_a_face(small: MTCNN, pan: list[Image])
         ids.update(tracker.update(frame).ids.tolist())
     assert len(tracker.update(np.zeros((9, 9, 3), np.uint8))) == 0
     assert max(ids) == len(ids) - 1
+
+
+@pytest.fixture
+def tiny(pan: list[Image]) -> Image:
+    """64 x 48 pixels, with a face of 42, for `tiny_detector`."""
+    return np.asarray(PIL.Image.fromarray(pan[0]).resize((48, 64), PIL.Image.Resampling.BILINEAR))
+
+
+@pytest.fixture
+def tiny_detector() -> MTCNN:
+    return MTCNN(device="cpu", min_face_size=36, num_threads=1)
+
+
+def test_a_still_picture_does_not_drift(tiny: Image, tiny_detector: MTCNN) -> None:
+    tracker = Tracker(tiny_detector)
+    tracks = [tracker.update(tiny) for _ in range(10_010)]
+    assert all(each.ids.tolist() == [0] for each in tracks)
+    for early, late in zip(tracks[100:110], tracks[10_000:], strict=True):
+        np.testing.assert_array_equal(early.boxes, late.boxes)
+
+
+def test_a_long_stream_takes_no_more_memory(tiny: Image, tiny_detector: MTCNN) -> None:
+    random = np.random.default_rng(0)
+    tracker, last, resident = Tracker(tiny_detector), -1, 0
+    for i in range(3000):
+        height, width = (int(random.integers(1, side + 1)) for side in tiny.shape[:2])
+        kind = i % 40
+        frame = tiny if kind < 20 else np.zeros_like(tiny) if kind < 25 else tiny[:height, :width]
+        tracks = tracker.update(frame)
+        for number in tracks.ids[tracks.ages == 0].tolist():
+            assert number > last
+            last = number
+        if i == 1000:
+            resident = _resident_pages()
+    assert last > 100
+    assert (_resident_pages() - resident) * resource.getpagesize() < 2**20
+
+
+def _resident_pages() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1])
 
 
 def test_corners_in_the_wrong_order(pan: list[Image]) -> None:
