@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """The tracker beside detection in every frame, on clips whose truth is known (clips.py).
 
-For each clip and each `every`: the share of the true faces that is shown; the share of shown faces that the detector
-finds in that frame or that are true; how often the id of a true face that stays in the
-picture changes; the frames from the detector's first sight of
-a face to the first that is shown; how much boxes tremble (the median distance, in thousandths of a side, that a box
-moves against the truth from a frame to the next); and the processor time, of that of detection in every frame, of
-which the frames are interleaved.
+For each clip and each way: the share of the true faces that is shown; the share of shown faces that the detector finds
+in that frame or that are true; how often the id of a true face that stays in the picture changes; the frames from the
+detector's first sight of a face to the first that is shown; how much boxes tremble (the median distance, in thousandths
+of a side, that a box moves against the truth from a frame to the next); and the processor time, of that of detection in
+every frame, with its 50, 95 and 100 % points over the frames. The ways take turns at each frame. A way searches each
+N-th frame as a whole, or spreads the search over N frames.
 
     python bench/tracking.py DATA --json tracking.json
+
+In the environment of contestants (bench/README.md), --facenet-pytorch also times facenet-pytorch, one frame of ten,
+in a process of its own.
 """
 
 from __future__ import annotations
@@ -18,26 +21,47 @@ import json
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from clips import Frame, crossings, pans
 from numpy.typing import NDArray
 from photographs import DATA, load, pairs
+from work import Work
+from workers import Worker
 
 from mtcnn_fast import MTCNN, Detections, Tracker, Tracks, __version__, read
 
 _LEAST_IOU = 0.5
+_MIN_FACE_SIZE = 20
+# Of every so many frames, other packages get one.
+_SAMPLED = 10
+# Of the work per frame.
+_POINTS = (50, 95, 100)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a tracker searches."""
+
+    every: int
+    spread: bool
+
+    def __str__(self) -> str:
+        return f"{'spread over' if self.spread else 'every'} {self.every}"
 
 
 @dataclass
 class Score:
-    """The measures of one clip at one `every`. Shares are of 1."""
+    """The measures of one clip and one way. Shares are of 1."""
 
     clip: str
     every: int
+    spread: bool
     true: int
     shown: float
     detected: float
@@ -46,7 +70,11 @@ class Score:
     late: float
     tremble: float
     work: float
+    work_points: list[float]
+    """Those of `_POINTS`."""
     milliseconds: float
+    detector_milliseconds: float
+    """Of a search of the whole frame."""
 
 
 @dataclass
@@ -59,8 +87,8 @@ class Counts:
     shown: int = 0
     right: int = 0
     changes: int = 0
-    seconds: float = 0
-    detector_seconds: float = 0
+    seconds: list[float] = field(default_factory=list)
+    detector_seconds: list[float] = field(default_factory=list)
     last_id: dict[int, int] = field(default_factory=dict)
     first_seen: dict[int, int] = field(default_factory=dict)
     first_detected: dict[int, int] = field(default_factory=dict)
@@ -89,7 +117,7 @@ class Counts:
             middle = (box[:2] + box[2:] - true_box[:2] - true_box[2:]) / 2
             self.errors[who][time] = middle / (true_box[2] - true_box[0])
 
-    def score(self, clip: str, every: int, frames: int) -> Score:
+    def score(self, clip: str, way: Way) -> Score:
         """The measures."""
         late = [self.first_seen[who] - at for who, at in self.first_detected.items() if who in self.first_seen]
         steps = [
@@ -100,7 +128,8 @@ class Counts:
         ]
         return Score(
             clip=clip,
-            every=every,
+            every=way.every,
+            spread=way.spread,
             true=self.true,
             shown=self.seen / max(1, self.true),
             detected=self.detected / max(1, self.true),
@@ -108,27 +137,48 @@ class Counts:
             changes=self.changes,
             late=float(np.mean(late or [0])),
             tremble=1000 * float(np.median(steps or [0])),
-            work=self.seconds / self.detector_seconds,
-            milliseconds=1000 * self.seconds / frames,
+            work=sum(self.seconds) / sum(self.detector_seconds),
+            work_points=(np.percentile(self.seconds, _POINTS) / np.mean(self.detector_seconds)).tolist(),
+            milliseconds=1000 * float(np.mean(self.seconds)),
+            detector_milliseconds=1000 * float(np.mean(self.detector_seconds)),
         )
 
 
-def measure(clip: str, frames: Iterator[Frame], detector: MTCNN, intervals: list[int]) -> list[Score]:
-    """Takes a clip through a tracker per interval."""
-    trackers = {every: Tracker(detector, every=every) for every in intervals}
-    counts = {every: Counts() for every in intervals}
-    number = 0
+class Other:
+    """Another package's detector, in a process of its own."""
+
+    def __init__(self, worker: Worker, folder: Path) -> None:
+        self._worker, self._folder = worker, folder
+        self.milliseconds: list[float] = []
+
+    def take(self, image: NDArray[np.uint8]) -> None:
+        """Times a search of the image."""
+        path = self._folder / f"{len(self.milliseconds)}.npy"  # a new one, because the worker reads a file once
+        np.save(path, image)
+        answer = self._worker.ask(path, _MIN_FACE_SIZE, Work((), 0, 0))
+        path.unlink()
+        self.milliseconds.append(answer["processor_milliseconds"])
+
+
+def measure(
+    clip: str, frames: Iterator[Frame], detector: MTCNN, ways: Sequence[Way], other: Other | None = None
+) -> list[Score]:
+    """Takes a clip through a tracker per way."""
+    trackers = {way: Tracker(detector, every=way.every, spread=way.spread) for way in ways}
+    counts = {way: Counts() for way in ways}
     for number, frame in enumerate(frames):
         begin = time.process_time()
         found = detector.detect(frame.image)
         detected = time.process_time() - begin
-        for every, tracker in trackers.items():
+        for way, tracker in trackers.items():
             begin = time.process_time()
             tracks = tracker.update(frame.image)
-            counts[every].seconds += time.process_time() - begin
-            counts[every].detector_seconds += detected
-            counts[every].add(number, frame, found, tracks)
-    return [count.score(clip, every, number + 1) for every, count in counts.items()]
+            counts[way].seconds.append(time.process_time() - begin)
+            counts[way].detector_seconds.append(detected)
+            counts[way].add(number, frame, found, tracks)
+        if other is not None and number % _SAMPLED == 0:
+            other.take(frame.image)
+    return [count.score(clip, way) for way, count in counts.items()]
 
 
 def clips(data: Path, detector: MTCNN, frames: int, seed: int) -> dict[str, Callable[[], Iterator[Frame]]]:
@@ -160,33 +210,55 @@ def _has_faces(path: Path, detector: MTCNN) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
-    parser.add_argument("--every", type=int, nargs="+", default=[1, 5, 10, 20], help="frames between searches")
+    parser.add_argument("--every", type=int, nargs="*", default=[1, 5, 10, 20], help="frames between searches")
+    parser.add_argument("--spread", type=int, nargs="*", default=[10], help="frames that a search is spread over")
+    parser.add_argument("--facenet-pytorch", action="store_true", help="also time facenet-pytorch")
     parser.add_argument("--frames", type=int, default=300, help="per clip (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips (%(default)s)")
     parser.add_argument("--clips", nargs="+", metavar="NAME", help="clips to take (all)")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     arguments = parser.parse_args()
-    detector = MTCNN(device="cpu", num_threads=1)
+    ways = [*(Way(every, False) for every in arguments.every), *(Way(every, True) for every in arguments.spread)]
+    detector = MTCNN(device="cpu", min_face_size=_MIN_FACE_SIZE, num_threads=1)
     made = clips(arguments.data, detector, arguments.frames, arguments.seed)
     chosen = list(made) if arguments.clips is None else arguments.clips
     if unknown := [name for name in chosen if name not in made]:
         parser.error(f"there is no clip {unknown[0]!r}; wanted some of {list(made)}")
-    print(f"mtcnn_fast {__version__}, {detector.isa}, one thread, min_face_size 20, 640x480, seed {arguments.seed}")
-    print("| clip | every | true faces | shown | of the detector | precision | changes | late | tremble | work | ms |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    scores = []
-    for name in chosen:
-        for score in measure(name, made[name](), detector, arguments.every):
-            scores.append(score)
-            print(
-                f"| {name} | {score.every} | {score.true} | {score.shown:.3f} | {score.detected:.3f} | "
-                f"{score.precision:.3f} | {score.changes} | {score.late:.1f} | {score.tremble:.0f} | "
-                f"{score.work:.3f} | {score.milliseconds:.2f} |",
-                flush=True,
-            )
+    print(
+        f"mtcnn_fast {__version__}, {detector.isa}, one thread, min_face_size {_MIN_FACE_SIZE}, 640x480, "
+        f"seed {arguments.seed}"
+    )
+    points = "/".join(map(str, _POINTS))
+    print(
+        "| clip | way | true faces | shown | of the detector | precision | changes | late | tremble | work | "
+        f"work, {points} % | ms | detector's ms |"
+    )
+    print("|---" * 13 + "|")
+    scores, others = [], {}
+    with (
+        TemporaryDirectory() as folder,
+        closing(Worker("facenet-pytorch", 1)) if arguments.facenet_pytorch else nullcontext() as worker,
+    ):
+        other = None if worker is None else Other(worker, Path(folder))
+        for name in chosen:
+            timed = 0 if other is None else len(other.milliseconds)
+            for score in measure(name, made[name](), detector, ways, other):
+                scores.append(score)
+                work = "/".join(f"{point:.2f}" for point in score.work_points)
+                print(
+                    f"| {name} | {Way(score.every, score.spread)} | {score.true} | {score.shown:.3f} | "
+                    f"{score.detected:.3f} | {score.precision:.3f} | {score.changes} | {score.late:.1f} | "
+                    f"{score.tremble:.0f} | {score.work:.3f} | {work} | {score.milliseconds:.2f} | "
+                    f"{score.detector_milliseconds:.2f} |",
+                    flush=True,
+                )
+            if other is not None:
+                others[name] = float(np.mean(other.milliseconds[timed:]))
+                print(f"{name}: facenet-pytorch takes {others[name]:.1f} ms per frame", flush=True)
     if arguments.json:
         about = {"version": __version__, "isa": detector.isa, "processor": platform.processor(), "seed": arguments.seed}
-        arguments.json.write_text(json.dumps({**about, "scores": [asdict(score) for score in scores]}, indent=1) + "\n")
+        record = {**about, "facenet_pytorch_milliseconds": others, "scores": [asdict(score) for score in scores]}
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ section "predicted times of the CUDA kernels"
 python tools/predict_cuda.py "$work/release/cuda/libmtcnn_fast_cuda.so" --cuobjdump "$(dirname "$CUDACXX")/cuobjdump"
 
 section "the benchmarks, compiled only"
-benchmarks=(bench_cuda)
+benchmarks=(bench_cuda bench_tracker)
 if has_google_benchmark; then
   benchmarks+=(bench_stages)
 else
