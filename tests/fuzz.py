@@ -192,6 +192,7 @@ def views(random: Random) -> None:
             lambda image: ops.resize(image, size),
             lambda image: np.concatenate([level.ravel() for level in ops.pyramid(image, 14)] or [np.zeros(0)]),
             lambda image: model.windows(image, "rnet")[0],
+            lambda image: model.refine(image, expected, "both").boxes,
             lambda image: model.crop(image, expected, 20, 0.1),
             lambda image: model.align(image, expected, 20),
         ):
@@ -319,6 +320,31 @@ def parts(random: Random) -> None:
     found = [attempt(model.detect, image, part=(k, n)) for k in range(n)]
     rows = sorted(row for faces in found for row in faces.to_rows().tolist())
     assert rows == sorted(attempt(model.detect, image).to_rows().tolist())
+
+
+def refining(random: Random) -> None:
+    """Answers in the order of the boxes, each as alone; or refused by number."""
+    image, model, n = picture(random, 50), some_detector(random), int(random.integers(0, 5))
+    if random.random() < 0.2:
+        image = image[..., 0]
+    corners = random.uniform(-60, 90, (n, 2))
+    boxes = np.hstack([corners, corners + random.uniform(0, 70, (n, 2))]).astype(np.float32)
+    if n and random.random() < 0.4:
+        boxes[random.integers(n), random.integers(4)] = any_of(random, WILD)
+    network = str(random.choice(["onet", "both"]))
+    found = attempt(model.refine, image, boxes, network)
+    if not (np.isfinite(boxes).all() and (boxes[:, :2] <= boxes[:, 2:]).all()):
+        assert isinstance(found, ValueError)
+        assert str(found).startswith("box "), found
+        return
+    assert len(found) == n
+    assert ((found.scores >= 0) & (found.scores <= 1)).all()
+    assert np.isfinite(found.boxes).all()
+    assert np.isfinite(found.landmarks).all()
+    for i in range(n):
+        assert attempt(model.refine, image, boxes[i : i + 1], network) == found[[i]]
+    together = attempt(model.refine, [image, image], [boxes[:1], boxes], network)
+    assert together == [found[:1], found]
 
 
 def floats(random: Random, shape: tuple[int, ...], wild: float) -> NDArray[np.float32]:
@@ -601,7 +627,8 @@ def interfaces(random: Random) -> None:
 KINDS: dict[str, Callable[[Random], None]] = {
     kind.__name__: kind
     for kind in (
-        views, options, calls, parts, networks, resizing, suppression, cuts, weights, weight_files, dlpack, interfaces
+        views, options, calls, parts, refining, networks, resizing, suppression, cuts, weights, weight_files, dlpack,
+        interfaces,
     )
 }  # fmt: skip
 
