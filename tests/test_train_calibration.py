@@ -46,19 +46,28 @@ def test_the_map_is_found(scale: float, shift: float) -> None:
         (LOGITS, np.array([5.0])),  # one count for both thresholds: no slope
         (LOGITS, np.array([-5.0])),  # none may pass
         (LOGITS, np.zeros(0)),
-        (LOGITS[:5], LOGITS),  # fewer windows than the embedded network lets through
     ],
 )
 def test_the_count_at_the_default_threshold_is_kept(own: NDArray[np.float64], embedded: NDArray[np.float64]) -> None:
     found = calibration(scores(own), scores(embedded), 0.7)
     assert 0.25 <= found.scale <= 4
     mapped = scores(found.scale * own + found.shift)
-    assert passing(mapped, 0.7 - 1e-6) == min(passing(scores(embedded), 0.7), len(own))
+    assert passing(mapped, 0.7 - 1e-6) == passing(scores(embedded), 0.7)
 
 
-def test_a_network_without_false_positives_keeps_its_logits() -> None:
-    found = calibration(np.zeros(0, np.float32), scores(LOGITS), 0.6)
-    assert (found.scale, found.shift, found.had) == (1, 0, (0, 0))
+@pytest.mark.parametrize(
+    ("own", "embedded"),
+    [
+        (np.zeros(0), LOGITS),
+        (LOGITS[:5], LOGITS),  # fewer windows than the embedded network lets through
+        (np.array([-9.0, -11.0]), np.array([-5.0])),  # none may pass, and none does
+        (np.array([-9.0, -11.0]), np.zeros(0)),
+    ],
+)
+def test_logits_do_not_rise_without_a_count(own: NDArray[np.float64], embedded: NDArray[np.float64]) -> None:
+    found = calibration(scores(own), scores(embedded), 0.7)
+    assert (found.scale, found.shift) == (1, 0)
+    assert found.had[0] == passing(scores(own), 0.7)
 
 
 @pytest.mark.parametrize("name", ["pnet", "rnet", "onet"])

@@ -55,16 +55,18 @@ def calibration(own: NDArray[np.floating[Any]], embedded: NDArray[np.floating[An
     `LOWER_THRESHOLD`.
 
     own, embedded: (N,), (M,): the scores of all false positives of both networks on the same pictures. The slope is 1
-    if the counts do not give one. A network without false positives keeps its logits.
+    if the counts do not give one. Nothing tells how far logits may rise if no false positive may pass the threshold, or
+    if there are no more than may pass: then they do not rise.
     """
     thresholds = np.array([threshold, LOWER_THRESHOLD])
     wanted, had = ((scores[:, None] >= thresholds).sum(0).tolist() for scores in (embedded, own))
     scale, shift = 1.0, 0.0
     if len(own):
         logits = np.sort(_logit(own))[::-1]
-        upper, lower = (_exceeded_by(logits, count) for count in wanted)
         upper_wanted, lower_wanted = _logit(thresholds)
-        if upper > lower and wanted[0] < wanted[1]:
+        upper = _exceeded_by(logits, wanted[0], upper_wanted)
+        lower = _exceeded_by(logits, wanted[1], lower_wanted)
+        if upper > lower and wanted[0] < wanted[1] < len(logits):
             scale = float(np.clip((upper_wanted - lower_wanted) / (upper - lower), *_SLOPES))
         shift = float(upper_wanted - scale * upper)
     return Calibration(scale, shift, threshold, tuple(wanted), tuple(had))
@@ -91,11 +93,13 @@ def _logit(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return np.asarray(np.log(p) - np.log1p(-p))
 
 
-def _exceeded_by(logits: NDArray[np.float64], count: int) -> float:
-    """A value that `count` of the logits, highest first, exceed: half-way between two of them. All, if they are too
-    few."""
+def _exceeded_by(logits: NDArray[np.float64], count: int, wanted: float) -> float:
+    """A value that `count` of the logits, highest first, exceed: half-way between two of them.
+
+    If they are too few it is `wanted`, the value that the count is of. If none may exceed it, it is not below that.
+    """
     if count == 0:
-        return float(logits[0]) + _ABOVE
+        return max(float(logits[0]) + _ABOVE, wanted)
     if count >= len(logits):
-        return float(logits[-1])
+        return wanted
     return float(logits[count - 1] + logits[count]) / 2
