@@ -322,8 +322,10 @@ std::optional<Part> Tracker::Faces::part_to_search(const ImageView& frame, bool 
   const int place = static_cast<int>(frame_ % options_.every);
   if (cut || frame_ == 0 || (place == 0 && !options_.spread)) return Part{};
   const double moves = std::abs(camera_x_) / frame.width + std::abs(camera_y_) / frame.height;
-  const bool parts = options_.spread || changed_ || moves * options_.every > kNewPicture;
-  return parts ? std::optional(Part{place, options_.every}) : std::nullopt;
+  const bool new_picture = changed_ || moves * options_.every > kNewPicture;
+  if (!options_.spread && !new_picture) return std::nullopt;
+  const int parts = options_.spread && new_picture ? (options_.every + 1) / 2 : options_.every;
+  return Part{static_cast<int>(frame_ % parts), parts};
 }
 
 double Tracker::Faces::least_score(const Followed& face) const {
@@ -335,7 +337,7 @@ double Tracker::Faces::least_score(const Followed& face) const {
 // overlap come before those that are only near, as where a fast camera begins to move.
 void Tracker::Faces::take(const std::vector<Detection>& found, const Part& part) {
   constexpr double kLeastOverlap = 0.3, kSameFace = 0.5, kFarthest = 1, kMostGrown = 1.4;
-  searched_ += options_.every / part.count;
+  searched_ += (options_.every + part.count - 1) / part.count;
   struct Pair {
     double gain;
     std::size_t face, detection;
@@ -378,7 +380,7 @@ void Tracker::Faces::take(const std::vector<Detection>& found, const Part& part)
     ++face.found;
   }
   for (Followed& face : followed_) face.missed = static_cast<int>((searched_ - face.found_at) / options_.every);
-  if (part.count == 1) {
+  if (part.index == 0) {  // a whole frame, or a round begins
     changed_ = false;
     if (followed_.empty()) camera_x_ = camera_y_ = 0;
   }

@@ -15,7 +15,7 @@ struct TrackerOptions {
   double keep = 0.6;  // O-Net's probability, in [0, 1], that a face needs to be shown between two searches
   int patience = 3;   // frames in a row without it until the face is given up, at least 0
   // Searches a part of each frame, another one in each of `every` frames, instead of the whole of one of them: frames
-  // take about equal time. The parts count as one search.
+  // take about equal time. A round of parts counts as one search.
   bool spread = false;
 };
 
@@ -29,10 +29,11 @@ struct Track {
 
 // Follows the faces of one stream of frames. Detector::detect() searches the first frame, one that differs from the
 // frame before as after a cut, and every N-th frame. In the others O-Net looks where each face should be by now
-// (Detector::refine), which takes a small part of the time; where the faces together move so fast that others may have
-// come in, a part of each of these frames is searched too, another one each time. A face that the last search did not find, or a single search alone has, is shown only if O-Net
-// gives it 0.9; what a single one has found is given up without patience. What a frame gives depends on the frames so
-// far alone. Not safe to use from several threads at once; trackers may share a detector that is.
+// (Detector::refine), which takes a small part of the time. Where the faces together move so fast that others may have
+// come in, a part of each of these frames is searched too, and with `spread` a larger part. A face that the last search
+// did not find, or a single search alone has, is shown only if O-Net gives it 0.9; what a single one has found is given
+// up without patience. What a frame gives depends on the frames so far alone. Not safe to use from several threads at
+// once; trackers may share a detector that is.
 class Tracker {
  public:
   // Throws std::invalid_argument for an option out of its range.

@@ -125,7 +125,7 @@ class Tracker:
     * patience: frames in a row without it until a face is given up. It is not shown meanwhile. What a single search
       alone has found is given up at once.
     * spread: search a part of each frame, another one in each of `every` frames, instead of the whole of one of them:
-      frames take about equal time, and a face that appears is found sooner. The parts count as one search.
+      frames take about equal time, and a face that appears is found sooner. A round of parts counts as one search.
 
     Raises TypeError and ValueError for other options.
     """
