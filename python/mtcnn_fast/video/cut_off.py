@@ -17,7 +17,7 @@ _BOXES = frozenset(
 
 
 def cut_off(path: str) -> str | None:
-    """A description of what is missing from the end of an MP4, QuickTime, Matroska, WebM or AVI file; None: nothing.
+    """What is missing: all of an empty file, the end of an MP4, QuickTime, Matroska, WebM or AVI file; None: nothing.
 
     Sizes in a file's header say where it ends. Other formats have none. Raises OSError for a file that cannot be read.
     """
@@ -25,6 +25,8 @@ def cut_off(path: str) -> str | None:
         return None
     with open(path, "rb") as file:  # noqa: PTH123
         length = file.seek(0, os.SEEK_END)
+        if not length:
+            return "it is empty"
         file.seek(0)
         start = file.read(12)
         file.seek(0)
