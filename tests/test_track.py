@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,11 @@ def test_a_folder(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     folder.mkdir()
     for frame in mtcnn_fast.frames(film):
         Image.fromarray(frame.image).save(folder / f"{frame.index:04}.png")
+    for crops in (folder, folder / "crops"):
+        with pytest.raises(SystemExit):
+            track(folder, "--crops", crops)
+        assert f"--crops is {crops}, in the folder that is read; wanted another" in capsys.readouterr().err
+    assert len(list(folder.iterdir())) == FRAMES
     assert track(folder, "--draw", tmp_path / "film.mp4", "--json", tmp_path / "faces.jsonl") == 0
     assert capsys.readouterr().out == f"id 0: frames 0 to {FRAMES - 1}\n"
     assert {record["timestamp"] for record in lines_of(tmp_path / "faces.jsonl")} == {None}
@@ -99,6 +106,8 @@ def test_a_film_that_is_cut_off(film: Path, tmp_path: Path, capsys: pytest.Captu
     assert summary.startswith(f"{count} frames, ")
     assert kept == f"what was done is in {drawn}, {lines}"
     assert sum(1 for _ in mtcnn_fast.frames(drawn)) == count
+    assert track(cut(film, 0.7), "--json", "-") == 1
+    assert "what was done" not in capsys.readouterr().err
 
 
 def test_an_interruption(
@@ -148,6 +157,7 @@ def test_an_interruption(
         (["FILM", "--draw", "missing/film.mp4"], 2, "there is no folder for missing/film.mp4"),
         (["FILM", "--draw", "film.avi"], 2, "film.avi has the suffix '.avi'; wanted one of .mp4"),
         (["FILM", "--json", "faces.json"], 2, "--json: faces.json has the suffix '.json'; wanted .jsonl"),
+        (["FILM", "--json", "faces.txt"], 2, "--json: faces.txt has the suffix '.txt'; wanted .jsonl"),
         (["FILM", "--json", "missing/faces.jsonl"], 2, "there is no folder for missing/faces.jsonl"),
         (["FILM", "--crops", "notes.txt"], 2, "notes.txt is no folder"),
     ],
@@ -174,6 +184,42 @@ def test_what_is_wrong_is_told_in_a_line(
     assert len(err.splitlines()) == 1
     assert film.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(("module", "arguments"), [("PIL.Image", ["--crops", "crops"]), ("tqdm", [])])
+def test_a_package_that_is_missing(
+    film: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    module: str,
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        track(film, *arguments)
+    assert ended.value.code == 2
+    assert f"needs {module} (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["track", "blur"])
+def test_a_signal_while_a_source_opens(film: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """PyAV may clear the exception of the signal, and end with an error of its own."""
+
+    def opened(*_: object, **__: object) -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise OSError("no answer within 10 s")
+
+    monkeypatch.setattr(f"mtcnn_fast.cli.{command}.frames", opened)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    try:
+        assert main([command, str(film), *(["--output", f"{film}.mp4"] if command == "blur" else [])]) == 143
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
 
 
 def test_without_pyav(

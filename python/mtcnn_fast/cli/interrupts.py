@@ -64,3 +64,8 @@ def check() -> None:
     """
     if _came:
         raise Interrupt(_came[0])
+
+
+def cause(error: BaseException) -> BaseException:
+    """`Interrupt` if a signal has come, else the error: a stream that is waited for fails where a signal ends it."""
+    return Interrupt(_came[0]) if _came and not isinstance(error, KeyboardInterrupt) else error

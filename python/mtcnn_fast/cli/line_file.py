@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mtcnn_fast.cli.arguments import path
@@ -20,10 +21,9 @@ def json_lines(text: str) -> str:
     """An argument that is the path of a file of lines, or STANDARD_OUTPUT."""
     place = Path(path(text))
     if text != STANDARD_OUTPUT and not is_special(place) and not place.is_dir():
-        try:
+        kind = None
+        with suppress(ValueError):
             kind = format_of(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
         if kind != LINES:
             raise argparse.ArgumentTypeError(f"{text} has the suffix {place.suffix!r}; wanted .jsonl, a line per frame")
     return text
@@ -60,14 +60,19 @@ class LineFile:
             with naming(self._name):
                 self._file.write(line)
 
-    def close(self, whole: bool) -> str:
-        """Ends the file and returns its name. whole: False: an earlier file stays, and the lines are beside it."""
+    def close(self, whole: bool) -> str | None:
+        """Ends the file and returns its name; None: of stdout, a pipe or a device, which keep nothing.
+
+        whole: False: an earlier file stays, and the lines are beside it.
+        """
         if self._place is None:
-            return self._name
+            return None
         with naming(self._name), self._file:
             if self._target is not None:
                 settle(self._file)
-        if self._target is None or self._place == self._target:
+        if self._target is None:
+            return None
+        if self._place == self._target:
             return self._name
         if not whole:
             return str(self._place)

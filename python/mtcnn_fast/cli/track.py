@@ -23,10 +23,12 @@ from mtcnn_fast.drawings import OutputFolder
 from mtcnn_fast.extra import require
 from mtcnn_fast.video.identities import Identities, Identity
 from mtcnn_fast.video.reading import is_url
-from mtcnn_fast.writing import line_of
+from mtcnn_fast.writing import is_folder, line_of
 
 _CROP = 112
 """The side of an aligned face, as recognition networks want it."""
+
+_FAILURES = (ImportError, KeyboardInterrupt, MemoryError, OSError, RuntimeError, ValueError)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +74,9 @@ class _Work:
         self._tracker = tracker
         if arguments.draw is not None:
             require("cv2", "drawing faces")
+        if arguments.crops is not None:
+            require("PIL.Image", "writing crops")
+            _check_crops(arguments.crops, arguments.source)
         self._video = None if arguments.draw is None else VideoWriter(arguments.draw, source)
         self._crops = None if arguments.crops is None else OutputFolder(arguments.crops, [arguments.source])
         self._identities = Identities(None if self._crops is None else partial(tracker.detector.align, size=_CROP))
@@ -112,8 +117,9 @@ class _Work:
         """Ends all outputs. Raises what one of them raises, after the others."""
 
         def end_lines() -> None:
-            if self._lines is not None:
-                self.kept.append(self._lines.close(whole))
+            lines = None if self._lines is None else self._lines.close(whole)
+            if lines is not None:
+                self.kept.append(lines)
 
         def end_video() -> None:
             video = None if self._video is None else self._video.close(whole)
@@ -152,6 +158,13 @@ class _Work:
                 to(line)
 
 
+def _check_crops(folder: str, source: str) -> None:
+    """Raises FileExistsError for a folder whose pictures are the frames, or one in it: the next run would read them."""
+    place, read = Path(os.path.realpath(folder)), Path(os.path.realpath(source))
+    if is_folder(read) and read in (place, *place.parents):
+        raise FileExistsError(f"--crops is {folder}, in the folder that is read; wanted another")
+
+
 def _opened(source: str) -> Frames:
     """The frames that the argument names. Those of a camera, or of a stream that does not wait, are the latest."""
     if source.isdecimal() and not os.path.lexists(source):
@@ -170,26 +183,27 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
             tracker = Tracker(detector, every=arguments.every)
             source = stack.enter_context(_opened(arguments.source))
         except OSError as reason:
+            interrupts.check()
             console.complain(shown(line_of(reason)))
             return 1
         except (ImportError, RuntimeError, TypeError, ValueError) as reason:
             error(shown(line_of(reason)))
         try:
             work = _Work(arguments, source, tracker)
+            work.begin(stack)
         except (ImportError, OSError, ValueError) as reason:
             error(shown(line_of(reason)))
-        work.begin(stack)
         try:
             for frame in source:
                 work.add(frame)
                 interrupts.check()
                 if work.nobody_reads:
                     break
-        except (ImportError, KeyboardInterrupt, MemoryError, OSError, RuntimeError, ValueError) as reason:
-            ended = reason
+        except _FAILURES as reason:
+            ended = interrupts.cause(reason)
         try:
             work.close(ended is None)
-        except (KeyboardInterrupt, OSError) as reason:
+        except _FAILURES as reason:
             ended = ended or reason
     if ended is not None and not isinstance(ended, KeyboardInterrupt):
         console.complain(shown(line_of(ended)))
