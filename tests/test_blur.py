@@ -140,7 +140,7 @@ def test_a_folder_gives_the_same_tree(folder: Path, tmp_path: Path, capsys: pyte
         ("a/face.jpg", "a/face.jpg", "--output is {}/a/face.jpg, which is what is read"),
         ("a/face.jpg", "face.png", "--output is {}/face.png; wanted a name that ends with '.jpg'"),
         ("a/face.jpg", "none/face.jpg", "there is no folder for {}/none/face.jpg"),
-        ("none.jpg", "face.jpg", "there is no {}/none.jpg"),
+        ("none.jpg", "face.jpg", "there is no {}/none.jpg; wanted a picture, a folder or a video"),
     ],
 )
 def test_outputs_that_are_refused(
@@ -186,6 +186,7 @@ def test_a_video(folder: Path, face_in_a_film: Path, capsys: pytest.CaptureFixtu
     ("options", "message"),
     [
         (["--output", "out.avi"], "out.avi has the suffix '.avi'; wanted one of .mp4, .m4v, .mov, .mkv"),
+        (["--output", "."], "film.mkv is among the files that are read; wanted another --output"),
         (["--output", "out.mp4", "--every", "0"], "every is 0; wanted at least 1"),
         (["--output", "out.mp4", "--widen", "3"], "widen is 3.0; wanted a share from 0 to 2"),
     ],
@@ -220,7 +221,7 @@ def test_a_video_that_breaks(face_in_a_film: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no film", "film.mkv: it cannot be opened as a video"), (b"", "film.mkv: ")],
+    [(b"no film", "film.mkv: it cannot be opened as a video"), (b"", "film.mkv: it is empty")],
 )
 def test_no_video(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str) -> None:
     pytest.importorskip("av")

@@ -101,7 +101,9 @@ class _Copies:
     def __init__(self, source: str, output: str) -> None:
         self._source, self._output = Path(os.path.realpath(source)), Path(output)
         if not os.path.exists(source):  # noqa: PTH110 # a Path would raise for a name that is too long
-            raise FileNotFoundError(f"there is no {source}")
+            raise FileNotFoundError(f"there is no {source}; wanted a picture, a folder or a video")
+        if reading.is_pipe(source):
+            raise OSError(f"{source} is a pipe; wanted a picture, a folder or a video, which can be read twice")
         self._into_folder = is_folder(self._source) or is_folder(self._output)
         if self._source == Path(os.path.realpath(output)):
             raise FileExistsError(f"--output is {output}, which is what is read; wanted another")
@@ -200,13 +202,15 @@ def _blur_video(
     with ExitStack() as stack:
         stack.enter_context(remarks.reported(console.complain))
         try:
-            place = copies.path(os.path.basename(source))  # noqa: PTH119 # as in `finding`
             film = stack.enter_context(frames(source))
         except OSError as reason:
+            interrupts.check()
             console.complain(shown(line_of(reason)))
             return 1
+        except ImportError as reason:
+            error(shown(line_of(reason)))
         try:
-            out = VideoWriter(place, film)
+            out = VideoWriter(copies.path(os.path.basename(source)), film)  # noqa: PTH119 # as in `finding`
             bar = frames_bar(film, stack)
         except (ImportError, OSError, ValueError) as reason:
             error(shown(line_of(reason)))
@@ -217,7 +221,7 @@ def _blur_video(
                 if bar is not None:
                     bar.update()
         except (KeyboardInterrupt, *FAILURES) as reason:
-            ended = reason
+            ended = interrupts.cause(reason)
         try:
             kept = out.close(ended is None)
         except (KeyboardInterrupt, OSError) as reason:
