@@ -168,7 +168,7 @@ def test_sources_that_are_none(film: Path, tmp_path: Path) -> None:
         (tmp_path / "empty", "no pictures in the folder"),
         (tmp_path / "notes.txt", "video"),
         (tmp_path / "film.mp4", "it cannot be opened as a video"),
-        (tmp_path / "nothing.mp4", "it cannot be opened as a video"),
+        (tmp_path / "nothing.mp4", "it is empty"),
         (cut(slow, 0.6), "it is cut off"),
         (tmp_path / "sound.m4a", "it has no video"),
         ("http://127.0.0.1:9/film.mp4", "it cannot be opened as a video: Connection refused"),
@@ -318,7 +318,7 @@ def test_closing_early(latest: bool) -> None:
     camera = Camera()
     with Frames("camera", lambda: camera, latest) as frames:
         assert next(frames).index == 0
-        assert next(frames).index == 1
+        assert next(frames).index >= 1
         assert threading.active_count() == before + 1
     assert camera.closed
     assert threading.active_count() == before

@@ -17,7 +17,7 @@ from mtcnn_fast.blurring import GAUSSIAN, WAYS, WIDEN, check_options
 from mtcnn_fast.checks import at_least, shown
 from mtcnn_fast.cli import detector_options, interrupts, remarks
 from mtcnn_fast.cli.arguments import path
-from mtcnn_fast.cli.frames_bar import frames_bar
+from mtcnn_fast.cli.progress import progress_of
 from mtcnn_fast.console import console
 from mtcnn_fast.detecting import Tally, finder, plural
 from mtcnn_fast.extra import require
@@ -211,15 +211,14 @@ def _blur_video(
             error(shown(line_of(reason)))
         try:
             out = VideoWriter(copies.path(os.path.basename(source)), film)  # noqa: PTH119 # as in `finding`
-            bar = frames_bar(film, stack)
+            progress = progress_of(film, stack)
         except (ImportError, OSError, ValueError) as reason:
             error(shown(line_of(reason)))
         try:
             for frame in blur_frames(film, detector, arguments.how, arguments.widen, every=arguments.every):
                 interrupts.check()
                 out.write(frame.image, frame.timestamp)
-                if bar is not None:
-                    bar.update()
+                progress.update()
         except (KeyboardInterrupt, *FAILURES) as reason:
             ended = interrupts.cause(reason)
         try:

@@ -18,6 +18,7 @@ from mtcnn_fast import MTCNN, Detections
 from mtcnn_fast.checks import shown
 from mtcnn_fast.cli import detector_options, interrupts
 from mtcnn_fast.cli.arguments import path
+from mtcnn_fast.cli.progress import Progress
 from mtcnn_fast.console import console
 from mtcnn_fast.detecting import Item, Tally, detect_files, finder, settings_of, to_do_again
 from mtcnn_fast.drawings import Crops, Cut, Drawings
@@ -120,10 +121,10 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
                 folder.spare(item.path for item in job.items(lambda name, reason: None, PassedOver()))
             settings = settings_of(detector, max_faces=arguments.max_faces, clip=clip, pages=job.pages)
             results = _results(job, settings, drawings, crops, stack)
-            bar = _bar(job, stack)
+            progress = Progress("picture", partial(_total, job), stack)
         except (ImportError, OSError, RuntimeError, TypeError, ValueError) as reason:
             error(shown(line_of(reason)))
-        report = _Report(bar, job)
+        report = _Report(progress, job)
         tally, passed_over = Tally(), PassedOver()
         steps = detect_files(
             find,
@@ -180,8 +181,8 @@ def run(arguments: argparse.Namespace, job: Job, error: Callable[[str], NoReturn
 class _Report:
     """Prints lines about the search, above the progress bar if there is one."""
 
-    def __init__(self, bar: Any, job: Job) -> None:
-        self._bar, self._job = bar, job
+    def __init__(self, progress: Progress, job: Job) -> None:
+        self._progress, self._job = progress, job
         self._to_stdout = job.output == STANDARD_OUTPUT
         self.failures = 0
         """The number of rows and folders that could not be used."""
@@ -193,33 +194,21 @@ class _Report:
 
     def say(self, line: str) -> None:
         if self._job.lines:
-            self._print(console.complain if self._to_stdout else console.say, line)
+            self._progress.print(console.complain if self._to_stdout else console.say, line)
 
     def complain(self, name: str, reason: str) -> None:
-        self._print(console.complain, f"{shown(name)}: {shown(reason)}")
+        self._progress.print(console.complain, f"{shown(name)}: {shown(reason)}")
 
     def not_searched(self, name: str, reason: str) -> None:
         self.failures += 1
         self.complain(name, reason)
 
     def progress(self, count: int) -> None:
-        if self._bar is not None:
-            self._bar.update(count)
-
-    def _print(self, to: Callable[[str], object], line: str) -> None:
-        if self._bar is None:
-            to(line)
-        else:
-            with self._bar.external_write_mode():
-                to(line)
+        self._progress.update(count)
 
 
-def _bar(job: Job, stack: ExitStack) -> Any:
-    if sys.stderr is None or not sys.stderr.isatty():
-        return None
-    tqdm = require("tqdm", "a progress bar").tqdm
-    total = sum(1 for _ in job.items(lambda name, reason: None, PassedOver())) if job.counted else None
-    return stack.enter_context(tqdm(total=total, unit="picture"))
+def _total(job: Job) -> int | None:
+    return sum(1 for _ in job.items(lambda name, reason: None, PassedOver())) if job.counted else None
 
 
 def _cut(detector: MTCNN, job: Job) -> Cut:

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from mtcnn_fast import MTCNN, Frames, Tracker, VideoWriter, draw, frames
+from mtcnn_fast import MTCNN, Frame, Frames, Tracker, VideoWriter, draw, frames
 from mtcnn_fast.checks import shown
 from mtcnn_fast.cli import detector_options, interrupts, remarks
 from mtcnn_fast.cli.arguments import path
-from mtcnn_fast.cli.frames_bar import frames_bar
 from mtcnn_fast.cli.line_file import STANDARD_OUTPUT, LineFile, json_lines
+from mtcnn_fast.cli.progress import progress_of
 from mtcnn_fast.console import console
 from mtcnn_fast.detecting import plural
 from mtcnn_fast.drawings import OutputFolder
@@ -68,9 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class _Work:
     """The outputs of a run, and what is printed of it."""
 
-    def __init__(self, arguments: argparse.Namespace, source: Frames, tracker: Tracker) -> None:
+    def __init__(self, arguments: argparse.Namespace, source: Frames, tracker: Tracker, stack: ExitStack) -> None:
         inputs = [] if source.file is None else [source.file]
-        self._source = source
         self._tracker = tracker
         if arguments.draw is not None:
             require("cv2", "drawing faces")
@@ -84,9 +83,9 @@ class _Work:
         self._to_stdout = arguments.json == STANDARD_OUTPUT
         self._frames = self._faces = self._ids = 0
         self._next = 0
-        self._bar: Any = None
         self.kept: list[str] = []
         """What holds the work, after `close`."""
+        self._progress = progress_of(source, stack)
 
     @property
     def nobody_reads(self) -> bool:
@@ -94,11 +93,7 @@ class _Work:
         files = (self._video, self._crops, None if self._to_stdout else self._lines)
         return console.refused and not any(output is not None for output in files)
 
-    def begin(self, stack: ExitStack) -> None:
-        """Shows the progress bar, if stderr is a terminal."""
-        self._bar = frames_bar(self._source, stack)
-
-    def add(self, frame: Any) -> None:
+    def add(self, frame: Frame) -> None:
         """Finds the faces of the next frame, and writes them."""
         tracks = self._tracker.update(frame.image)
         self._frames += 1
@@ -110,8 +105,7 @@ class _Work:
             self._video.write(draw(frame.image, tracks), frame.timestamp)
         for identity in self._identities.update(frame, tracks):
             self._end(identity)
-        if self._bar is not None:
-            self._bar.update()
+        self._progress.update()
 
     def close(self, whole: bool) -> None:
         """Ends all outputs. Raises what one of them raises, after the others."""
@@ -148,14 +142,7 @@ class _Work:
         if self._crops is not None and identity.crop is not None:
             self._crops.save(identity.crop, Path("face"), f"id{identity.id}", ".png")
         self._ids += 1
-        self._print(console.complain if self._to_stdout else console.say, str(identity))
-
-    def _print(self, to: Callable[[str], object], line: str) -> None:
-        if self._bar is None:
-            to(line)
-        else:
-            with self._bar.external_write_mode():
-                to(line)
+        self._progress.print(console.complain if self._to_stdout else console.say, str(identity))
 
 
 def _check_crops(folder: str, source: str) -> None:
@@ -189,8 +176,7 @@ def run(arguments: argparse.Namespace, error: Callable[[str], NoReturn]) -> int:
         except (ImportError, RuntimeError, TypeError, ValueError) as reason:
             error(shown(line_of(reason)))
         try:
-            work = _Work(arguments, source, tracker)
-            work.begin(stack)
+            work = _Work(arguments, source, tracker, stack)
         except (ImportError, OSError, ValueError) as reason:
             error(shown(line_of(reason)))
         try:
