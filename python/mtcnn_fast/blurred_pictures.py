@@ -1,6 +1,6 @@
 """Copies of picture files in which faces are hidden. A copy has the format, mode and metadata of its picture.
 
-What may still show a face is left out: previews in EXIF, XMP, MPF and makers' notes, other views, and unknown blocks.
+Parts that may show a face are left out: previews in EXIF, XMP, MPF and makers' notes, other views, and unknown blocks.
 """
 
 from __future__ import annotations

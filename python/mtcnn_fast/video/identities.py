@@ -1,4 +1,4 @@
-"""Who is in a video from when to when, with the best view of each face."""
+"""The faces of a video: from when to when each is there, and its best view."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ class Identities:
             _, identity = self._present[number]
             if identity.confirmed:
                 yield identity
-            # Only now, so that `close` gives it again if who takes it is interrupted.
+            # Only now, so that `close` gives it again if its taker is interrupted.
             del self._present[number]
 
     def close(self) -> Iterator[Identity]:
-        """Gives those that are left. Who was there in the last frame need not be confirmed."""
+        """Gives those that are left. A face in the last frame need not be confirmed."""
         for seen, identity in self._present.values():
             if identity.confirmed or seen == self._updates:
                 yield identity

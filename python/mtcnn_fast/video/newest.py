@@ -1,4 +1,4 @@
-"""Images of a source that does not wait: who asks gets the newest, and those in between are dropped."""
+"""Images of a source that does not wait: a reader gets the newest, and those in between are dropped."""
 
 from __future__ import annotations
 
