@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 import mtcnn_fast
-from mtcnn_fast import Detections
+from mtcnn_fast import Detections, blurred_pictures
 from mtcnn_fast.blurred_pictures import blurred
 
 pytest.importorskip("cv2")
@@ -139,6 +140,31 @@ def test_the_place_in_a_turned_picture(picture: Image.Image, faces: Detections, 
     changed = (before != upright).any(2)
     rows, columns = np.nonzero(changed)
     np.testing.assert_allclose([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], BOX[0], atol=1)
+
+
+@pytest.mark.parametrize("part", ["_kept_exif", "upright"])
+def test_the_place_in_a_turned_picture_with_damaged_exif(
+    picture: Image.Image, faces: Detections, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """The face is hidden where reading sees it, whichever part of EXIF fails, and the picture stays turned."""
+    exif = Image.Exif()
+    exif[274] = 6
+    content = encoded(picture, "PNG", exif=exif.tobytes())
+
+    def fail(*_: Any) -> Any:
+        raise struct.error("damaged")
+
+    if part == "upright":
+        monkeypatch.setattr(ImageOps, "exif_transpose", fail)
+    else:
+        monkeypatch.setattr(blurred_pictures, part, fail)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = mtcnn_fast.read(content)
+        after = blurred(content, faces, "solid", 0)
+        rows, columns = np.nonzero((before != mtcnn_fast.read(after)).any(2))
+    np.testing.assert_allclose([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], BOX[0], atol=1)
+    assert opened(after).getexif()[274] == 6
 
 
 def exif_with_a_thumbnail() -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mtcnn_fast.blurring import hide
 from mtcnn_fast.extra import require
-from mtcnn_fast.reading import listening
+from mtcnn_fast.reading import listening, upright
 from mtcnn_fast.writing import reason
 
 if TYPE_CHECKING:
@@ -110,14 +110,11 @@ def _blurred(content: bytes, faces: Detections, how: str, widen: float) -> bytes
         opened.load()
         if opened.mode not in _BLACK:
             raise OSError(f"its mode is {opened.mode}; wanted one of {', '.join(_BLACK)}")
-        try:
-            exif = opened.getexif()
-            orientation, kept = exif.get(_ORIENTATION, 1), _kept_exif(exif)
-        except Exception:  # damaged EXIF, with which `reading` takes the picture as upright
-            orientation, kept = 1, b""
+        # The faces are where `reading` has seen them.
+        is_turned = upright(opened, []) is not opened
+        orientation = opened.getexif()[_ORIENTATION] if is_turned else 1
         hidden = _hidden(opened, faces, how, widen, orientation)
-        metadata = _metadata(opened) | ({"exif": kept} if kept else {})
-        lossless, written = save(opened, hidden, content, metadata)
+        lossless, written = save(opened, hidden, content, _metadata(opened) | _exif(opened, orientation))
     _check(written, hidden, lossless)
     return written
 
@@ -127,16 +124,16 @@ def _hidden(opened: Any, faces: Detections, how: str, widen: float, orientation:
     image = require("PIL.Image", "reading pictures")
     mode = opened.mode
     array = np.array(opened.convert("L") if mode == "1" else opened)
-    upright = _UPRIGHT.get(orientation, np.asarray)
+    turned = _UPRIGHT.get(orientation, np.asarray)
     if mode != "P":
-        hide(upright(array), faces.boxes, how, widen, _BLACK[mode])
+        hide(turned(array), faces.boxes, how, widen, _BLACK[mode])
         if mode == "1":
             return image.fromarray(array).convert("1", dither=image.Dither.NONE)
         return image.frombytes(mode, opened.size, array.tobytes())
     palette = np.array(opened.getpalette(), np.uint8).reshape(-1, 3)
     before = np.pad(palette, ((0, 256 - len(palette)), (0, 0)))[array]
     colors = before.copy()
-    hide(upright(colors), faces.boxes, how, widen, _BLACK[mode])
+    hide(turned(colors), faces.boxes, how, widen, _BLACK[mode])
     # What lies elsewhere keeps its index, because a colour may be in the palette twice.
     changed = (colors != before).any(2)
     array[changed] = _nearest(colors[changed], palette.astype(np.int32), opened.info.get("transparency"))
@@ -186,6 +183,17 @@ def _bits(opened: Any, content: bytes) -> int:
         place = content.find(b"av1C")
         return 10 if place >= 0 and content[place + 6] & 0x40 else 8
     return int(opened.info.get("bit_depth", 8))
+
+
+def _exif(opened: Any, orientation: int) -> dict[str, bytes]:
+    """The option of Pillow's encoders for EXIF. Damaged EXIF leaves the orientation alone."""
+    try:
+        kept = _kept_exif(opened.getexif())
+    except Exception:  # Pillow's parser raises exceptions of any type
+        exif = require("PIL.Image", "reading pictures").Exif()
+        exif[_ORIENTATION] = orientation
+        kept = exif.tobytes()
+    return {"exif": kept} if kept else {}
 
 
 def _kept_exif(exif: Any) -> bytes:

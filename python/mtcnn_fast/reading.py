@@ -282,8 +282,8 @@ def _decoded(file: BinaryIO, first: int, damage: str | None) -> Iterator[Picture
                         f"it has {pixels} pixels up to page {number}; wanted at most {most} of a file of its size"
                     )
                 opened.load()
-                upright = _rgb(_upright(opened, remarks))
-            picture = Picture(upright, number, len(frames), "; ".join(dict.fromkeys(remarks)) or None)
+                rgb = _rgb(upright(opened, remarks))
+            picture = Picture(rgb, number, len(frames), "; ".join(dict.fromkeys(remarks)) or None)
             remarks.clear()
             yield picture
 
@@ -326,7 +326,8 @@ def _frames(opened: Any) -> list[int]:
     return kept or [0]
 
 
-def _upright(image: Any, remarks: list[str]) -> Any:
+def upright(image: Any, remarks: list[str]) -> Any:
+    """The picture turned upright by EXIF: the same object if there is nothing to turn, or if EXIF is damaged."""
     try:
         # exif_transpose would copy a picture that is upright already.
         if image.getexif().get(_ORIENTATION, 1) == 1:
