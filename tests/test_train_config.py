@@ -11,9 +11,10 @@ pytest.importorskip("torch")
 pytest.importorskip("pydantic")
 
 from mtcnn_fast.train.augmentation import Augmentation
-from mtcnn_fast.train.config import Config, Mining, read_config
+from mtcnn_fast.train.config import Config, Mining
 from mtcnn_fast.train.losses import TASK_WEIGHTS
 from mtcnn_fast.train.mining import MINING_RECIPE, Limits
+from mtcnn_fast.train.rounds import read_rounds
 from mtcnn_fast.train.windows import Recipe
 
 LEAST = '[[sources]]\nannotations = "faces.txt"\n'
@@ -22,7 +23,7 @@ LEAST = '[[sources]]\nannotations = "faces.txt"\n'
 def read(folder: Path, text: str) -> Config:
     path = folder / "run.toml"
     path.write_text(text)
-    return read_config(path)
+    return read_rounds(path)[0].config
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -160,20 +161,20 @@ def test_errors(tmp_path: Path, text: str, message: str) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        read_config(tmp_path / "none.toml")
+        read_rounds(tmp_path / "none.toml")
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_bytes(b'seed = 1\nstart = "\xff"')
     with pytest.raises(ValueError, match=r"run.toml is not TOML: line 2 is not UTF-8"):
-        read_config(tmp_path / "run.toml")
+        read_rounds(tmp_path / "run.toml")
 
 
 def test_text_as_windows_writes_it(tmp_path: Path) -> None:
     text = "seed = 7\r\n[[sources]]\r\nannotations = 'Gesichter\\\u00fc.txt'\r\n"
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"):
         (tmp_path / "run.toml").write_bytes(text.encode(encoding))
-        config = read_config(tmp_path / "run.toml")
+        config = read_rounds(tmp_path / "run.toml")[0].config
         assert config.seed == 7
         assert config.sources[0].annotations == tmp_path / "Gesichter\\\u00fc.txt"
 

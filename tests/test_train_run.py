@@ -29,7 +29,7 @@ from conftest import leave_early, load
 from mtcnn_fast import MTCNN, cli
 from mtcnn_fast.datasets import Problems
 from mtcnn_fast.train import NETWORK_NAMES, networks, pipeline
-from mtcnn_fast.train.config import Config, Training, read_config
+from mtcnn_fast.train.config import Config, Training
 from mtcnn_fast.train.plan import plan
 from mtcnn_fast.train.rounds import read_rounds
 from mtcnn_fast.train.run_options import RunOptions
@@ -107,7 +107,7 @@ def command(config: Path, output: Path, network: str = "pnet") -> list[str]:
 
 
 def config(tiny: Path, **changes: Any) -> Config:
-    return read_config(tiny / "run.toml").model_copy(update=changes)
+    return read_rounds(tiny / "run.toml")[0].config.model_copy(update=changes)
 
 
 def train(
@@ -504,7 +504,7 @@ mining = {{ min_face_size = 30, scale_factor = 0.5, thresholds = [0.3, 0.1], lim
 windows = {{ near = 3 }}
 """
     )
-    settings = read_config(tmp_path / "run.toml")
+    settings = read_rounds(tmp_path / "run.toml")[0].config
     made: list[inspect.BoundArguments] = []
     fitted: list[Any] = []
 
@@ -827,7 +827,7 @@ def test_example(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     path = tmp_path / "example.toml"
     path.write_text(text)
-    example = read_config(path)
+    example = read_rounds(path)[0].config
     assert (len(example.sources), len(example.validation)) == (3, 1)
     for source in (*example.sources, *example.validation):
         source.annotations.parent.mkdir(exist_ok=True)
@@ -851,7 +851,7 @@ def test_example(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     settings = re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE)
     assert settings != text
     path.write_text(settings)
-    whole = read_config(path)
+    whole = read_rounds(path)[0].config
     for name in ("batch_size", "learning_rate"):
         assert getattr(whole.pnet, name) == getattr(example.pnet, name)
     assert (whole.rnet, whole.onet) == (example.rnet, example.onet)

@@ -1,4 +1,4 @@
-"""The settings of a training run: a TOML file, checked before anything starts."""
+"""The settings of a training run: tables of a TOML file, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -288,14 +288,6 @@ def with_defaults(table: Any, defaults: dict[str, Any]) -> Any:
         key: with_defaults(value, defaults[key]) if isinstance(defaults.get(key), dict) else value
         for key, value in table.items()
     }
-
-
-def read_config(path: Path) -> Config:
-    """The configuration in a TOML file, in UTF-8 or UTF-16.
-
-    Raises OSError, or ValueError with one line per error.
-    """
-    return checked_config(toml_files.read(path, "train"), path)
 
 
 def checked_config(table: dict[str, Any], path: Path, what: str = "configuration") -> Config:

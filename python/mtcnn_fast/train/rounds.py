@@ -34,7 +34,7 @@ class Round:
 
 
 def read_rounds(path: Path) -> list[Round]:
-    """The rounds of the configuration in a TOML file; one of all networks if it has no `[[rounds]]`.
+    """The rounds of a configuration, a TOML file in UTF-8 or UTF-16; one of all networks if it has no `[[rounds]]`.
 
     A round has `networks`, and tables of settings that differ from those of the configuration. Raises OSError, or
     ValueError with one line per error.
