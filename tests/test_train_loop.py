@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,15 @@ def make_store(folder: Path, kinds: tuple[int, ...] = A_PICTURE) -> SampleStore:
             shard.add(images, labels)
     writer.finish(1)
     return SampleStore(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """More threads of PyTorch wait for each other where other programs keep processors busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
