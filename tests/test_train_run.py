@@ -282,7 +282,9 @@ def test_rounds_go_on_from_each_other(tiny: Path, capsys: pytest.CaptureFixture[
     path.write_text(ROUNDS)
     assert cli.main([*command(path, output, "all"), "--dry-run"]) == 0
     assert not output.exists()
-    assert "the embedded networks stand in for it here" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the embedded networks stand in for it here" in said
+    assert said.count("\nsource ") == 1
     assert cli.main(command(path, output, "all")) == 0
     first, second, whole = (
         load_weights(folder / "mtcnn.safetensors") or {} for folder in (output / "round-1", output / "round-2", output)

@@ -38,20 +38,22 @@ def plan(
     device: str = "auto",
     say: Callable[[str], None],
     problems: Problems,
+    sets: bool = True,
 ) -> None:
     """Says what `pipeline.train` would do. Reads annotations, but no picture, and writes nothing.
 
-    Raises as `train` does, for what can be known before a picture is read.
+    sets: whether to read and describe the sets of pictures, too. Raises as `train` does, for what can be known before a
+    picture is read.
     """
     beginning = prepare(config, folder, names, device)
     _check_place(folder)
     say(f"device: {beginning.device}, threads: {torch.get_num_threads()}")
     say(f"start: {config.start}, seed {config.seed}")
-    pictures = _read("source", config.sources, say, problems)
-    if not pictures:
-        raise ValueError("the sources give no pictures")
-    if config.validation:
-        check_measurable(_read("validation", config.validation, say, problems))
+    if sets:
+        if not _read("source", config.sources, say, problems):
+            raise ValueError("the sources give no pictures")
+        if config.validation:
+            check_measurable(_read("validation", config.validation, say, problems))
     for name in beginning.networks:
         networks_before(name, folder, beginning.weights, but=beginning.networks)
         training: settings.Training = getattr(config, name)

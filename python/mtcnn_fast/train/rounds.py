@@ -119,7 +119,8 @@ def plan_rounds(
         if weights is not None and not weights.exists():
             say(f"{weights} is not there yet; the embedded networks stand in for it here")
             config = one.config.model_copy(update={"start": "embedded"})
-        plan(config, _folder(folder, number), one.networks, device=device, say=say, problems=problems)
+        sets = number == 1  # which all rounds share
+        plan(config, _folder(folder, number), one.networks, device=device, say=say, problems=problems, sets=sets)
         weights = _folder(folder, number) / pipeline.WEIGHTS
     say(f"output: {folder / pipeline.WEIGHTS}, that of the last round")
     return None
