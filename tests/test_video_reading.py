@@ -215,6 +215,33 @@ def test_a_server_that_does_not_answer(scheme: str, monkeypatch: pytest.MonkeyPa
             mtcnn_fast.frames(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/film")
 
 
+def test_a_server_that_stops_answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtcnn_fast.video.by_pyav.SECONDS_TO_WAIT", 0.5)
+    content = make(tmp_path / "film.mkv", [quarters(i) for i in range(30)]).read_bytes()
+    ended = threading.Event()
+
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            head = f"HTTP/1.0 200 OK\r\nContent-Length: {len(content)}\r\n\r\n"
+            connection.sendall(head.encode() + content[: 7 * len(content) // 10])
+            ended.wait(30)
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        given = []
+        with (
+            mtcnn_fast.frames(f"http://127.0.0.1:{server.getsockname()[1]}/film.mkv") as frames,
+            pytest.raises(OSError, match=r"broken after frame \d+: no answer within 0\.5 s$"),
+        ):
+            given.extend(frames)
+        ended.set()
+    assert 5 < len(given) < 30
+
+
 def test_colours_of_hd(tmp_path: Path) -> None:
     """The matrix is that of BT.709, not BT.601, whose greens would be off by 20 levels."""
     av = pytest.importorskip("av")

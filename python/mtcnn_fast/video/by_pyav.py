@@ -85,10 +85,7 @@ class PyavSource(Source):
 
     def load(self, item: None) -> Image | None:
         self._asked = time.monotonic()
-        try:
-            frame = next(self._frames, None)
-        except self._av.error.FFmpegError as error:
-            raise OSError(self._cut_off() or self._said(error)) from error
+        frame = next(self._frames, None)
         if frame is None:
             damage = self._cut_off()
             if damage is not None:
@@ -127,6 +124,7 @@ class PyavSource(Source):
         return stream
 
     def _decoded(self) -> Generator[Any, None, None]:
+        """The frames. Raises OSError that does not name the source."""
         given = False
         try:
             for packet in _packets(self._container, [self._stream]):
@@ -139,11 +137,13 @@ class PyavSource(Source):
                     continue
                 given = given or bool(frames)
                 yield from frames
-        except self._av.error.FFmpegError:
+        except self._av.error.FFmpegError as error:
+            # Said at once: a timeout is told by the time since the last call of `load`.
+            said = self._cut_off() or self._said(error)
             # The decoder's threads hold frames that came before.
             with suppress(self._av.error.FFmpegError):
                 yield from self._stream.decode(None)
-            raise
+            raise OSError(said) from error
 
     def _cut_off(self) -> str | None:
         return None if self.file is None else cut_off(self.file)
