@@ -324,7 +324,7 @@ std::optional<Part> Tracker::Faces::part_to_search(const ImageView& frame, bool 
   const double moves = std::abs(camera_x_) / frame.width + std::abs(camera_y_) / frame.height;
   const bool new_picture = changed_ || moves * options_.every > kNewPicture;
   if (!options_.spread && !new_picture) return std::nullopt;
-  const int parts = options_.spread && new_picture ? (options_.every + 1) / 2 : options_.every;
+  const int parts = options_.spread && new_picture ? (options_.every - 1) / 2 + 1 : options_.every;
   return Part{static_cast<int>(frame_ % parts), parts};
 }
 
@@ -337,7 +337,7 @@ double Tracker::Faces::least_score(const Followed& face) const {
 // overlap come before those that are only near, as where a fast camera begins to move.
 void Tracker::Faces::take(const std::vector<Detection>& found, const Part& part) {
   constexpr double kLeastOverlap = 0.3, kSameFace = 0.5, kFarthest = 1, kMostGrown = 1.4;
-  searched_ += (options_.every + part.count - 1) / part.count;
+  searched_ += (std::int64_t{options_.every} + part.count - 1) / part.count;
   struct Pair {
     double gain;
     std::size_t face, detection;
