@@ -246,3 +246,9 @@ def test_frames_come_before_the_failure(astronaut: NDArray[np.uint8], small: MTC
         next(hidden)
     with pytest.raises(ValueError, match="every is 0; wanted at least 1"):
         blur_frames([], small, every=0)
+
+
+@pytest.mark.parametrize("frames", ["film.mp4", 0, [np.zeros((4, 4, 3), np.uint8)]], ids=["path", "camera", "images"])
+def test_frames_that_are_none(small: MTCNN, frames: Any) -> None:
+    with pytest.raises(TypeError, match=r"^frames (is|gives) .*; wanted .*mtcnn_fast\.frames"):
+        list(blur_frames(frames, small))

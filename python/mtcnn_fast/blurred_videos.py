@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mtcnn_fast.blurring import WIDEN, check_options, hide
+from mtcnn_fast.checks import described
 from mtcnn_fast.looking_back import LookBack
 from mtcnn_fast.video import Frame
 
@@ -28,13 +29,15 @@ def blur_frames(
     frames: as `mtcnn_fast.frames` gives them. detector: one with channel order "rgb". how, widen: as `blur` has them.
     every: most frames from one search to the next. A face that is in the picture for fewer frames may be found by none.
 
-    Raises ImportError without OpenCV, and errors as `blur` and `Tracker` do for the options. If `frames` raise, the
-    frames until there come first.
+    Raises ImportError without OpenCV, TypeError for `frames` that are none, and errors as `blur` and `Tracker` do for
+    the options. If `frames` raise, the frames until there come first.
 
     >>> with mtcnn_fast.frames("film.mp4") as film, mtcnn_fast.VideoWriter("hidden.mp4", film) as out:
     ...     for frame in mtcnn_fast.blur_frames(film, detector):
     ...         out.write(frame.image, frame.timestamp)
     """
+    if isinstance(frames, str) or not isinstance(frames, Iterable):
+        raise TypeError(f"frames is {described(frames)}; wanted those that mtcnn_fast.frames gives")
     check_options(how, widen)
     look_back: LookBack[Frame] = LookBack(detector, every=every)
     if detector.options["channel_order"] != "rgb":
@@ -52,6 +55,8 @@ def _hidden(frames: Iterator[Frame], look_back: LookBack[Frame], how: str, widen
     while True:
         try:
             frame = next(frames, None)
+            if frame is not None and not isinstance(frame, Frame):
+                raise TypeError(f"frames gives {described(frame)}; wanted a Frame, as mtcnn_fast.frames gives it")
         except Exception as error:
             failure = error
             break
