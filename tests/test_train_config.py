@@ -115,6 +115,8 @@ def test_what_is_given_keeps_the_other_defaults(tmp_path: Path) -> None:
             '[[sources]]\nannotations = "a"\nshare = 1\n' + LEAST,
             "sources #2 has no share; wanted one for every source, or for none",
         ),
+        (LEAST + "share = 0\n", "no source has a share of the negatives; wanted one above 0"),
+        (LEAST + "share = 0\nnegative_share = 1\n", "no source has a share of the faces; wanted one above 0"),
         (LEAST + '[[validation]]\nannotations = "a"\nshare = 1\n', "validation #1: there is no setting share"),
         (LEAST + "[onet]\ncalibrate = true\n", "onet.calibrate is true, and there are no validation pictures"),
         (LEAST + "[rnet]\nhard_share = 1.5\n", "rnet.hard_share: wanted at most 1; it is 1.5"),

@@ -267,6 +267,10 @@ class Config(_Table):
         for place, source in enumerate(self.sources, 1):
             if source.share is None and (any(sharing) or source.negative_share is not None):
                 raise ValueError(f"sources #{place} has no share; wanted one for every source, or for none")
+        shares = [shares[:2] for source in self.sources if (shares := source.shares())]
+        for kind, of_kind in zip(("negatives", "faces"), zip(*shares, strict=True), strict=False):
+            if not any(of_kind):
+                raise ValueError(f"no source has a share of the {kind}; wanted one above 0")
         if self.pnet.mining is not None:
             raise ValueError("pnet.mining: P-Net is the first network, and there is no cascade to mine its samples")
         for name in _DEFAULTS:
