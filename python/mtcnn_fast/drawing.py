@@ -21,6 +21,8 @@ _BOX = (0, 255, 0, 255)
 _LANDMARK = (255, 0, 255, 255)
 _OUTLINE = (0, 0, 0, 255)
 _GRAY = (255,)
+# Where the letters of a label are drawn, in widths of their lines: those of the outline first.
+_AROUND = ((-1, -1), (1, -1), (-1, 1), (1, 1), (0, 0))
 
 # Multiples of the golden ratio, without their whole part, lie far apart, however many there are.
 _GOLDEN = 0.6180339887498949
@@ -59,9 +61,12 @@ def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
             cv2.circle(canvas, (x, y), line, landmark_color, cv2.FILLED)
         # Above the box, or just inside where the image ends.
         origin = (x1, y1 - 2 * line if y1 > 30 * font_scale else y1 + round(30 * font_scale))
-        # The text is drawn twice, with an outline, so that it is legible on any background.
-        for ink, thickness in ((_OUTLINE[: len(box_color)], line + 2), (box_color, line)):
-            cv2.putText(canvas, label, origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, ink, thickness, cv2.LINE_AA)
+        # An outline, so that it is legible on any background. Thicker letters would not lie behind these: OpenCV 5 makes
+        # them wider.
+        for across, down in _AROUND:
+            place = origin[0] + across * line, origin[1] + down * line
+            ink = box_color if (across, down) == (0, 0) else _OUTLINE[: len(box_color)]
+            cv2.putText(canvas, label, place, cv2.FONT_HERSHEY_SIMPLEX, font_scale, ink, line, cv2.LINE_AA)
     return canvas
 
 
