@@ -61,8 +61,8 @@ def draw(image: Any, faces: Detections) -> NDArray[np.uint8]:
             cv2.circle(canvas, (x, y), line, landmark_color, cv2.FILLED)
         # Above the box, or just inside where the image ends.
         origin = (x1, y1 - 2 * line if y1 > 30 * font_scale else y1 + round(30 * font_scale))
-        # An outline, so that it is legible on any background. Thicker letters would not lie behind these: OpenCV 5 makes
-        # them wider.
+        # An outline, so that it is legible on any background. Thicker letters would not lie behind these: OpenCV 5
+        # makes them wider.
         for across, down in _AROUND:
             place = origin[0] + across * line, origin[1] + down * line
             ink = box_color if (across, down) == (0, 0) else _OUTLINE[: len(box_color)]
