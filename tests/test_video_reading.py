@@ -265,6 +265,19 @@ def test_a_file_that_is_missing() -> None:
         mtcnn_fast.frames("missing.mp4")
 
 
+def test_metadata_in_another_encoding(film: Path, tmp_path: Path) -> None:
+    content = film.read_bytes()
+    assert b"Lavf" in content
+    (tmp_path / "film.mp4").write_bytes(content.replace(b"Lavf", b"\xff\xe9 x"))
+    with (
+        mtcnn_fast.frames(tmp_path / "film.mp4") as frames,
+        mtcnn_fast.VideoWriter(tmp_path / "copy.mp4", frames) as out,
+    ):
+        for frame in frames:
+            out.write(frame.image, frame.timestamp)
+    assert out.frame_count == 30
+
+
 def test_what_is_appended_is_no_loss(film: Path, tmp_path: Path) -> None:
     for tail in (b"\0" * 20, b"\xff\xff\xff\xffSEFT and more", b"xy"):
         (tmp_path / "film.mp4").write_bytes(film.read_bytes() + tail)

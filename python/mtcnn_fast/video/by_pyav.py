@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 # A decoder with T threads holds T frames. Four decode 1080p at more frames per second than a detector takes.
 _DECODER_THREADS = 4
 
-# Metadata may be in any encoding.
-_OPENING = {"metadata_errors": "replace"}
-
 # A demuxer that draws text files as a terminal would.
 _TEXT = "tty"
 
@@ -59,7 +56,7 @@ class PyavSource(Source):
         timeout = None if is_file else (SECONDS_TO_WAIT, SECONDS_TO_WAIT)
         self._asked = time.monotonic()
         try:
-            self._container = self._av.open(target, options=options, timeout=timeout, **_OPENING)
+            self._container = _opened(self._av, target, options=options, timeout=timeout)
         except self._av.error.FFmpegError as error:
             raise OSError(self._cut_off() or f"it cannot be opened as a video: {self._said(error)}") from error
         try:
@@ -153,6 +150,13 @@ class PyavSource(Source):
         if self.file is None and time.monotonic() - self._asked >= SECONDS_TO_WAIT:
             return f"no answer within {SECONDS_TO_WAIT} s"
         return reason(error)
+
+
+def _opened(av: Any, place: str, **options: Any) -> Any:
+    """The container at a place. Its metadata may be in any encoding."""
+    if int(av.__version__.partition(".")[0]) < 19:  # PyAV 19 takes any bytes, and has no such option
+        options["metadata_errors"] = "replace"
+    return av.open(place, **options)
 
 
 def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
@@ -257,7 +261,7 @@ class _Audio:
     """Packets of a file's audio streams, copied into an output as they are. start: the second that becomes 0."""
 
     def __init__(self, av: Any, file: str, start: float, output: Any, path: Path) -> None:
-        self._input = av.open(file, **_OPENING)
+        self._input = _opened(av, file)
         self._start = Fraction(start)
         self._output = output
         losses: list[str] = []
