@@ -12,6 +12,8 @@ from mtcnn_fast.blurring import regions
 from mtcnn_fast.boxes import areas, intersections
 from mtcnn_fast.looking_back import LookBack
 
+pytest.importorskip("cv2")
+
 Pixels = NDArray[np.uint8]
 EVERY = 8
 

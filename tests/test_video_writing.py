@@ -224,6 +224,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     ],
 )
 def test_images_that_are_none(tmp_path: Path, image: Any, error: type[Exception], said: str) -> None:
+    pytest.importorskip("av")
     video = VideoWriter(tmp_path / "film.mp4")
     with pytest.raises(error, match=f"^{said}"):
         video.write(image)
