@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -211,7 +210,8 @@ def _run(page: Path, folder: Path, commands: Path, data: Path) -> dict[Block, st
 
 
 def _make_pictures(folder: Path) -> None:
-    """The pictures that pages call their reader's."""
+    """The pictures and the video that pages call their reader's."""
+    cv2 = pytest.importorskip("cv2", reason="OpenCV, which makes the pages' video, is not installed")
     photograph = ROOT / "tests" / "data" / "astronaut.jpg"
     shutil.copy(photograph, folder / "picture.jpg")
     holiday = folder / "holiday"
