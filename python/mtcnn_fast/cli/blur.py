@@ -53,7 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of a box's width and height that is hidden beyond it on each side; 0.2 hides ears and hair line",
     )
     parser.add_argument(
-        "--every", type=int, default=10, metavar="N", help="frames of a video from one search to the next"
+        "--every",
+        type=int,
+        default=10,
+        metavar="N",
+        help="frames of a video from one search to the next; twice as many are in memory",
     )
     detector_options.add_to(parser)
 
