@@ -20,7 +20,7 @@ from mtcnn_fast.train.generate import generate
 from mtcnn_fast.train.mining import mine
 from mtcnn_fast.train.record import set_aside
 from mtcnn_fast.train.run_options import RunOptions
-from mtcnn_fast.train.samples import OtherSamplesError, mend
+from mtcnn_fast.train.samples import LANDMARK, OtherSamplesError, mend
 from mtcnn_fast.weights import Weights, embedded_weights, load_weights, weights_digest
 from mtcnn_fast.writing import check_destination, check_folder, write_whole
 
@@ -76,6 +76,8 @@ def train(
             say(f"{name}: {file} is damaged: {damage}; its samples are made anew")
         if note := set_aside(folder / name / CHECKPOINT):
             say(f"{name}: {note}")
+        if warning := random_head(name, training, beginning.weights):
+            say(f"{name}: {warning}")
         say(f"{name}: making samples")
         has_learned = (folder / name / CHECKPOINT).exists()
         try:
@@ -141,6 +143,18 @@ def prepare(config: settings.Config, folder: Path, names: Sequence[str], device:
                 raise ValueError(f"{config.start} has no {name} to start from")
             networks.load(network, weights)
     return Beginning(checked_device, weights, untrained)
+
+
+def random_head(name: str, training: settings.Training, start: Weights | None) -> str | None:
+    """A warning of a network that would learn landmarks above trained layers, with a head of random weights."""
+    has_head = start is None or any(key.startswith(f"{name}.landmarks.") for key in start)
+    if has_head or not (training.mix[LANDMARK] and training.task_weights.landmarks):
+        return None
+    mix = [f"{share:g}" for share in training.mix[:LANDMARK]]
+    return (
+        "the weights to start from have no landmark head, and a random one pulls at the other layers; "
+        f"mix = [{', '.join(mix)}, 0] leaves it out"
+    )
 
 
 def _check_output(folder: Path, names: Iterable[str]) -> None:

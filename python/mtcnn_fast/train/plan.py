@@ -22,6 +22,7 @@ from mtcnn_fast.train.pipeline import (
     is_there,
     networks_before,
     prepare,
+    random_head,
 )
 from mtcnn_fast.train.record import changes, damage, has_stopped, read_checkpoint
 from mtcnn_fast.train.teachers import Teachers, teachers_of
@@ -58,6 +59,8 @@ def plan(
         networks_before(name, folder, beginning.weights, but=beginning.networks)
         training: settings.Training = getattr(config, name)
         say(f"{name}: {_state(folder / name, training, config.seed)}")
+        if warning := random_head(name, training, beginning.weights):
+            say(f"{name}: {warning}")
         for line in _settings(training):
             say(f"  {line}")
     say(
