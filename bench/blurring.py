@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from clips import Boxes, Frame
 from numpy.typing import NDArray
 from photographs import DATA
 from tracking import clips
+from work import cpu_model
 
 from mtcnn_fast import MTCNN, __version__
 from mtcnn_fast.blurring import GAUSSIAN, WIDEN, ellipse, hide, regions
@@ -213,7 +213,7 @@ def main() -> None:
                 )
     if arguments.json:
         record = {"about": about, "deface": None if deface is None else deface.about}
-        record["processor"] = platform.processor()
+        record["processor"] = cpu_model()
         text = json.dumps({**record, "scores": [asdict(score) for score in scores]}, indent=1)
         arguments.json.write_text(text + "\n")
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +30,7 @@ import numpy as np
 from clips import Frame, crossings, pans
 from numpy.typing import NDArray
 from photographs import DATA, load, pairs
-from work import Work
+from work import Work, cpu_model
 from workers import Worker
 
 from mtcnn_fast import MTCNN, Detections, Tracker, Tracks, __version__, read
@@ -256,7 +255,7 @@ def main() -> None:
                 others[name] = float(np.mean(other.milliseconds[timed:]))
                 print(f"{name}: facenet-pytorch takes {others[name]:.1f} ms per frame", flush=True)
     if arguments.json:
-        about = {"version": __version__, "isa": detector.isa, "processor": platform.processor(), "seed": arguments.seed}
+        about = {"version": __version__, "isa": detector.isa, "processor": cpu_model(), "seed": arguments.seed}
         record = {**about, "facenet_pytorch_milliseconds": others, "scores": [asdict(score) for score in scores]}
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")
 
