@@ -16,13 +16,14 @@ INDEX = "docs/README"
 project = "mtcnn_fast"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 root_doc = "README"
-include_patterns = ["*.md", "docs/**.md", "bench/*.md", "tests/*.md", "examples/**.md"]
+include_patterns = ["*.md", "docs/**.md", "bench/**.md", "tests/*.md", "examples/**.md"]
 exclude_patterns = ["build*", ".*", "dist"]
 
 myst_heading_anchors = 4  # links to headings as on GitHub
 myst_links_external_new_tab = False
 smartquotes = False  # "auto" is a value
 default_role = "py:obj"  # what docstrings have between backquotes
+suppress_warnings = ["ref.python"]  # compat.insightface has a Face too; the first one of the reference is meant
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 90
