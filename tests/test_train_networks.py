@@ -254,6 +254,12 @@ def test_export_copies() -> None:
     assert (network.trunk.conv1.bias == 1).all()
 
 
+def test_exported_arrays_lie_in_their_order() -> None:
+    network = nets.network("pnet").to(memory_format=torch.channels_last)
+    assert not network.trunk.conv2.weight.is_contiguous()
+    assert all(array.flags.c_contiguous for array in nets.export({"pnet": network}).values())
+
+
 def test_networks_that_cannot_be_exported() -> None:
     with pytest.raises(TypeError, match=r"networks\['rnet'\] is a PNet"):
         nets.export({"rnet": nets.network("pnet")})

@@ -193,7 +193,8 @@ def export(networks: Mapping[str, nn.Module]) -> Weights:
                 continue
             if tensor.dtype != torch.float32:
                 raise ValueError(f"tensor {name} is {tensor.dtype}; wanted torch.float32")
-            tensors[name] = np.array(tensor.cpu().numpy())
+            # Training keeps channels last; safetensors writes an array's memory as it lies.
+            tensors[name] = np.array(tensor.cpu().numpy(), order="C")
             _check_finite(name, tensors[name])
     return tensors
 
