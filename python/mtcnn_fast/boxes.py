@@ -23,6 +23,13 @@ def blocks(count: int, others: int) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, count, rows))
 
 
+def centres(boxes: Boxes) -> NDArray[np.float64]:
+    """The centres (N, 2) of boxes (N, 4)."""
+    corners = boxes.astype(np.float64)
+    middles: NDArray[np.float64] = (corners[:, :2] + corners[:, 2:]) / 2
+    return middles
+
+
 def areas(boxes: Boxes) -> NDArray[np.float64]:
     """Areas (N,) of boxes (N, 4)."""
     corners = boxes.astype(np.float64)

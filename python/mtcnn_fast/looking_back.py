@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from mtcnn_fast.boxes import overlaps
+from mtcnn_fast.boxes import centres, overlaps
 from mtcnn_fast.extra import require
 from mtcnn_fast.image import pixels
 from mtcnn_fast.tracker import Tracker
@@ -284,7 +284,7 @@ class LookBack(Generic[K]):
         expected = np.array([face.box for face in faces])
         boxes, scores = self._refined(image, expected)
         sides = _sides(expected)
-        moved = np.abs(_centres(boxes) - _centres(expected)).max(1) > _FAR * sides
+        moved = np.abs(centres(boxes) - centres(expected)).max(1) > _FAR * sides
         unsure = np.flatnonzero((scores > 0.15) & (moved | (scores < _SURE)))
         if len(unsure):
             again, surer = self._refined(image, boxes[unsure])
@@ -299,11 +299,11 @@ class LookBack(Generic[K]):
         return found
 
     def _look_around(self, image: Any, expected: Box, sides: NDArray[np.float64]) -> list[Box | None]:
-        centres = _centres(expected)[:, np.newaxis] + sides[:, np.newaxis, np.newaxis] * _AROUND[np.newaxis, :, :2]
+        places = centres(expected)[:, np.newaxis] + sides[:, np.newaxis, np.newaxis] * _AROUND[np.newaxis, :, :2]
         halves = (sides[:, np.newaxis] * _AROUND[np.newaxis, :, 2] / 2)[..., np.newaxis]
-        windows = np.concatenate([centres - halves, centres + halves], 2)
+        windows = np.concatenate([places - halves, places + halves], 2)
         boxes, scores = self._refined(image, windows.reshape(-1, 4), "both")
-        away = np.abs(_centres(boxes).reshape(len(expected), -1, 2) - _centres(expected)[:, np.newaxis]).max(2)
+        away = np.abs(centres(boxes).reshape(len(expected), -1, 2) - centres(expected)[:, np.newaxis]).max(2)
         distances = np.where(scores.reshape(away.shape) >= self._keep, away, np.inf)
         return [
             box[distance.argmin()] if np.isfinite(distance).any() else None
@@ -324,10 +324,6 @@ def _stacked(boxes: dict[int, Box]) -> Box:
 
 def _centre(box: Box) -> NDArray[np.float64]:
     return (box[:2] + box[2:]) / 2
-
-
-def _centres(boxes: Box) -> NDArray[np.float64]:
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def _is_inside(box: Box, shape: tuple[int, ...]) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mtcnn_fast.boxes import centres
 from mtcnn_fast.train.samples import NEGATIVE, PART, POSITIVE
 from mtcnn_fast.train.windows import (
     NO_SAMPLE,
@@ -19,7 +20,6 @@ from mtcnn_fast.train.windows import (
     Recipe,
     Windows,
     allowed,
-    centres,
     label,
     squares,
     whole_squares,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtcnn_fast.boxes import areas, blocks, expanded, intersections, overlaps
+from mtcnn_fast.boxes import areas, blocks, centres, expanded, intersections, overlaps
 from mtcnn_fast.checks import at_least, each, flag, number
 from mtcnn_fast.train.samples import LANDMARK, NEGATIVE, PART, POSITIVE
 
@@ -175,11 +175,6 @@ class Windows:
 
 def _count(name: str, value: object) -> int:
     return at_least(name, value, 0)
-
-
-def centres(boxes: Floats) -> Floats:
-    """The centres (N, 2) of boxes (N, 4)."""
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def squares(boxes: Floats) -> Floats:
