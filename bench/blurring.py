@@ -27,8 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 from clips import Boxes, Frame
 from numpy.typing import NDArray
-from photographs import DATA
-from tracking import clips
+from tracking import add_clip_arguments, chosen_clips
 from work import cpu_model
 
 from mtcnn_fast import MTCNN, __version__
@@ -179,19 +178,12 @@ def measure(clip: str, frames: Iterator[Frame], ways: dict[str, Way]) -> list[Sc
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
     parser.add_argument("--every", type=int, nargs="+", default=[10], help="frames between searches")
     parser.add_argument("--deface", type=Path, metavar="PYTHON", help="interpreter that has deface (default: left out)")
-    parser.add_argument("--frames", type=int, default=300, help="per clip (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the clips (%(default)s)")
-    parser.add_argument("--clips", nargs="+", metavar="NAME", help="clips to take (all)")
-    parser.add_argument("--json", type=Path, help="file to write the numbers to")
+    add_clip_arguments(parser)
     arguments = parser.parse_args()
     detector = MTCNN(device="cpu", num_threads=1)
-    made = clips(arguments.data, detector, arguments.frames, arguments.seed)
-    chosen = list(made) if arguments.clips is None else arguments.clips
-    if unknown := [name for name in chosen if name not in made]:
-        parser.error(f"there is no clip {unknown[0]!r}; wanted some of {list(made)}")
+    chosen = chosen_clips(parser, arguments, detector)
     about = f"mtcnn_fast {__version__}, {detector.isa}, one thread, min_face_size 20, 640x480, seed {arguments.seed}"
     scores = []
     with ExitStack() as stack:
@@ -199,12 +191,12 @@ def main() -> None:
         print(about if deface is None else f"{about}; {deface.about}")
         print("| clip | way | true faces | missed | missed per 1,000 frames | frames per second | hidden |")
         print("|---|---|---|---|---|---|---|")
-        for name in chosen:
+        for name, make in chosen:
             ways: dict[str, Way] = {"every frame": EveryFrame(detector)}
             ways |= {f"every {every}": LookingBack(detector, every) for every in arguments.every}
             if deface is not None:
                 ways["deface"] = deface
-            for score in measure(name, made[name](), ways):
+            for score in measure(name, make(), ways):
                 scores.append(score)
                 print(
                     f"| {name} | {score.way} | {score.true} | {score.missed} | {score.missed_per_1000_frames:.1f} | "

@@ -206,23 +206,36 @@ def _has_faces(path: Path, detector: MTCNN) -> bool:
     return len(detector.detect(read(path)).above(0.9)) > 0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what says which clips are made, and where the numbers go."""
     parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder of the photographs")
-    parser.add_argument("--every", type=int, nargs="*", default=[1, 5, 10, 20], help="frames between searches")
-    parser.add_argument("--spread", type=int, nargs="*", default=[10], help="frames that a search is spread over")
-    parser.add_argument("--facenet-pytorch", action="store_true", help="also time facenet-pytorch")
     parser.add_argument("--frames", type=int, default=300, help="per clip (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips (%(default)s)")
     parser.add_argument("--clips", nargs="+", metavar="NAME", help="clips to take (all)")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
-    arguments = parser.parse_args()
-    ways = [*(Way(every, False) for every in arguments.every), *(Way(every, True) for every in arguments.spread)]
-    detector = MTCNN(device="cpu", min_face_size=_MIN_FACE_SIZE, num_threads=1)
+
+
+def chosen_clips(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, detector: MTCNN
+) -> list[tuple[str, Callable[[], Iterator[Frame]]]]:
+    """The clips that the arguments ask for, with their names. A name that no clip has ends the program."""
     made = clips(arguments.data, detector, arguments.frames, arguments.seed)
     chosen = list(made) if arguments.clips is None else arguments.clips
     if unknown := [name for name in chosen if name not in made]:
         parser.error(f"there is no clip {unknown[0]!r}; wanted some of {list(made)}")
+    return [(name, made[name]) for name in chosen]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, nargs="*", default=[1, 5, 10, 20], help="frames between searches")
+    parser.add_argument("--spread", type=int, nargs="*", default=[10], help="frames that a search is spread over")
+    parser.add_argument("--facenet-pytorch", action="store_true", help="also time facenet-pytorch")
+    add_clip_arguments(parser)
+    arguments = parser.parse_args()
+    ways = [*(Way(every, False) for every in arguments.every), *(Way(every, True) for every in arguments.spread)]
+    detector = MTCNN(device="cpu", min_face_size=_MIN_FACE_SIZE, num_threads=1)
+    chosen = chosen_clips(parser, arguments, detector)
     print(
         f"mtcnn_fast {__version__}, {detector.isa}, one thread, min_face_size {_MIN_FACE_SIZE}, 640x480, "
         f"seed {arguments.seed}"
@@ -239,9 +252,9 @@ def main() -> None:
         closing(Worker("facenet-pytorch", 1)) if arguments.facenet_pytorch else nullcontext() as worker,
     ):
         other = None if worker is None else Other(worker, Path(folder))
-        for name in chosen:
+        for name, make in chosen:
             timed = 0 if other is None else len(other.milliseconds)
-            for score in measure(name, made[name](), detector, ways, other):
+            for score in measure(name, make(), detector, ways, other):
                 scores.append(score)
                 work = "/".join(f"{point:.2f}" for point in score.work_points)
                 print(
